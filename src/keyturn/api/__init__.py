@@ -1,0 +1,1 @@
+"""The REST surface. It holds no rules."""

@@ -1,0 +1,1 @@
+"""Approval keys and the client that shows what it signs."""

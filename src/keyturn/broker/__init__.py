@@ -1,0 +1,1 @@
+"""The workflow: requests, approval tasks, approvals. Untrusted by the HSM."""

@@ -1,0 +1,1 @@
+"""Algorithms by their API names, each registered in one place."""

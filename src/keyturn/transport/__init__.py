@@ -1,0 +1,1 @@
+"""Crossing the gap: bundles, QR codes, multi-part UR."""
