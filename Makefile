@@ -22,5 +22,20 @@ test: setup ## All tests but the slow ones, with coverage
 test-all: setup ## The slow tests too
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
+bench: setup ## Speed against the raw limits: a table, and bench-output/bench.json
+	$(PY) bench/run.py
+
+demo: setup ## The whole air-gapped story on real keys, in demo-output/
+	@$(PY) scripts/demo.py
+
+offline-bundle: setup ## One file that installs keyturn where there is no network
+	$(PY) scripts/offline_bundle.py --wheels "$$(cat .venv/.wheels)" --out dist
+
+openapi: setup ## Write docs/openapi.json from the code
+	$(PY) -m keyturn.api.openapi > docs/openapi.json
+
+lock: ## Renew the lock files (versions and hashes, no host)
+	scripts/lock
+
 clean: ## Remove what builds and tests left
 	rm -rf build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output bench-output

@@ -28,7 +28,9 @@ EPOCH = (2020, 1, 1, 0, 0, 0)
 def main() -> None:
     """Collect wheels, write the bundle, print its path and SHA-256."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--wheels", type=Path, required=True, help="folder with the locked wheels (scripts/setup fills it)")
+    parser.add_argument(
+        "--wheels", type=Path, required=True, help="folder with the locked wheels (scripts/setup fills it)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the bundle")
     arguments = parser.parse_args()
     tag = f"py{sys.version_info.major}{sys.version_info.minor}"
@@ -49,7 +51,19 @@ def collect_wheels(cache: Path, scratch: Path) -> list[Path]:
     locks = [ROOT / "requirements" / "runtime.txt", ROOT / "requirements" / "installer.txt"]
     for lock in locks:
         subprocess.run(
-            [*pip, "download", "--no-index", "--find-links", cache, "--require-hashes", "--no-deps", "-d", scratch, "-r", lock],
+            [
+                *pip,
+                "download",
+                "--no-index",
+                "--find-links",
+                cache,
+                "--require-hashes",
+                "--no-deps",
+                "-d",
+                scratch,
+                "-r",
+                lock,
+            ],
             check=True,
         )
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", scratch, ROOT], check=True)

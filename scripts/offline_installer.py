@@ -21,7 +21,9 @@ from pathlib import Path
 def main() -> int:
     """Check, install, and say how to start; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", type=Path, default=Path("keyturn"), help="folder to install into (default: ./keyturn)")
+    parser.add_argument(
+        "--target", type=Path, default=Path("keyturn"), help="folder to install into (default: ./keyturn)"
+    )
     parser.add_argument("--check-only", action="store_true", help="compare the checksums and stop")
     parser.add_argument("--sbom", action="store_true", help="print the bill of materials (CycloneDX) and stop")
     arguments = parser.parse_args()
@@ -52,7 +54,9 @@ def damaged_entries(archive: zipfile.ZipFile) -> list[str]:
         listed[name] = digest
     found = set(archive.namelist()) - {"SHA256SUMS", "__main__.py"}
     wrong = [
-        name for name, digest in listed.items() if name in found and hashlib.sha256(archive.read(name)).hexdigest() != digest
+        name
+        for name, digest in listed.items()
+        if name in found and hashlib.sha256(archive.read(name)).hexdigest() != digest
     ]
     return sorted(wrong + list(found ^ set(listed)))
 
@@ -73,8 +77,9 @@ def install(archive: zipfile.ZipFile, target: Path) -> int:
         print("Installing ...", flush=True)
         done = subprocess.run(
             [
-                python, pip / "pip", "install", "--no-index", "--no-cache-dir", "--disable-pip-version-check", "--quiet",
-                "--require-hashes", "--find-links", wheels, "-r", Path(scratch) / "requirements.txt",
+                python, pip / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir",
+                "--no-index", "--find-links", wheels,
+                "--require-hashes", "-r", Path(scratch) / "requirements.txt",
             ],
             env=environment,
             check=False,
