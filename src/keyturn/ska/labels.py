@@ -1,0 +1,65 @@
+"""Which texts may be a key's label.
+
+Labels are compared, approved, shown to people, printed and written into signed XML. So two labels that look alike
+for invisible reasons must not both exist, and every label must survive each of these roads unchanged.
+
+Source: security-rules.md R18; ska-wire-format.md section 8 rule 3 (`/` separates a derivation path).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+from keyturn.errors import ErrorCode, KeyturnError
+
+MAX_LABEL_BYTES: Final = 128
+"""Longest label in bytes of UTF-8."""
+
+_FORBIDDEN_CATEGORIES: Final = {
+    "Cc": "a control character",
+    "Cf": "a format or bidi character, which nobody can see",
+    "Cs": "half of a surrogate pair",
+    # Normalisation is stable for assigned characters only, and XML 1.0 forbids the non-characters among these.
+    "Cn": "an unassigned character",
+    "Zl": "a line separator",
+    "Zp": "a paragraph separator",
+}
+
+
+def _refused(label: str, why: str, refusal: str) -> KeyturnError:
+    shown = ascii(label if len(label) <= MAX_LABEL_BYTES else label[:MAX_LABEL_BYTES] + "…")
+    return KeyturnError(ErrorCode.INVALID_KEY_NAME, f"The label {shown} {why}", refusal=refusal)
+
+
+def check_label(label: str) -> str:
+    """Check that a text may be a key's label (R18).
+
+    Args:
+        label: The label: Unicode NFC, 1 to 128 bytes of UTF-8, no control, format, bidi or unassigned characters, no
+            `/`, no space at either end.
+
+    Returns:
+        The same label. It is never repaired: what was approved or registered elsewhere has the caller's bytes.
+
+    Raises:
+        KeyturnError: 610 with a `label.…` word that says which condition failed.
+    """
+    if not label:
+        raise _refused(label, "is empty; give 1 to 128 bytes.", "label.empty")
+    for position, character in enumerate(label):
+        what = _FORBIDDEN_CATEGORIES.get(unicodedata.category(character))
+        if what is not None:
+            raise _refused(
+                label, f"contains {what} (U+{ord(character):04X} at position {position}); remove it.", "label.character"
+            )
+    size = len(label.encode())
+    if size > MAX_LABEL_BYTES:
+        raise _refused(label, f"has {size} bytes of UTF-8; at most {MAX_LABEL_BYTES} are allowed.", "label.too-long")
+    if "/" in label:
+        raise _refused(label, "contains '/', which separates a derivation path; choose another sign.", "label.slash")
+    if label != label.strip() or "Zs" in (unicodedata.category(label[0]), unicodedata.category(label[-1])):
+        raise _refused(label, "begins or ends with a space; remove it.", "label.space")
+    if not unicodedata.is_normalized("NFC", label):
+        raise _refused(label, "is not in Unicode normal form NFC; send it composed.", "label.not-nfc")
+    return label

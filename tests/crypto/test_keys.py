@@ -1,0 +1,176 @@
+"""Operational keys: what may be made, and that the same key comes back from the store's bytes."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from keyturn.crypto.keys import (
+    CURVES,
+    ED25519_OID,
+    KeySpec,
+    PrivateKey,
+    describe_spki,
+    generate,
+    load_public_key,
+    make_spec,
+    private_key_from_der,
+    private_key_to_der,
+    public_spki,
+)
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+
+P256 = "1.2.840.10045.3.1.7"
+SECP256K1 = "1.3.132.0.10"
+
+SPECS = [
+    pytest.param(("RSA", "", 2048), ("RSA", "1.2.840.113549.1.1.1", None, 2048), id="RSA-2048"),
+    *(
+        pytest.param(("EC", oid, 0), ("EC", "1.2.840.10045.2.1", oid, None), id=curve.name)
+        for oid, curve in CURVES.items()
+    ),
+    pytest.param(("ED", ED25519_OID, 0), ("ED", "1.3.101.112", None, None), id="Ed25519"),
+]
+
+
+def test_the_four_curves_and_their_oids() -> None:
+    """The numbers of rest-api.md section 4.2, written out once more."""
+    assert {curve.name: oid for oid, curve in CURVES.items()} == {
+        "secp256r1": "1.2.840.10045.3.1.7",
+        "secp384r1": "1.3.132.0.34",
+        "secp521r1": "1.3.132.0.35",
+        "secp256k1": "1.3.132.0.10",
+    }
+    assert [curve.name for curve in CURVES.values() if curve.low_s] == ["secp256k1"]
+
+
+@pytest.mark.parametrize(("wanted", "described"), SPECS)
+def test_a_key_is_made_stored_read_and_described(
+    wanted: tuple[str, str, int], described: tuple[str, str, str | None, int | None]
+) -> None:
+    spec = make_spec(*wanted)
+    key = generate(spec)
+    der = private_key_to_der(key)
+    again = private_key_from_der(der)
+    assert private_key_to_der(again) == der
+    assert public_spki(again) == public_spki(key) == public_spki(load_public_key(public_spki(key)))
+    assert describe_spki(public_spki(key)) == described
+    assert spec.algorithm_oid == described[1]
+    assert spec.slow is (wanted[0] == "RSA")
+
+
+@pytest.mark.parametrize(("wanted", "described"), SPECS)
+def test_openssl_reads_what_we_made(
+    wanted: tuple[str, str, int], described: tuple[str, str, str | None, int | None], tmp_path: Path
+) -> None:
+    key = generate(make_spec(*wanted))
+    (tmp_path / "key.der").write_bytes(private_key_to_der(key))
+    judge = subprocess.run(
+        ["openssl", "pkey", "-inform", "DER", "-in", tmp_path / "key.der", "-pubout", "-outform", "DER"],
+        capture_output=True,
+        check=True,
+    )
+    assert judge.stdout == public_spki(key)
+    assert described[0] == wanted[0]
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096, 7680, 8192])
+def test_rsa_sizes_that_may_be_made(bits: int) -> None:
+    assert make_spec("RSA", "", bits) == KeySpec("RSA", "", bits)
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "code", "word"),
+    [
+        (("AES", "", 256), ("RSA", "", 2048), ErrorCode.VALIDATION_FAILED, "key.algorithm"),
+        (("rsa", "", 2048), ("RSA", "", 2048), ErrorCode.VALIDATION_FAILED, "key.algorithm"),
+        (("EC", "", 0), ("EC", P256, 0), ErrorCode.VALIDATION_FAILED, "key.curve"),
+        (("EC", "1.3.36.3.3.2.8.1.1.7", 0), ("EC", P256, 0), ErrorCode.VALIDATION_FAILED, "key.curve"),
+        (("EC", ED25519_OID, 0), ("ED", ED25519_OID, 0), ErrorCode.VALIDATION_FAILED, "key.curve"),
+        (("ED", P256, 0), ("ED", ED25519_OID, 0), ErrorCode.VALIDATION_FAILED, "key.curve"),
+        (("ED", "", 0), ("ED", ED25519_OID, 0), ErrorCode.VALIDATION_FAILED, "key.curve"),
+        (("RSA", P256, 2048), ("RSA", "", 2048), ErrorCode.VALIDATION_FAILED, "key.curve"),
+        (("EC", P256, 384), ("EC", P256, 0), ErrorCode.KEY_SIZE, "key.size"),
+        (("RSA", "", 0), ("RSA", "", 2048), ErrorCode.KEY_SIZE, "key.size"),
+        (("RSA", "", 2047), ("RSA", "", 2048), ErrorCode.KEY_SIZE, "key.size"),
+        (("RSA", "", 2056), ("RSA", "", 2304), ErrorCode.KEY_SIZE, "key.size"),
+        (("RSA", "", 8448), ("RSA", "", 8192), ErrorCode.KEY_SIZE, "key.size"),
+        (("RSA", "", -2048), ("RSA", "", 2048), ErrorCode.KEY_SIZE, "key.size"),
+        (("RSA", "", 512), ("RSA", "", 2048), ErrorCode.KEY_SIZE, "key.size"),
+    ],
+)
+def test_a_wrong_description_is_refused_and_the_right_one_taken(
+    bad: tuple[str, str, int], good: tuple[str, str, int], code: ErrorCode, word: str
+) -> None:
+    with pytest.raises(KeyturnError) as refused:
+        make_spec(*bad)
+    assert (refused.value.code, refused.value.refusal) == (code, word)
+    assert make_spec(*good) == KeySpec(*good)
+
+
+@pytest.mark.rule("decisions 28")
+def test_rsa_1024_needs_the_switch_for_weak_keys() -> None:
+    with pytest.raises(KeyturnError, match=r"hsm\.allowWeakKeys") as refused:
+        make_spec("RSA", "", 1024)
+    assert refused.value.code is ErrorCode.KEY_SIZE
+    assert refused.value.refusal == "key.weak"
+    assert make_spec("RSA", "", 1024, allow_weak=True).key_size == 1024
+    with pytest.raises(KeyturnError):
+        make_spec("RSA", "", 512, allow_weak=True)
+
+
+def test_a_long_or_odd_algorithm_name_is_quoted_short() -> None:
+    with pytest.raises(KeyturnError) as refused:
+        make_spec("\x1b[31m" + "x" * 10_000, "", 0)
+    assert refused.value.message.isprintable()
+    assert len(refused.value.message) < 300
+
+
+def _foreign_keys() -> list[object]:
+    return [
+        pytest.param(ec.generate_private_key(ec.BrainpoolP256R1()), id="brainpool"),
+        pytest.param(ec.generate_private_key(ec.SECP224R1()), id="secp224r1"),
+        pytest.param(ed448.Ed448PrivateKey.generate(), id="ed448"),
+        pytest.param(x25519.X25519PrivateKey.generate(), id="x25519"),
+    ]
+
+
+@pytest.mark.parametrize("key", _foreign_keys())
+def test_kinds_we_do_not_have_are_refused_on_both_sides(key: PrivateKey) -> None:
+    private = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    for read, data in ((private_key_from_der, private), (load_public_key, public), (describe_spki, public)):
+        with pytest.raises(FormatError) as refused:
+            read(data)
+        assert refused.value.code is ErrorCode.PARSING_KEY
+    ours = generate(make_spec("EC", SECP256K1, 0))
+    assert private_key_to_der(private_key_from_der(private_key_to_der(ours))) == private_key_to_der(ours)
+    assert describe_spki(public_spki(ours))[2] == SECP256K1
+
+
+def test_a_public_rsa_key_too_large_to_verify_with_is_refused() -> None:
+    huge = rsa.RSAPublicNumbers(65537, (1 << 16383) + 1).public_key()
+    largest = rsa.RSAPublicNumbers(65537, (1 << 8191) + 1).public_key()
+    with pytest.raises(FormatError):
+        load_public_key(huge.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    assert describe_spki(public_spki(largest))[3] == 8192
+
+
+@pytest.mark.parametrize("data", [b"", b"\x30", b"\x30\x03\x02\x01\x00", b"x" * 100, b"\x30" * 5000])
+def test_bytes_that_are_no_key_are_a_format_error(data: bytes) -> None:
+    for read in (private_key_from_der, load_public_key):
+        with pytest.raises(FormatError):
+            read(data)
+
+
+def test_an_error_about_a_private_key_does_not_show_it() -> None:
+    key = generate(make_spec("EC", P256, 0))
+    der = bytearray(private_key_to_der(key))
+    der[-1] ^= 1
+    der[3] ^= 0xFF
+    with pytest.raises(FormatError) as refused:
+        private_key_from_der(bytes(der))
+    assert refused.value.__cause__ is None
+    assert bytes(der).hex() not in repr(refused.value)
