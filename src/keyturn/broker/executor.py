@@ -1,0 +1,160 @@
+"""What the broker needs of the side that acts: one interface, two profiles.
+
+`local.LocalExecutor` talks to an HSM; `airgapped.AirGappedExecutor` has none and answers from the register of
+attested keys. The service asks `connected` only where the journeys differ: after the last approval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from keyturn.errors import ErrorCode, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.broker.model import AttestedKey, CreateCall, Profile, SignCall
+    from keyturn.ska.actions import Action
+    from keyturn.ska.decision import IntegrityKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """A key's public side, for predictions and for checking results.
+
+    Args:
+        label: Its label.
+        uuid: UUID text; the identity (R18), unlike the label.
+        generation: How many keys have borne the label, this one included.
+        algorithm: `RSA`, `EC`, `ED`.
+        public_key: SPKI, DER.
+        policy: Policy blob, empty for an ordinary key.
+        blocked: Whether it is blocked.
+        created: Seconds since the epoch.
+        state_counter: Counter of the HSM's store at the key's last change.
+        attested_at: When the HSM attested this, seconds since the epoch; None for an unsigned look-up.
+        open_modify: The attested `openModify` (R10), None where not attested.
+        open_unblock: The attested `openUnblock` (R10), None where not attested.
+    """
+
+    label: str
+    uuid: str
+    generation: int
+    algorithm: str
+    public_key: bytes
+    policy: bytes
+    blocked: bool
+    created: int
+    state_counter: int
+    attested_at: int | None = None
+    open_modify: bool | None = None
+    open_unblock: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedStamp:
+    """A timestamp of the HSM.
+
+    Args:
+        timestamp: Timestamp blob.
+        signature: Bare signature over it.
+        algorithm: API name of the signature algorithm.
+    """
+
+    timestamp: bytes
+    signature: bytes
+    algorithm: str
+
+
+class ExecutionRefusedError(KeyturnError):
+    """The HSM refused; nothing changed there.
+
+    Args:
+        code: As the HSM gave it.
+        message: As the HSM gave it.
+        refusal: Its stable word.
+        bad_approvals: Positions of approvals that did not count, with the word why.
+    """
+
+    def __init__(
+        self, code: ErrorCode, message: str, *, refusal: str, bad_approvals: Sequence[tuple[int, str]] = ()
+    ) -> None:
+        super().__init__(code, message, refusal=refusal)
+        self.bad_approvals = tuple(bad_approvals)
+
+    @property
+    def is_about_approvals(self) -> bool:
+        """Whether other or more approvals could cure it."""
+        return self.refusal.startswith(("approval.", "approvals."))
+
+
+class Executor(Protocol):
+    """The side that acts, or stands in for it.
+
+    Every method raises `KeyturnError`: 650 for an unknown key, `ExecutionRefusedError` when the HSM refused,
+    2 when it cannot be reached (then nothing is known about the call's outcome), 611 where the profile cannot.
+    """
+
+    profile: Profile
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is an HSM to send satisfied requests to."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+    async def key(self, label: str) -> KeyRecord:
+        """Look a key up."""
+        ...
+
+    async def labels(self) -> list[str]:
+        """All labels, sorted."""
+        ...
+
+    async def attested(self, label: str) -> AttestedKey:
+        """Attested attributes of a key."""
+        ...
+
+    async def integrity_keys(self) -> tuple[IntegrityKey, ...]:
+        """Keys whose timestamps count, for predictions."""
+        ...
+
+    async def create(self, operation_id: bytes, call: CreateCall) -> AttestedKey:
+        """Create a key."""
+        ...
+
+    async def delete(self, operation_id: bytes, label: str) -> None:
+        """Delete a key."""
+        ...
+
+    async def stamp(self, label: str, action: Action, payload: bytes) -> SignedStamp:
+        """Have the HSM sign the time and what it is for."""
+        ...
+
+    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+        """Sign; with an operation id, at most once."""
+        ...
+
+    async def modify(self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes]) -> AttestedKey:
+        """Replace a key's policy, at most once."""
+        ...
+
+    async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
+        """Check a signature with a key's public part."""
+        ...
+
+    async def chain(self) -> list[str]:
+        """Certificates of the attestation key, PEM, device certificate first."""
+        ...
+
+    async def figures(self) -> dict[str, int]:
+        """Figures about the key store."""
+        ...
+
+    async def describe(self) -> dict[str, Any]:
+        """What `versionInfo` says about the HSM: instance, isolation, switches."""
+        ...

@@ -1,0 +1,339 @@
+"""What goes into the broker and what comes out: frozen values, already decoded from JSON and base64.
+
+`api` builds the calls from request bodies and renders the views as answers; nothing here knows JSON names. All
+`bytes` are raw. Times are seconds since the Unix epoch.
+
+Source: rest-api.md sections 3.3 to 3.7 (fields), 4 (enumerations).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from keyturn.broker.states import RequestStatus
+    from keyturn.ska.actions import Action
+    from keyturn.ska.attestation import KeyAttestation
+    from keyturn.ska.policy import Policy
+
+OFFLINE_RESULT: Final = "Execution shall be made with offline HSM"
+"""`result` of an air-gapped request from its first approval on (decisions 13)."""
+
+
+class Profile(StrEnum):
+    """How this installation reaches an HSM."""
+
+    LOCAL = "local"
+    """Broker and HSM are connected."""
+    AIR_GAPPED = "air-gapped"
+    """There is no HSM at all: requests are carried to an offline installation."""
+
+
+class RequestKind(StrEnum):
+    """What is asked for (rest-api.md section 4.12); later kinds are appended."""
+
+    SIGN = "sign"
+    MODIFY = "modify"
+
+
+class SortOrder(StrEnum):
+    """Order of fetched tasks, as the API spells it."""
+
+    CREATION_DATE_ASC = "CREATION_DATE_ASC"
+    CREATION_DATE_DESC = "CREATION_DATE_DESC"
+    LAST_FETCHED_DATE_ASC = "LAST_FETCHED_DATE_ASC"
+    LAST_FETCHED_DATE_DESC = "LAST_FETCHED_DATE_DESC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """What the broker must be told, read once.
+
+    Args:
+        data_dir: Directory of the broker's database; created with mode 0700 if absent.
+        database_url: SQLAlchemy URL, empty for `broker.db` in `data_dir`. SQLite only, so far.
+        max_timestamp_age: How old the timestamp of a task query may be, in seconds
+            (`general.maxTimestampDiffApprovalClient`).
+        max_timestamp_ahead: How far it may lie ahead of the broker's clock, in seconds
+            (`general.maxFutureTimestampDiffApprovalClient`; the documented default of 0 refuses honest clocks).
+    """
+
+    data_dir: Path
+    database_url: str = ""
+    max_timestamp_age: int = 600
+    max_timestamp_ahead: int = 5
+
+
+# --- calls -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignCall:
+    """A request for a signature: `signRequest`.
+
+    Args:
+        payload: Bytes to be signed, at most 64 KiB, decoded (from hexadecimal text for payload type `HEX`).
+        key_name: Label of the key.
+        algorithm: API name of the signature algorithm.
+        signature_type: `DER`, `RAW` or empty (the algorithm's own form).
+        payload_type: One of rest-api.md section 4.6; a claim shown to approvers.
+        meta_data: Free information for approvers, a claim.
+        meta_data_signature: Relayed with it, never checked here.
+    """
+
+    payload: bytes
+    key_name: str
+    algorithm: str
+    signature_type: str = ""
+    payload_type: str = "UNSPECIFIED"
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModifyCall:
+    """A request to replace a key's policy: `modifyRequest`.
+
+    Args:
+        key_name: Label of the key.
+        policy: The new policy, all four rules.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+    """
+
+    key_name: str
+    policy: Policy
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateCall:
+    """A key to be created.
+
+    Args:
+        label: Its label.
+        algorithm: `RSA`, `EC` or `ED`.
+        curve_oid: Dotted OID for EC and ED, else empty.
+        key_size: Bits for RSA, else 0.
+        attributes: Attribute names as in the API to booleans.
+        policy: Its policy, or None for an ordinary key.
+        blocked: Whether it starts blocked (`keyStatus.blocked`).
+        key_id: The API's `id`, or None.
+    """
+
+    label: str
+    algorithm: str
+    curve_oid: str = ""
+    key_size: int = 0
+    attributes: Mapping[str, bool] = field(default_factory=dict)
+    policy: Policy | None = None
+    blocked: bool = False
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """Who an approver says they are: a public key or a certificate, exactly one of the two.
+
+    Args:
+        spki: SubjectPublicKeyInfo, DER.
+        certificate: X.509 certificate, DER.
+    """
+
+    spki: bytes | None = None
+    certificate: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of a list.
+
+    Args:
+        number: From 0.
+        size: Tasks per page, at least 1.
+        order: Sort order.
+    """
+
+    number: int
+    size: int
+    order: SortOrder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQuery:
+    """An approver's question for their tasks.
+
+    Args:
+        kind: Only tasks of this kind; None for all.
+        signer: Whose tasks.
+        timestamp: ISO-8601 text exactly as sent: the signature covers its ASCII characters.
+        timestamp_signature: Bare signature over them.
+        digest: Digest name of rest-api.md section 4.5.
+        task_id: Only this task.
+        request_id: Only tasks of this request; ignored where `task_id` is set.
+        detail_level: 1 to 5; decides what is read (`TaskView` says which fields).
+        page: One page, or None for all tasks, oldest first.
+    """
+
+    signer: Signer
+    timestamp: str
+    timestamp_signature: bytes
+    digest: str
+    kind: RequestKind | None = None
+    task_id: str | None = None
+    request_id: str | None = None
+    detail_level: int = 1
+    page: Page | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalCall:
+    """An approval, or a signed rejection (decisions 4), of one task.
+
+    Args:
+        task_id: The task.
+        approval: The bytes that were signed (`approvalToBeSigned`): the task's own, or `REJECTED:` and them,
+            optionally followed by the task id in ASCII (R26).
+        signature: Bare signature over exactly these bytes.
+        digest: Digest name of rest-api.md section 4.5.
+        signer: The approver.
+    """
+
+    task_id: str
+    approval: bytes
+    signature: bytes
+    digest: str
+    signer: Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectCall:
+    """The rejection of one task with a signed timestamp (`DELETE` or `PATCH /v1/task`).
+
+    The pair of signer and timestamp must not have served to fetch tasks (R26).
+
+    Args:
+        task_id: The task.
+        signer: The approver.
+        timestamp: As in `TaskQuery`.
+        timestamp_signature: As in `TaskQuery`.
+        digest: As in `TaskQuery`.
+    """
+
+    task_id: str
+    signer: Signer
+    timestamp: str
+    timestamp_signature: bytes
+    digest: str
+
+
+# --- answers -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AttestedKey:
+    """Attested attributes of a key as the HSM gave them.
+
+    Args:
+        xml: The signed text.
+        signature: Bare signature over its UTF-8 bytes.
+        attestation_key_name: Name of the attestation key.
+    """
+
+    xml: str
+    signature: bytes
+    attestation_key_name: str
+
+    @cached_property
+    def attestation(self) -> KeyAttestation:
+        """What the text says, parsed. `ska.attestation.attestation_to_json` makes the API's `json` of it."""
+        from keyturn.ska.attestation import parse_attestation
+
+        return parse_attestation(self.xml)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestView:
+    """How a request stands.
+
+    Args:
+        id: UUID text.
+        kind: What was asked for.
+        status: See `states`.
+        execution_time: When the HSM acted (or its result was accepted), or None.
+        approved_by: SPKI of the approvers who approved.
+        not_yet_approved_by: SPKI of those who still can.
+        rejected_by: SPKI of those who rejected.
+        result: The `result` text: base64 of a signature, `OFFLINE_RESULT`, or None.
+        input_offline_hsm: Ready JSON body for the offline side (decisions 13), or None.
+        failure: Why it failed, expired or went back to waiting, in a sentence; None where nothing went wrong.
+    """
+
+    id: str
+    kind: RequestKind
+    status: RequestStatus
+    execution_time: int | None
+    approved_by: tuple[bytes, ...]
+    not_yet_approved_by: tuple[bytes, ...]
+    rejected_by: tuple[bytes, ...]
+    result: str | None
+    input_offline_hsm: dict[str, Any] | None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """One task, with everything up to the level that was asked for; what is above it is None.
+
+    Args:
+        task_id: UUID text.
+        request_id: UUID text of its request.
+        kind: What was asked for.
+        action: Operation code.
+        key_name: Label of the key.
+        approval_to_be_signed: Level 1: the approval blob the approver signs.
+        approver_spki: Level 1: the approver's SPKI as the policy has it.
+        created_at: When the request was opened.
+        last_fetched_at: When the task was last fetched, before this query; its creation if never.
+        marked: The word with which the HSM refused an earlier approval of this task, empty if none.
+        meta_data: Level 2.
+        meta_data_signature: Level 2.
+        payload: Level 2: bytes to be signed, or the new policy's blob.
+        payload_type: Level 2.
+        request_json: Level 3: the inner request object as it was received.
+        timestamp: Level 4: timestamp blob, None for a request without one.
+        timestamp_signature: Level 4: bare signature.
+        timestamp_signature_algorithm: Level 4: API name.
+        timestamp_signature_with_algorithm: Level 4: the signature in its DER wrapper.
+        key_attributes: Level 5: attested XML.
+        key_attributes_signature: Level 5: bare signature over it.
+    """
+
+    task_id: str
+    request_id: str
+    kind: RequestKind
+    action: Action
+    key_name: str
+    approval_to_be_signed: bytes
+    approver_spki: bytes
+    created_at: float
+    last_fetched_at: float
+    marked: str = ""
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+    payload: bytes | None = None
+    payload_type: str | None = None
+    request_json: bytes | None = None
+    timestamp: bytes | None = None
+    timestamp_signature: bytes | None = None
+    timestamp_signature_algorithm: str | None = None
+    timestamp_signature_with_algorithm: bytes | None = None
+    key_attributes: str | None = None
+    key_attributes_signature: bytes | None = None
