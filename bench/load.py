@@ -7,9 +7,10 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
-def wrk_rate(url: str, body: dict[str, object], connections: int, seconds: float) -> float:
+def wrk_rate(url: str, body: dict[str, Any], connections: int, seconds: float) -> float:
     """Requests answered with 200 per second for `POST url` with `body`; raises if any answer was not 200."""
     script = (
         'wrk.method = "POST"\n'

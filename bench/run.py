@@ -27,7 +27,7 @@ from rich.table import Table
 from servers import keyturn, memory, minimal_handler
 
 CONNECTIONS = (1, 8, 64)
-KINDS = {
+KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "RSA-2048": ({"algorithm": "RSA", "keySize": 2048}, "SHA256_WITH_RSA"),
     "P-256": ({"algorithm": "EC", "curveOid": "1.2.840.10045.3.1.7"}, "SHA256_WITH_ECDSA"),
 }
@@ -98,7 +98,7 @@ def measure(scratch: Path, arguments: argparse.Namespace, say: Any) -> dict[str,
         result["memory after load"] = memory(process.pid)
     say("flows")
     with keyturn(scratch / "flows") as (url, process, _):
-        rates = []
+        rates: list[float] = []
         for _turn in range(arguments.rounds):
             raw.setdefault("disk", []).append(durable_commit_rate(scratch, 1))
             rates.append(asyncio.run(one_batch(url, arguments.flows, len(rates))))

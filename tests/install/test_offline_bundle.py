@@ -22,7 +22,8 @@ cd {scratch}
 {target}/bin/keyturn serve --profile local --data-dir {scratch}/data --host 127.0.0.1 --port 8080 >serve.log 2>&1 &
 server=$!
 for _ in $(seq 100); do
-  if {python} -c 'import urllib.request as u; print(u.urlopen("http://127.0.0.1:8080/v1/versionInfo").read().decode())' 2>/dev/null
+  if {python} -c 'import urllib.request as u
+print(u.urlopen("http://127.0.0.1:8080/v1/versionInfo").read().decode())' 2>/dev/null
   then kill $server; wait $server || true; exit 0; fi
   sleep 0.1
 done
@@ -44,7 +45,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(os.geteuid() != 0, reason="an empty network namespace needs root")
 def test_one_file_installs_and_serves_where_there_is_no_network(bundle: Path, tmp_path: Path) -> None:
     script = IN_THE_VAULT.format(
-        python=sys._base_executable, bundle=bundle, target=tmp_path / "keyturn", scratch=tmp_path
+        python=Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}",
+        bundle=bundle,
+        target=tmp_path / "keyturn",
+        scratch=tmp_path,
     )
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     done = subprocess.run(
