@@ -1,0 +1,458 @@
+"""The HSM's sockets: who may connect, frames in, answers out.
+
+Rules kept here:
+
+- Answers wait: no answer leaves before everything decided before it is durable (`AnswerGate`). With ordinary
+  signing nothing is pending, and answers leave in the turn of the loop in which their calls came, in one write.
+- A stream whose framing is broken is closed, with the reason in the decision log; a message that is not one of the
+  protocol is refused and the connection lives. Neither ever ends the process.
+- A Unix socket serves only processes of the users it was told to (SO_PEERCRED, checked before one byte is read);
+  TCP only with mutual TLS.
+- Whoever does not read answers, or sends faster than commits come, is not read from any more.
+
+Source: protocol.py; security-rules R2, R31.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.hsm.framing import FrameDecoder, FrameReader, UnknownMessageError, encode_frame
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from keyturn.hsm.addresses import Address
+    from keyturn.hsm.protocol import Refused
+
+MAX_CONNECTIONS: Final = 64
+"""Connections at a time on one socket. A broker process needs one; the limit keeps descriptors for the store."""
+MAX_HELD_BACK: Final = 4 << 20
+"""Bytes of answers that may wait for durability per connection before it is not read from any more."""
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds a client has for its TLS handshake."""
+
+_PEER_CREDENTIALS: Final = struct.Struct("3i")
+
+MessageT = TypeVar("MessageT")
+MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
+
+
+class Handler(Protocol[MessageT_contra]):
+    """What a socket serves."""
+
+    def handle(self, message: MessageT_contra, peer: str) -> object | Awaitable[object]:
+        """Answer a message; never raises, a failure is a `Refused`. An awaitable for what is slow."""
+        ...
+
+    def refuse_frame(self, error: FormatError, peer: str) -> Refused:
+        """Log bytes that are no message, and say so."""
+        ...
+
+
+class Durability(Protocol):
+    """What an answer has to wait for."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was decided that is not on disk yet."""
+        ...
+
+    async def durable(self) -> None:
+        """Return once everything decided before the call is on disk; raise if that failed."""
+        ...
+
+    def flush(self) -> None:
+        """Hand the decision log's lines to the operating system."""
+        ...
+
+
+class Outlet(Protocol):
+    """Where answers go: a connection, as the gate sees it."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        ...
+
+    def held_back(self, size: int) -> None:
+        """Count bytes that wait."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the line."""
+        ...
+
+
+class AnswerGate:
+    """Holds answers back until what was decided before them is durable. One for all connections.
+
+    Args:
+        durability: What to wait for.
+    """
+
+    def __init__(self, durability: Durability) -> None:
+        self._durability = durability
+        self._held: list[tuple[Outlet, bytes]] = []
+        self._release: asyncio.Task[None] | None = None
+
+    def send(self, connection: Outlet, data: bytes) -> None:
+        """Let `data` go to `connection`, at once if nothing is pending, else behind the commit.
+
+        Args:
+            connection: Where the answers go.
+            data: Frames.
+        """
+        self._durability.flush()
+        if self._release is None and not self._durability.pending:
+            connection.write(data)
+            return
+        self._held.append((connection, data))
+        connection.held_back(len(data))
+        if self._release is None:
+            self._release = asyncio.get_running_loop().create_task(self._release_all())
+
+    async def _release_all(self) -> None:
+        try:
+            while self._held:
+                held, self._held = self._held, []
+                try:
+                    await self._durability.durable()
+                except KeyturnError:
+                    # The commit failed: nobody may hear of what was decided. The store ends the process.
+                    for connection, _ in held:
+                        connection.abort()
+                    continue
+                for connection, data in held:
+                    connection.held_back(-len(data))
+                    connection.write(data)
+        finally:
+            self._release = None
+
+
+class FrameConnection(asyncio.Protocol, Generic[MessageT]):
+    """One connection.
+
+    Args:
+        socket_server: The server it belongs to.
+        peer: Who is at the other end, for the log.
+    """
+
+    def __init__(self, socket_server: SocketServer[MessageT], peer: str) -> None:
+        self._server = socket_server
+        self._peer = peer
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._held = 0
+        self._writable = True
+        self._reading = True
+        self._broken = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the transport."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - What a stream socket gives.
+        self._transport = transport
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection. What it asked for is done nevertheless; only its answers are lost."""
+        self._transport = None
+        self._server.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer all frames that are complete now, in one write."""
+        if self._broken:
+            return
+        answers: list[bytes] = []
+        server = self._server
+        try:
+            for frame in self._reader.feed(data):
+                try:
+                    correlation, message = server.decoder.decode(frame)
+                except UnknownMessageError as error:
+                    answers.append(encode_frame(error.correlation, server.handler.refuse_frame(error, self._peer)))
+                    continue
+                answer = server.handler.handle(message, self._peer)
+                if isinstance(answer, Awaitable):
+                    task = asyncio.ensure_future(self._answer_later(correlation, answer))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                else:
+                    answers.append(encode_frame(correlation, answer))
+        except FormatError as error:
+            self._broken = True
+            answers.append(encode_frame(0, server.handler.refuse_frame(error, self._peer)))
+        if answers:
+            server.gate.send(self, b"".join(answers))
+        if self._broken:
+            self._close_when_sent()
+
+    async def _answer_later(self, correlation: int, answer: Awaitable[object]) -> None:
+        result = await answer
+        self._server.gate.send(self, encode_frame(correlation, result))
+
+    def _close_when_sent(self) -> None:
+        if self._transport is not None and not self._held:
+            self._transport.close()
+
+    def write(self, data: bytes) -> None:
+        """Send frames; nothing happens when the connection is gone."""
+        if self._transport is not None:
+            self._transport.write(data)
+            if self._broken:
+                self._close_when_sent()
+
+    def abort(self) -> None:
+        """Cut the connection, sending nothing more."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def held_back(self, size: int) -> None:
+        """Count bytes that wait for durability (negative: wait no more)."""
+        self._held += size
+        self._balance()
+
+    def pause_writing(self) -> None:
+        """Stop reading from one who does not read."""
+        self._writable = False
+        self._balance()
+
+    def resume_writing(self) -> None:
+        """Read on."""
+        self._writable = True
+        self._balance()
+
+    def _balance(self) -> None:
+        wanted = self._writable and self._held < MAX_HELD_BACK
+        if self._transport is None or wanted == self._reading or self._transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCredentials:
+    """Who is at the other end of a Unix socket, as the kernel noted it at `connect`."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def peer_credentials(connection: socket.socket) -> PeerCredentials:
+    """Read SO_PEERCRED (unix(7)) of a connected Unix socket."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+    return PeerCredentials(*_PEER_CREDENTIALS.unpack(raw))
+
+
+class SocketServer(Generic[MessageT]):
+    """One listening socket and its connections.
+
+    Args:
+        handler: What answers.
+        messages: Union of the structs that may arrive.
+        gate: Gate of the answers.
+        allowed_uids: User ids that may connect over a Unix socket.
+        tls: Context for TCP; it must require client certificates.
+    """
+
+    def __init__(
+        self,
+        handler: Handler[MessageT],
+        messages: object,
+        gate: AnswerGate,
+        *,
+        allowed_uids: Collection[int],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.handler = handler
+        self.decoder: FrameDecoder[MessageT] = FrameDecoder(messages)
+        self.gate = gate
+        self.connections: set[FrameConnection[MessageT]] = set()
+        self._allowed_uids = frozenset(allowed_uids)
+        self._tls = tls
+        self._socket: socket.socket | None = None
+        self._path: Path | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    def listen(self, address: Address) -> Address:
+        """Bind and begin to accept.
+
+        Args:
+            address: Where; port 0 means any free one.
+
+        Returns:
+            The address bound.
+
+        Raises:
+            KeyturnError: `address.in-use` when another process listens there, `address.invalid` when it cannot be
+                bound, `tls.required` for TCP without TLS.
+        """
+        if address.path is not None:
+            everyone = self._allowed_uids != {os.getuid()}
+            self._socket = _bind_unix(address.path, 0o666 if everyone else 0o600)
+            self._path = address.path
+        else:
+            if self._tls is None:
+                raise KeyturnError(
+                    ErrorCode.CONFIG_NOT_VALID,
+                    "TCP is served with mutual TLS only: give a certificate, its key and the CA of the clients",
+                    refusal="tls.required",
+                )
+            self._socket = _bind_tcp(address.host, address.port)
+            address = type(address)(host=address.host, port=self._socket.getsockname()[1])
+        self._socket.setblocking(False)
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(self._socket))
+        return address
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer_address = await loop.sock_accept(listener)
+            except OSError:
+                # Out of descriptors, or the peer is gone already: the listener itself is well.
+                await asyncio.sleep(0.05)
+                continue
+            peer = self._admit(connection, peer_address)
+            if peer is None:
+                connection.close()
+                continue
+            task = loop.create_task(self._serve(connection, peer))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    def _admit(self, connection: socket.socket, peer_address: object) -> str | None:
+        """Name the peer, or None when it must not be served."""
+        peer = f"tcp {peer_address}"
+        if connection.family == socket.AF_UNIX:
+            credentials = peer_credentials(connection)
+            peer = f"uid {credentials.uid} pid {credentials.pid}"
+            if credentials.uid not in self._allowed_uids:
+                self.handler.refuse_frame(
+                    FormatError(
+                        f"user {credentials.uid} may not use this socket; see --allow-uid", refusal="peer.not-allowed"
+                    ),
+                    peer,
+                )
+                return None
+        if len(self.connections) + len(self._handshakes) >= MAX_CONNECTIONS:
+            self.handler.refuse_frame(
+                FormatError(f"{MAX_CONNECTIONS} connections are open already", refusal="peer.too-many"), peer
+            )
+            return None
+        return peer
+
+    async def _serve(self, connection: socket.socket, peer: str) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                lambda: FrameConnection(self, peer),
+                connection,
+                ssl=self._tls if connection.family != socket.AF_UNIX else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT if connection.family != socket.AF_UNIX else None,
+            )
+        except (TimeoutError, OSError) as error:
+            self.handler.refuse_frame(
+                FormatError(f"no TLS connection came about: {type(error).__name__}", refusal="peer.tls-failed"), peer
+            )
+            connection.close()
+
+    async def close(self) -> None:
+        """Stop listening, cut all connections, remove the socket's file."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._accepting
+        if self._socket is not None:
+            self._socket.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        for connection in list(self.connections):
+            connection.abort()
+
+
+def _bind_unix(path: Path, mode: int) -> socket.socket:
+    """Bind a Unix socket, taking the place of one that a killed process left behind."""
+    if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            except OSError:
+                pass
+            else:
+                raise KeyturnError(
+                    ErrorCode.CONFIG_NOT_VALID,
+                    f"another process listens on {path}; stop it first or choose another socket",
+                    refusal="address.in-use",
+                )
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        # The mode is right from the first moment on: the umask covers the time before chmod.
+        previous = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(previous)
+        path.chmod(mode)
+        listener.listen(MAX_CONNECTIONS)
+    except OSError as error:
+        listener.close()
+        raise KeyturnError(
+            ErrorCode.CONFIG_NOT_VALID, f"cannot listen on {path}: {error.strerror}", refusal="address.invalid"
+        ) from None
+    return listener
+
+
+def _bind_tcp(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=MAX_CONNECTIONS
+        )
+    except OSError as error:
+        raise KeyturnError(
+            ErrorCode.CONFIG_NOT_VALID,
+            f"cannot listen on {host} port {port}: {error.strerror}",
+            refusal="address.in-use",
+        ) from None
+
+
+def isolation(address: Address, allowed_uids: Collection[int], own_uid: int) -> str:
+    """How far the broker is from the HSM's files and memory (R1).
+
+    A broker under the HSM's own user, or under root, reaches both: `none`. So does one that comes over this
+    machine's loopback, as far as we can know.
+
+    Args:
+        address: Where the broker's protocol is served.
+        allowed_uids: Users that may connect over a Unix socket.
+        own_uid: User id of the HSM.
+
+    Returns:
+        `none`, `user` or `machine`.
+    """
+    if address.path is not None:
+        return "none" if {0, own_uid} & set(allowed_uids) else "user"
+    try:
+        loopback = ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        loopback = address.host == "localhost"
+    return "none" if loopback else "machine"

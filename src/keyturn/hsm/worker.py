@@ -1,0 +1,197 @@
+"""Slow key operations in processes of their own, so that the one loop that decides never waits.
+
+The parent starts `python -m keyturn.hsm.worker` children when the first slow operation comes, never more than
+`WorkerPool.size`, and speaks with them over their standard input and output in frames of `keyturn.hsm.framing`.
+A worker holds nothing but the key it is making: no store, no passphrase, no policy; it decides nothing. It is
+hardened like its parent and dies with it (end of its input, and PR_SET_PDEATHSIG).
+
+Together parent and workers are "the HSM process" of architecture.md. What is slow stands in the registry of
+`keyturn.crypto.keys`, not here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from keyturn.crypto.keys import generate, make_spec, private_key_to_der
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.framing import FrameReader, encode_frame
+from keyturn.hsm.hardening import KEPT_ENVIRONMENT, die_with_parent, harden_process
+
+if TYPE_CHECKING:
+    from keyturn.crypto.keys import KeySpec
+
+MAX_WAITING: Final = 32
+"""Slow operations that may wait for a worker; a further one is refused, it would wait for minutes."""
+
+_MAX_RESULT: Final = 1 << 16
+"""Largest answer of a worker in bytes; the PKCS#8 of an RSA-8192 key has less than 5 KiB."""
+
+
+class GenerateKey(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What a worker is asked: make a key of this kind."""
+
+    algorithm: str
+    curve_oid: str
+    key_size: int
+    allow_weak: bool
+
+
+class Generated(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker's answer: the new key, PKCS#8 DER. It travels in a pipe that only parent and worker hold."""
+
+    private_key: bytes
+
+    def __repr__(self) -> str:
+        return "Generated(private_key=…)"
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker's answer: it did not work; `message` names the kind of error only."""
+
+    message: str
+
+
+_jobs: Final = msgspec.msgpack.Decoder(tuple[int, GenerateKey])
+_results: Final = msgspec.msgpack.Decoder(tuple[int, Generated | Failed])
+
+
+class _Worker:
+    """One child process, busy with at most one job."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._reader = FrameReader(_MAX_RESULT)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def run(self, job: GenerateKey) -> bytes:
+        """Have the worker do `job`; its private key as PKCS#8 DER."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise _failed("has no pipes")
+        stdin.write(encode_frame(0, job))
+        frames: list[bytes] = []
+        while not frames:
+            data = await stdout.read(_MAX_RESULT)
+            if not data:
+                raise _failed("ended without an answer")
+            frames = self._reader.feed(data)
+        result = _results.decode(frames[0])[1]
+        if isinstance(result, Failed):
+            raise _failed(f"failed with {result.message}")
+        return result.private_key
+
+    async def stop(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+
+def _failed(what: str) -> KeyturnError:
+    return KeyturnError(
+        ErrorCode.HSM_FAILURE, f"a worker process of the HSM {what}; try again", refusal="worker.failed"
+    )
+
+
+class WorkerPool:
+    """The bounded pool of workers. For one event loop.
+
+    Args:
+        size: Most processes at a time; by default one per processor, at most four.
+    """
+
+    def __init__(self, size: int | None = None) -> None:
+        self.size = size or max(1, min(4, os.cpu_count() or 1))
+        self._free = asyncio.Semaphore(self.size)
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
+        self._waiting = 0
+
+    async def generate(self, spec: KeySpec, *, allow_weak: bool = False) -> bytes:
+        """Make a key in a worker.
+
+        Args:
+            spec: What key.
+            allow_weak: Whether sizes below the limits are allowed; as in `make_spec`.
+
+        Returns:
+            The private key, PKCS#8 DER.
+
+        Raises:
+            KeyturnError: `worker.busy` when too many wait already; `worker.failed` when the worker broke.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise KeyturnError(
+                ErrorCode.HSM_FAILURE,
+                f"{MAX_WAITING} slow operations are waiting already; try again later",
+                refusal="worker.busy",
+            )
+        self._waiting += 1
+        try:
+            async with self._free:
+                worker = await self._take()
+                try:
+                    key = await worker.run(GenerateKey(spec.algorithm, spec.curve_oid, spec.key_size, allow_weak))
+                except BaseException:
+                    # Whatever went wrong, its state is unknown now: a fresh one next time.
+                    self._all.discard(worker)
+                    await worker.stop()
+                    raise
+                self._idle.append(worker)
+                return key
+        finally:
+            self._waiting -= 1
+
+    async def _take(self) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            self._all.discard(worker)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-m", "keyturn.hsm.worker", str(os.getpid())),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={name: os.environ[name] for name in KEPT_ENVIRONMENT & set(os.environ)},
+        )
+        worker = _Worker(process)
+        self._all.add(worker)
+        return worker
+
+    async def close(self) -> None:
+        """Stop all workers, whatever they do."""
+        workers, self._all, self._idle = self._all, set(), []
+        for worker in workers:
+            await worker.stop()
+
+
+def _work(job: GenerateKey) -> Generated | Failed:
+    try:
+        spec = make_spec(job.algorithm, job.curve_oid, job.key_size, allow_weak=job.allow_weak)
+        return Generated(private_key_to_der(generate(spec)))
+    except Exception as error:
+        return Failed(type(error).__name__)
+
+
+def main() -> None:
+    """Serve jobs from standard input until it ends. The one argument is the parent's process id."""
+    die_with_parent(int(sys.argv[1]))
+    harden_process()
+    reader = FrameReader()
+    while data := os.read(0, 1 << 16):
+        for frame in reader.feed(data):
+            answer = encode_frame(0, _work(_jobs.decode(frame)[1]))
+            while answer:
+                answer = answer[os.write(1, answer) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The real HSM process for tests: `python -m keyturn hsm serve` on Unix sockets in a directory of the test.
+
+    with HsmProcess(tmp_path / "hsm") as hsm:
+        client = await HsmClient.connect(hsm.address)
+
+Argon2id runs with its bounded minimum (`--kdf-memory`, a real option). Nothing else differs from production.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+PASSPHRASE = b"correct horse battery staple"
+READY_WITHIN = 30.0
+"""Seconds a start may take on a loaded machine before a test gives up."""
+
+
+class HsmProcess:
+    """One HSM process; a context manager that starts it and kills it.
+
+    Args:
+        directory: Data directory, made if missing.
+        options: Further words for `keyturn hsm serve`.
+        passphrase: Written to a file for `--passphrase-file`; None starts without one.
+        pass_fds: Descriptors that the process inherits.
+        env: Environment, that of the test if None.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        options: Sequence[str] = (),
+        passphrase: bytes | None = PASSPHRASE,
+        pass_fds: Sequence[int] = (),
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.options = tuple(options)
+        self.passphrase = passphrase
+        self.pass_fds = tuple(pass_fds)
+        self.env = env
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ready: dict[str, Any] = {}
+        self._run = tempfile.TemporaryDirectory(
+            prefix="kt-"
+        )  # Socket paths must be short, whatever the test is called.
+        self._errors = Path(self._run.name) / "stderr"
+
+    def __enter__(self) -> HsmProcess:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._run.cleanup()
+
+    @property
+    def address(self) -> str:
+        """Address for `HsmClient.connect`."""
+        return f"unix:{self._run.name}/hsm.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        """Path of the administration socket."""
+        return Path(self._run.name) / "admin.sock"
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to standard error so far."""
+        return self._errors.read_text() if self._errors.exists() else ""
+
+    def start(self) -> HsmProcess:
+        """Start it and wait until it says that it is ready."""
+        words = [
+            *(sys.executable, "-m", "keyturn", "hsm", "serve", "--json"),
+            *("--data-dir", str(self.directory), "--listen", self.address, "--admin-socket", str(self.admin_socket)),
+            *("--kdf-memory", "8192"),
+        ]
+        if self.passphrase is not None:
+            file = Path(self._run.name) / "passphrase"
+            file.write_bytes(self.passphrase + b"\n")
+            file.chmod(0o600)
+            words += ["--passphrase-file", str(file)]
+        with self._errors.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [*words, *self.options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                pass_fds=self.pass_fds,
+                env=self.env,
+            )
+        self.ready = json.loads(self._first_line())
+        return self
+
+    def _first_line(self) -> bytes:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        descriptor = self.process.stdout.fileno()
+        deadline = time.monotonic() + READY_WITHIN
+        line = b""
+        while not line.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, left))
+            piece = os.read(descriptor, 4096) if ready else b""
+            if not piece:
+                self.stop()
+                raise AssertionError(f"the HSM did not become ready: {line!r}\n{self.errors}")
+            line += piece
+        return line
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._end(signal.SIGTERM)
+
+    def restart(self) -> HsmProcess:
+        """Start it again on the same directory."""
+        self.stop()
+        return self.start()
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(20)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """All lines of the decision log, oldest first."""
+        return list(read_decisions(self.directory))
+
+    def last_refusal(self) -> dict[str, Any]:
+        """The newest line of the decision log that tells of a refusal."""
+        return [line for line in self.decisions() if line.get("outcome") == "refused"][-1]
+
+
+def read_decisions(directory: Path) -> Iterator[dict[str, Any]]:
+    """Read the decision log of a data directory, oldest line first."""
+    for file in sorted(directory.glob("**/decisions*.log")):
+        for line in file.read_text().splitlines():
+            yield json.loads(line)
