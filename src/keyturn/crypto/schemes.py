@@ -1,0 +1,297 @@
+"""The signature schemes behind the algorithm names: RSA PKCS#1 v1.5, RSA-PSS, ECDSA, EdDSA.
+
+Each class binds everything that does not change from call to call (padding, hash objects), so that signing costs
+little more than the library's own call. A key of another kind is refused here, for signing and for verifying.
+
+Source: RFC 8017 (RSA), SEC 1 and FIPS 186-5 (ECDSA), RFC 6979 (deterministic ECDSA), RFC 8032 (Ed25519),
+BIP 146 (low s), decisions 24 and 33.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    NoDigestInfo,
+    Prehashed,
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, SHA512, HashAlgorithm
+
+from keyturn.crypto.keys import curve_of
+from keyturn.errors import ErrorCode, KeyturnError
+
+if TYPE_CHECKING:
+    from keyturn.crypto.keys import Curve, PrivateKey, PublicKey
+
+Form = Literal["DER", "RAW"]
+"""How `r` and `s` are written: a DER SEQUENCE, or one behind the other, each as long as the curve's order."""
+
+
+class Scheme(Protocol):
+    """One way to sign and verify, with everything but key and payload bound."""
+
+    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+        """Sign `payload`; 607 when the key is of another kind, 612 when the payload cannot be signed."""
+        ...
+
+    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+        """Verify; raises `cryptography.exceptions.InvalidSignature`, or as `sign`. Form None: either."""
+        ...
+
+
+def key_kind(key: PrivateKey | PublicKey) -> str:
+    """API name of the kind of a key."""
+    if isinstance(key, RSAPrivateKey | RSAPublicKey):
+        return "RSA"
+    if isinstance(key, EllipticCurvePrivateKey | EllipticCurvePublicKey):
+        return "EC"
+    return "ED"
+
+
+def _wrong_key(scheme: str, key: PrivateKey | PublicKey) -> NoReturn:
+    raise KeyturnError(
+        ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
+        f"A key of type {key_kind(key)} cannot be used with {scheme}; choose an algorithm for {key_kind(key)} keys.",
+        refusal="signature.wrong-key-type",
+    )
+
+
+def _too_large(key: RSAPrivateKey, error: ValueError) -> NoReturn:
+    raise KeyturnError(
+        ErrorCode.INVALID_PAYLOAD,
+        f"The payload or digest is too large for this RSA key of {key.key_size} bits with this padding; "
+        "use a larger key or a shorter digest.",
+        refusal="payload.too-large",
+    ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RsaPkcs1:
+    """RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2).
+
+    Args:
+        hash: Hash over the payload, or `Prehashed` when the payload is a digest.
+    """
+
+    hash: HashAlgorithm | Prehashed
+
+    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+        """See `Scheme`. An RSA signature has one form, whatever `form` says."""
+        if not isinstance(key, RSAPrivateKey):
+            _wrong_key("RSA PKCS#1 v1.5", key)
+        try:
+            return key.sign(payload, _PKCS1, self.hash)
+        except ValueError as error:
+            _too_large(key, error)
+
+    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+        """See `Scheme`."""
+        if not isinstance(key, RSAPublicKey):
+            _wrong_key("RSA PKCS#1 v1.5", key)
+        key.verify(signature, payload, _PKCS1, self.hash)
+
+
+@dataclass(frozen=True, slots=True)
+class RsaPkcs1OverBytes:
+    """PKCS#1 v1.5 padding (RFC 8017 section 9.2, steps 3 to 5) around the payload itself, without a DigestInfo."""
+
+    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+        """See `Scheme`. An RSA signature has one form, whatever `form` says."""
+        if not isinstance(key, RSAPrivateKey):
+            _wrong_key("RSA PKCS#1 v1.5", key)
+        try:
+            return key.sign(payload, _PKCS1, _NO_DIGEST_INFO)
+        except ValueError as error:
+            _too_large(key, error)
+
+    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+        """See `Scheme`."""
+        if not isinstance(key, RSAPublicKey):
+            _wrong_key("RSA PKCS#1 v1.5", key)
+        if key.recover_data_from_signature(signature, _PKCS1, None) != payload:
+            raise InvalidSignature
+
+
+_PKCS1: Final = PKCS1v15()
+_NO_DIGEST_INFO: Final = NoDigestInfo()
+
+
+@dataclass(frozen=True, slots=True)
+class RsaPss:
+    """RSASSA-PSS (RFC 8017 section 8.1): MGF1 with the same hash, salt as long as the digest.
+
+    Args:
+        hash: Hash over the payload, or `Prehashed` when the payload is a digest.
+        padding: The padding that goes with it, see `rsa_pss`.
+    """
+
+    hash: HashAlgorithm | Prehashed
+    padding: PSS
+
+    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+        """See `Scheme`. An RSA signature has one form, whatever `form` says."""
+        if not isinstance(key, RSAPrivateKey):
+            _wrong_key("RSA-PSS", key)
+        try:
+            return key.sign(payload, self.padding, self.hash)
+        except ValueError as error:
+            _too_large(key, error)
+
+    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+        """See `Scheme`."""
+        if not isinstance(key, RSAPublicKey):
+            _wrong_key("RSA-PSS", key)
+        key.verify(signature, payload, self.padding, self.hash)
+
+
+def rsa_pss(hash_algorithm: HashAlgorithm, *, prehashed: bool = False) -> RsaPss:
+    """RSA-PSS with MGF1 over the same hash and a salt as long as its digest (decisions 33)."""
+    padding = PSS(MGF1(hash_algorithm), hash_algorithm.digest_size)
+    return RsaPss(Prehashed(hash_algorithm) if prehashed else hash_algorithm, padding)
+
+
+@dataclass(frozen=True, slots=True)
+class RsaPssByLength:
+    """RSA-PSS over a digest whose length names the hash: 20, 28, 32, 48, 64 bytes (decisions 33)."""
+
+    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+        """See `Scheme`; the registry has checked the length."""
+        return _PSS_BY_LENGTH[len(payload)].sign(key, payload, form)
+
+    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+        """See `Scheme`; the registry has checked the length."""
+        _PSS_BY_LENGTH[len(payload)].verify(key, payload, signature, form)
+
+
+_PSS_BY_LENGTH: Final = {
+    algorithm.digest_size: rsa_pss(algorithm, prehashed=True)
+    for algorithm in (SHA1(), SHA224(), SHA256(), SHA384(), SHA512())  # noqa: S303 - Documented; decisions 33.
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ecdsa:
+    """ECDSA; on curves that ask for it (secp256k1) the smaller of the two possible `s` is returned.
+
+    Args:
+        ecdsa: The library's description: hash over the payload, random or RFC 6979 nonces.
+        twice: Whether the payload is hashed with SHA-256 once more before (`DOUBLE_SHA256_WITH_ECDSA`).
+    """
+
+    ecdsa: ECDSA
+    twice: bool = False
+
+    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+        """See `Scheme`."""
+        if not isinstance(key, EllipticCurvePrivateKey):
+            _wrong_key("ECDSA", key)
+        if self.twice:
+            payload = hashlib.sha256(payload).digest()
+        return _finish(curve_of(key), key.sign(payload, self.ecdsa), form)
+
+    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+        """See `Scheme`. Verification takes both values of `s` (decisions 24)."""
+        if not isinstance(key, EllipticCurvePublicKey):
+            _wrong_key("ECDSA", key)
+        if self.twice:
+            payload = hashlib.sha256(payload).digest()
+        _verify_ecdsa(key, curve_of(key), signature, payload, self.ecdsa, form)
+
+
+@dataclass(frozen=True, slots=True)
+class EcdsaOverBytes:
+    """ECDSA over the payload as the digest: leftmost bits of the order, shorter values left-padded (decisions 33).
+
+    FIPS 186-5 section 6.4.1 step 2 turns a digest into a number. The payload becomes that number here, so that the
+    library sees a digest of a length it knows: 32, 48 or 64 bytes, never longer than the order.
+    """
+
+    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+        """See `Scheme`; the registry has checked the length."""
+        if not isinstance(key, EllipticCurvePrivateKey):
+            _wrong_key("ECDSA", key)
+        curve = curve_of(key)
+        digest, ecdsa = _as_digest(curve, payload)
+        return _finish(curve, key.sign(digest, ecdsa), form)
+
+    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+        """See `Scheme`; the registry has checked the length."""
+        if not isinstance(key, EllipticCurvePublicKey):
+            _wrong_key("ECDSA", key)
+        curve = curve_of(key)
+        digest, ecdsa = _as_digest(curve, payload)
+        _verify_ecdsa(key, curve, signature, digest, ecdsa, form)
+
+
+_PREHASHED: Final = {
+    # The hash's only role is its length, which the library checks.
+    algorithm.digest_size: ECDSA(Prehashed(algorithm))
+    for algorithm in (SHA256(), SHA384(), SHA512())
+}
+
+
+def natural_digest_size(curve: Curve) -> int:
+    """Bytes of the digest that fits a curve without being cut or filled up: 32, 48, and 64 for P-521."""
+    return min(curve.size, 64)
+
+
+def _as_digest(curve: Curve, payload: bytes) -> tuple[bytes, ECDSA]:
+    size = natural_digest_size(curve)
+    # Orders of 256 and 384 bits are whole bytes, and 64 bytes are below 521 bits: cutting bytes cuts bits.
+    return payload[:size].rjust(size, b"\0"), _PREHASHED[size]
+
+
+def _finish(curve: Curve, signature: bytes, form: Form) -> bytes:
+    if form == "DER" and not curve.low_s:
+        return signature
+    r, s = decode_dss_signature(signature)
+    if curve.low_s and s > curve.order // 2:
+        s = curve.order - s
+    if form == "DER":
+        return encode_dss_signature(r, s)
+    return r.to_bytes(curve.size, "big") + s.to_bytes(curve.size, "big")
+
+
+def _verify_ecdsa(
+    key: EllipticCurvePublicKey, curve: Curve, signature: bytes, payload: bytes, ecdsa: ECDSA, form: Form | None
+) -> None:
+    if form != "RAW":
+        try:
+            # OpenSSL takes the one DER encoding of (r, s) and no other.
+            key.verify(signature, payload, ecdsa)
+        except InvalidSignature:
+            if form == "DER" or len(signature) != 2 * curve.size:
+                raise
+        else:
+            return
+    if len(signature) != 2 * curve.size:
+        raise InvalidSignature
+    r = int.from_bytes(signature[: curve.size], "big")
+    s = int.from_bytes(signature[curve.size :], "big")
+    key.verify(encode_dss_signature(r, s), payload, ecdsa)
+
+
+@dataclass(frozen=True, slots=True)
+class EdDsa:
+    """Ed25519, pure (RFC 8032 section 5.1)."""
+
+    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+        """See `Scheme`. An Ed25519 signature has one form, whatever `form` says."""
+        if not isinstance(key, Ed25519PrivateKey):
+            _wrong_key("EdDSA", key)
+        return key.sign(payload)
+
+    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+        """See `Scheme`."""
+        if not isinstance(key, Ed25519PublicKey):
+            _wrong_key("EdDSA", key)
+        key.verify(signature, payload)

@@ -1,0 +1,458 @@
+"""Signature algorithms by name: judged by `openssl`, by published vectors, and by what they refuse."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyturn.crypto.keys import CURVES, CURVES_BY_NAME, generate, make_spec, public_spki
+from keyturn.crypto.registry import SIGNATURE_ALGORITHMS, algorithms_for, sign, signature_algorithm, verify
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn_testing.openssl import dgst_accepts, pkeyutl_accepts
+
+if TYPE_CHECKING:
+    from keyturn.crypto.keys import PrivateKey
+
+DATA: Final = b"content to be signed"
+OPENSSL_NAMES: Final = {
+    "SHA-1": "sha1",
+    "SHA-224": "sha224",
+    "SHA-256": "sha256",
+    "SHA-384": "sha384",
+    "SHA-512": "sha512",
+    "SHA3-224": "sha3-224",
+    "SHA3-256": "sha3-256",
+    "SHA3-384": "sha3-384",
+    "SHA3-512": "sha3-512",
+}
+
+
+def flipped(data: bytes, position: int = -1) -> bytes:
+    """`data` with one bit changed."""
+    changed = bytearray(data)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
+def hashed(digest: str, data: bytes) -> bytes:
+    """The digest of `data`; `digest` as the API spells it."""
+    name = OPENSSL_NAMES[digest]
+    return hashlib.new(name.replace("-", "_"), data).digest()
+
+
+def sample_payload(name: str, data: bytes = DATA) -> bytes:
+    """A payload that algorithm `name` takes, which depends on `data`."""
+    entry = signature_algorithm(name)
+    return hashed(entry.digest or "SHA-256", data) if entry.prehashed else data
+
+
+def judged_by_openssl(name: str, spki: bytes, signature: bytes, data: bytes) -> bool:
+    """What `openssl` says about a signature made over `sample_payload(name, data)`."""
+    entry = signature_algorithm(name)
+    if name == "EDDSA":
+        return pkeyutl_accepts(spki, signature, data, ["-rawin"])
+    if name in ("NONE_WITH_RSA", "NONE_WITH_ECDSA"):
+        return pkeyutl_accepts(spki, signature, hashed("SHA-256", data))
+    if name == "DOUBLE_SHA256_WITH_ECDSA":
+        data = hashed("SHA-256", data)
+    digest = OPENSSL_NAMES[entry.digest or "SHA-256"]
+    options = (
+        ["rsa_padding_mode:pss", "rsa_pss_saltlen:digest", f"rsa_mgf1_md:{digest}"] if name.endswith("PSS") else []
+    )
+    return dgst_accepts(spki, signature, data, digest, options)
+
+
+def cases() -> list[object]:
+    """Every algorithm with every key it is for."""
+    return [
+        pytest.param(name, key, id=f"{name}-{key}")
+        for name, entry in SIGNATURE_ALGORITHMS.items()
+        for key in ([curve.name for curve in CURVES.values()] if entry.key_type == "EC" else [entry.key_type])
+    ]
+
+
+def test_the_names_are_those_of_the_reference() -> None:
+    """rest-api.md section 4.3, written out once more; KECCAK, BIP 340 and kinds of keys we lack are absent."""
+    sha2 = ["SHA1", "SHA224", "SHA256", "SHA384", "SHA512"]
+    assert set(algorithms_for("RSA")) == {
+        "NONE_WITH_RSA",
+        "NONE_WITH_RSA_PSS",
+        *(f"{h}_WITH_RSA" for h in sha2),
+        *(f"NONE{h}_WITH_RSA" for h in sha2),
+        *(f"{h}_WITH_RSA_PSS" for h in sha2),
+        *(f"NONE{h}_WITH_RSA_PSS" for h in sha2[1:]),
+    }
+    assert set(algorithms_for("EC")) == {
+        "NONE_WITH_ECDSA",
+        *(f"{h}_WITH_ECDSA" for h in [*sha2, "SHA3224", "SHA3256", "SHA3384", "SHA3512"]),
+        "SHA256_WITH_ECDSA_DETERMINISTIC",
+        "DOUBLE_SHA256_WITH_ECDSA",
+    }
+    assert algorithms_for("ED") == ("EDDSA",)
+
+
+@pytest.mark.parametrize(("name", "key"), cases())
+def test_openssl_accepts_what_we_sign_and_refuses_one_bit_more(
+    name: str, key: str, keys: dict[str, PrivateKey]
+) -> None:
+    private, spki = keys[key], public_spki(keys[key])
+    signature = sign(private, name, sample_payload(name))
+    assert judged_by_openssl(name, spki, signature, DATA)
+    assert not judged_by_openssl(name, spki, signature, flipped(DATA))
+
+
+@pytest.mark.parametrize(("name", "key"), cases())
+def test_we_verify_what_we_sign_and_refuse_one_bit_more(name: str, key: str, keys: dict[str, PrivateKey]) -> None:
+    spki, payload = public_spki(keys[key]), sample_payload(name)
+    signature = sign(keys[key], name, payload)
+    verify(spki, name, payload, signature)
+    verify(keys[key].public_key(), name, payload, signature, signature_type="DER")
+    other_key = public_spki(type_twin(keys[key]))
+    for wrong in (
+        (spki, flipped(payload), signature),
+        (spki, payload, flipped(signature)),
+        (spki, payload, flipped(signature, 5)),
+        (spki, payload, signature[:-1]),
+        (spki, payload, signature + b"\0"),
+        (spki, payload, b""),
+        (other_key, payload, signature),
+    ):
+        with pytest.raises(KeyturnError) as refused:
+            verify(wrong[0], name, wrong[1], wrong[2])
+        assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_SIGNATURE, "signature.invalid")
+
+
+def type_twin(key: PrivateKey) -> PrivateKey:
+    """Another key of the same kind."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return ec.generate_private_key(key.curve)
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return ed25519.Ed25519PrivateKey.generate()
+    return rsa.generate_private_key(65537, 2048)
+
+
+@pytest.mark.parametrize(("name", "key"), cases())
+def test_a_signature_is_valid_under_its_own_algorithm_alone(name: str, key: str, keys: dict[str, PrivateKey]) -> None:
+    """Over the same data; the pairs that must agree (`DETERMINISTIC` differs in the nonce alone) are left out."""
+    signature = sign(keys[key], name, DATA if not signature_algorithm(name).prehashed else sample_payload(name))
+    plain = name.replace("_DETERMINISTIC", "")
+    for other in algorithms_for(signature_algorithm(name).key_type):
+        if other.replace("_DETERMINISTIC", "") == plain or signature_algorithm(other).prehashed:
+            continue
+        if signature_algorithm(name).prehashed and sibling(name) == sibling(other):
+            continue
+        with pytest.raises(KeyturnError) as refused:
+            verify(keys[key].public_key(), other, DATA, signature)
+        assert refused.value.code is ErrorCode.INVALID_SIGNATURE
+
+
+def sibling(name: str) -> str:
+    """The hashing algorithm whose signatures a pre-hashed one makes; SHA-256 where the payload decides."""
+    if name in ("NONE_WITH_RSA_PSS", "NONE_WITH_ECDSA"):
+        return name.replace("NONE", "SHA256")
+    return name.removeprefix("NONE").replace("_DETERMINISTIC", "")
+
+
+# --- forms of EC signatures ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("curve", [curve.name for curve in CURVES.values()])
+def test_raw_is_r_and_s_and_verification_takes_exactly_the_form_it_is_told(
+    curve: str, keys: dict[str, PrivateKey]
+) -> None:
+    key, size = keys[curve], CURVES_BY_NAME[curve].size
+    public = key.public_key()
+    raw = sign(key, "SHA256_WITH_ECDSA", DATA, "RAW")
+    assert len(raw) == 2 * size == {"secp384r1": 96, "secp521r1": 132}.get(curve, 64)
+    der = encode_dss_signature(int.from_bytes(raw[:size], "big"), int.from_bytes(raw[size:], "big"))
+    for signature_type, accepted, refused_form in (("RAW", raw, der), ("DER", der, raw), ("", der, raw)):
+        verify(public, "SHA256_WITH_ECDSA", DATA, accepted, signature_type=signature_type)
+        with pytest.raises(KeyturnError) as refused:
+            verify(public, "SHA256_WITH_ECDSA", DATA, refused_form, signature_type=signature_type)
+        assert refused.value.code is ErrorCode.INVALID_SIGNATURE
+    verify(public, "SHA256_WITH_ECDSA", DATA, raw)
+    verify(public, "SHA256_WITH_ECDSA", DATA, der)
+    with pytest.raises(KeyturnError):
+        verify(public, "SHA256_WITH_ECDSA", DATA, flipped(raw))
+
+
+def test_the_forms_of_rsa_and_ed25519_signatures_are_one(keys: dict[str, PrivateKey]) -> None:
+    for name, key in (("SHA256_WITH_RSA", keys["RSA"]), ("EDDSA", keys["ED"])):
+        assert sign(key, name, DATA, "RAW") == sign(key, name, DATA, "DER") == sign(key, name, DATA)
+        verify(key.public_key(), name, DATA, sign(key, name, DATA), signature_type="RAW")
+
+
+def test_a_zero_in_front_of_raw_r_is_kept(keys: dict[str, PrivateKey]) -> None:
+    """One signature in 128 has a short `r` or `s`; both must still take their full place."""
+    key = keys["secp256r1"]
+    lengths = {len(sign(key, "SHA256_WITH_ECDSA", n.to_bytes(2, "big"), "RAW")) for n in range(600)}
+    assert lengths == {64}
+
+
+@pytest.mark.parametrize("signature_type", ["ETH", "der", "P1363", "x" * 1000])
+def test_another_signature_type_is_refused(signature_type: str, keys: dict[str, PrivateKey]) -> None:
+    key = keys["secp256k1"]
+    with pytest.raises(KeyturnError, match="DER or RAW") as refused:
+        sign(key, "SHA256_WITH_ECDSA", DATA, signature_type)
+    assert (refused.value.code, refused.value.refusal) == (ErrorCode.VALIDATION_FAILED, "signature.type")
+    assert len(refused.value.message) < 300
+    with pytest.raises(KeyturnError):
+        verify(key.public_key(), "SHA256_WITH_ECDSA", DATA, b"", signature_type=signature_type)
+    assert sign(key, "SHA256_WITH_ECDSA", DATA, "DER")
+
+
+# --- low s (decisions 24) -----------------------------------------------------------------------------
+
+
+@pytest.mark.rule("decisions 24")
+def test_secp256k1_signatures_have_the_low_s_and_verification_accepts_both(keys: dict[str, PrivateKey]) -> None:
+    key, order = keys["secp256k1"], CURVES_BY_NAME["secp256k1"].order
+    for number in range(40):
+        signature = sign(key, "SHA256_WITH_ECDSA", bytes([number]))
+        r, s = decode_dss_signature(signature)
+        assert 1 <= s <= order // 2
+        high = encode_dss_signature(r, order - s)
+        verify(key.public_key(), "SHA256_WITH_ECDSA", bytes([number]), high)
+        with pytest.raises(KeyturnError):
+            verify(key.public_key(), "SHA256_WITH_ECDSA", bytes([number]), encode_dss_signature(r, s - 1))
+
+
+def test_other_curves_keep_the_s_they_got(keys: dict[str, PrivateKey]) -> None:
+    half = CURVES_BY_NAME["secp256r1"].order // 2
+    values = [decode_dss_signature(sign(keys["secp256r1"], "SHA256_WITH_ECDSA", bytes([n])))[1] for n in range(64)]
+    assert any(s > half for s in values)
+    assert any(s <= half for s in values)
+
+
+# --- published vectors --------------------------------------------------------------------------------
+
+RFC_6979 = [
+    # RFC 6979 A.2.5 and A.2.6, SHA-256; the last two are the widely published ones for secp256k1 with low s.
+    (
+        "secp256r1",
+        0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721,
+        b"sample",
+        (
+            "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716"
+            "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8"
+        ),
+    ),
+    (
+        "secp256r1",
+        0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721,
+        b"test",
+        (
+            "F1ABB023518351CD71D881567B1EA663ED3EFCF6C5132B354F28D3B0B7D38367"
+            "019F4113742A2B14BD25926B49C649155F267E60D3814B4C0CC84250E46F0083"
+        ),
+    ),
+    (
+        "secp384r1",
+        0x6B9D3DAD2E1B8C1C05B19875B6659F4DE23C3B667BF297BA9AA47740787137D896D5724E4C70A825F872C9EA60D2EDF5,
+        b"sample",
+        (
+            "21B13D1E013C7FA1392D03C5F99AF8B30C570C6F98D4EA8E354B63A21D3DAA33BDE1E888E63355D92FA2B3C36D8FB2CD"
+            "F3AA443FB107745BF4BD77CB3891674632068A10CA67E3D45DB2266FA7D1FEEBEFDC63ECCD1AC42EC0CB8668A4FA0AB0"
+        ),
+    ),
+    (
+        "secp256k1",
+        1,
+        b"Satoshi Nakamoto",
+        (
+            "934b1ea10a4b3c1757e2b0c017d0b6143ce3c9a7e6a4a49860d7a6ab210ee3d8"
+            "2442ce9d2b916064108014783e923ec36b49743e2ffa1c4496f01a512aafd9e5"
+        ),
+    ),
+    (
+        "secp256k1",
+        1,
+        b"All those moments will be lost in time, like tears in rain. Time to die...",
+        (
+            "8600dbd41e348fe5c9465ab92d23e3db8b98b873beecd930736488696438cb6b"
+            "547fe64427496db33bf66019dacbf0039c04199abb0122918601db38a72cfc21"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("curve", "secret", "message", "raw"), RFC_6979)
+def test_deterministic_ecdsa_gives_the_published_signatures(curve: str, secret: int, message: bytes, raw: str) -> None:
+    key = ec.derive_private_key(secret, CURVES_BY_NAME[curve].instance)
+    assert sign(key, "SHA256_WITH_ECDSA_DETERMINISTIC", message, "RAW").hex() == raw.lower()
+    verify(key.public_key(), "SHA256_WITH_ECDSA", message, bytes.fromhex(raw))
+    with pytest.raises(KeyturnError):
+        verify(key.public_key(), "SHA256_WITH_ECDSA", flipped(message), bytes.fromhex(raw))
+    assert sign(key, "SHA256_WITH_ECDSA", message, "RAW").hex() != raw.lower()
+
+
+RFC_8032 = [
+    # RFC 8032 section 7.1, tests 1 and 2: secret, public, message, signature.
+    (
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        "",
+        (
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46b"
+            "d25bf5f0595bbe24655141438e7a100b"
+        ),
+    ),
+    (
+        "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+        "72",
+        (
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c"
+            "387b2eaeb4302aeeb00d291612bb0c00"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("secret", "public", "message", "signature"), RFC_8032)
+def test_eddsa_gives_the_published_signatures(secret: str, public: str, message: str, signature: str) -> None:
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
+    assert key.public_key().public_bytes_raw().hex() == public
+    assert sign(key, "EDDSA", bytes.fromhex(message)).hex() == signature
+    verify(public_spki(key), "EDDSA", bytes.fromhex(message), bytes.fromhex(signature))
+    with pytest.raises(KeyturnError):
+        verify(public_spki(key), "EDDSA", bytes.fromhex(message), flipped(bytes.fromhex(signature)))
+
+
+# --- digests as payloads (decisions 33) ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("curve", [curve.name for curve in CURVES.values()])
+@pytest.mark.parametrize("length", [1, 20, 28, 31, 32, 33, 47, 48, 49, 63, 64])
+@pytest.mark.rule("decisions 33")
+def test_none_with_ecdsa_takes_the_leftmost_bits_as_openssl_does(
+    curve: str, length: int, keys: dict[str, PrivateKey]
+) -> None:
+    payload = hashlib.shake_256(curve.encode()).digest(length)
+    signature = sign(keys[curve], "NONE_WITH_ECDSA", payload)
+    assert pkeyutl_accepts(public_spki(keys[curve]), signature, payload)
+    assert not pkeyutl_accepts(public_spki(keys[curve]), signature, flipped(payload, 0))
+    verify(keys[curve].public_key(), "NONE_WITH_ECDSA", payload, signature)
+    with pytest.raises(KeyturnError):
+        verify(keys[curve].public_key(), "NONE_WITH_ECDSA", flipped(payload, 0), signature)
+
+
+@pytest.mark.rule("decisions 33")
+def test_none_with_ecdsa_left_pads_short_values(keys: dict[str, PrivateKey]) -> None:
+    key = keys["secp256r1"]
+    signature = sign(key, "NONE_WITH_ECDSA", b"\x17" * 20)
+    verify(key.public_key(), "NONE_WITH_ECDSA", b"\0" * 12 + b"\x17" * 20, signature)
+    with pytest.raises(KeyturnError):
+        verify(key.public_key(), "NONE_WITH_ECDSA", b"\x17" * 20 + b"\0" * 12, signature)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "bad", "good"),
+    [
+        ("NONE_WITH_ECDSA", "secp256r1", 65, 64),
+        ("NONE_WITH_ECDSA", "secp256r1", 0, 1),
+        ("NONE_WITH_RSA", "RSA", 0, 1),
+        ("NONE_WITH_RSA_PSS", "RSA", 0, 20),
+        ("NONE_WITH_RSA_PSS", "RSA", 33, 32),
+        ("NONE_WITH_RSA_PSS", "RSA", 65, 64),
+        ("NONESHA1_WITH_RSA", "RSA", 19, 20),
+        ("NONESHA256_WITH_RSA", "RSA", 31, 32),
+        ("NONESHA256_WITH_RSA", "RSA", 33, 32),
+        ("NONESHA256_WITH_RSA", "RSA", 64, 32),
+        ("NONESHA384_WITH_RSA_PSS", "RSA", 32, 48),
+        ("NONESHA512_WITH_RSA_PSS", "RSA", 63, 64),
+    ],
+)
+@pytest.mark.rule("decisions 33")
+def test_a_digest_of_another_length_is_refused(
+    name: str, key: str, bad: int, good: int, keys: dict[str, PrivateKey]
+) -> None:
+    with pytest.raises(KeyturnError) as refused:
+        sign(keys[key], name, b"\x01" * bad)
+    assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.digest-length")
+    signature = sign(keys[key], name, b"\x01" * good)
+    verify(keys[key].public_key(), name, b"\x01" * good, signature)
+    with pytest.raises(KeyturnError) as refused:
+        verify(keys[key].public_key(), name, b"\x01" * bad, signature)
+    assert refused.value.refusal == "payload.digest-length"
+
+
+@pytest.mark.parametrize("length", [20, 28, 32, 48, 64])
+@pytest.mark.rule("decisions 33")
+def test_none_with_rsa_pss_finds_the_hash_by_the_length(length: int, keys: dict[str, PrivateKey]) -> None:
+    name = {20: "SHA1", 28: "SHA224", 32: "SHA256", 48: "SHA384", 64: "SHA512"}[length]
+    digest = hashed(signature_algorithm(f"{name}_WITH_RSA").digest, DATA)
+    signature = sign(keys["RSA"], "NONE_WITH_RSA_PSS", digest)
+    verify(keys["RSA"].public_key(), f"{name}_WITH_RSA_PSS", DATA, signature)
+    with pytest.raises(KeyturnError):
+        verify(keys["RSA"].public_key(), f"{name}_WITH_RSA_PSS", flipped(DATA), signature)
+
+
+def test_none_with_rsa_pads_any_bytes_up_to_the_modulus_less_eleven(keys: dict[str, PrivateKey]) -> None:
+    public = keys["RSA"].public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
+    numbers = public.public_numbers()
+    for payload in (b"\0", b"x" * 100, b"\xff" * 245):
+        signature = sign(keys["RSA"], "NONE_WITH_RSA", payload)
+        block = pow(int.from_bytes(signature, "big"), numbers.e, numbers.n).to_bytes(256, "big")
+        assert block == b"\0\1" + b"\xff" * (253 - len(payload)) + b"\0" + payload
+    with pytest.raises(KeyturnError) as refused:
+        sign(keys["RSA"], "NONE_WITH_RSA", b"\xff" * 246)
+    assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.too-large")
+
+
+def test_a_digest_too_large_for_a_small_rsa_key_is_refused() -> None:
+    """PSS with SHA-512 needs 130 bytes, a weak key of 1024 bits has 128."""
+    key = generate(make_spec("RSA", "", 1024, allow_weak=True))
+    with pytest.raises(KeyturnError) as refused:
+        sign(key, "SHA512_WITH_RSA_PSS", DATA)
+    assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.too-large")
+    verify(key.public_key(), "SHA384_WITH_RSA_PSS", DATA, sign(key, "SHA384_WITH_RSA_PSS", DATA))
+
+
+# --- names and kinds ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["KECCAK256_WITH_ECDSA", "NONE_WITH_EC_SCHNORR_BIP0340", "SHA256_WITH_DSA", "ML_DSA", "", "eddsa", "\x1b[2J" * 99],
+)
+def test_an_algorithm_we_do_not_have_is_refused_by_name(name: str, keys: dict[str, PrivateKey]) -> None:
+    with pytest.raises(KeyturnError, match=r"available are .*EDDSA.*SHA256_WITH_ECDSA") as refused:
+        sign(keys["secp256k1"], name, DATA)
+    assert (refused.value.code, refused.value.refusal) == (ErrorCode.VALIDATION_FAILED, "signature.algorithm")
+    assert refused.value.message.isprintable()
+    with pytest.raises(KeyturnError):
+        verify(keys["secp256k1"].public_key(), name, DATA, b"")
+    assert sign(keys["secp256k1"], "SHA256_WITH_ECDSA", DATA)
+
+
+@pytest.mark.parametrize("name", list(SIGNATURE_ALGORITHMS))
+def test_an_algorithm_for_another_kind_of_key_is_refused(name: str, keys: dict[str, PrivateKey]) -> None:
+    fitting = {"RSA": "RSA", "EC": "secp256r1", "ED": "ED"}
+    right = fitting.pop(SIGNATURE_ALGORITHMS[name].key_type)
+    payload = sample_payload(name)
+    signature = sign(keys[right], name, payload)
+    for wrong in fitting.values():
+        with pytest.raises(KeyturnError) as refused:
+            sign(keys[wrong], name, payload)
+        assert refused.value.code is ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY
+        with pytest.raises(KeyturnError) as refused:
+            verify(keys[wrong].public_key(), name, payload, signature)
+        assert refused.value.refusal == "signature.wrong-key-type"
+    verify(keys[right].public_key(), name, payload, signature)
+
+
+@given(st.binary(max_size=150))
+def test_no_bytes_make_verification_fail_otherwise_than_by_refusing(noise: bytes) -> None:
+    key = ec.derive_private_key(7, ec.SECP256R1())
+    for signature_type in (None, "DER", "RAW"):
+        with pytest.raises(KeyturnError) as refused:
+            verify(key.public_key(), "SHA256_WITH_ECDSA", DATA, noise, signature_type=signature_type)
+        assert refused.value.code is ErrorCode.INVALID_SIGNATURE
