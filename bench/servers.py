@@ -43,7 +43,7 @@ def wait_for(url: str, seconds: float = 20) -> float:
 def keyturn(data_dir: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
     """A `keyturn serve --profile local`; yields its URL, its process and the seconds it took to answer."""
     port = free_port()
-    command = [Path(sys.executable).with_name("keyturn"), "serve", "--profile", "local"]
+    command = [str(Path(sys.executable).with_name("keyturn")), "serve", "--profile", "local"]
     process = subprocess.Popen(
         [*command, "--data-dir", str(data_dir), "--host", "127.0.0.1", "--port", str(port)],
         stdout=subprocess.DEVNULL,
