@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.hashes import (
     HashAlgorithm,
 )
 
-from keyturn.crypto.keys import load_public_key
+from keyturn.crypto.keys import CURVES, load_public_key
 from keyturn.crypto.schemes import (
     Ecdsa,
     EcdsaOverBytes,
@@ -40,6 +40,8 @@ from keyturn.crypto.schemes import (
     Scheme,
     rsa_pss,
 )
+from keyturn.crypto.single_meaning import DIGEST_LENGTHS
+from keyturn.crypto.single_meaning import require_single_meaning as _require_single_meaning
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -49,8 +51,6 @@ if TYPE_CHECKING:
     from keyturn.crypto.schemes import Form
 
 ANY_LENGTH: Final[frozenset[int]] = frozenset()
-DIGEST_LENGTHS: Final = frozenset({28, 32, 48, 64})
-"""Lengths in bytes of the SHA-2 and SHA-3 digests."""
 MAX_ECDSA_DIGEST: Final = 64
 
 
@@ -268,3 +268,25 @@ def verify(
             f"The signature does not verify with {algorithm} under this key over this payload.",
             refusal="signature.invalid",
         ) from None
+
+
+def require_single_meaning(algorithm: str, payload: bytes, *, curve_oid: str) -> None:
+    """Refuse what a protected key must not sign even with approvals (R8); see `single_meaning`.
+
+    Args:
+        algorithm: API name of the signature algorithm.
+        payload: What is to be signed.
+        curve_oid: Curve of an EC key, "" for other keys: it says how long a digest the key signs whole.
+
+    Raises:
+        KeyturnError: 612 `payload.digest-length` or `payload.double-meaning`; 607 `algorithm.sha-1`, or the
+            algorithm is not for keys with this curve; 600 unknown algorithm.
+    """
+    entry = signature_algorithm(algorithm)
+    if (entry.key_type == "EC") != (curve_oid in CURVES):
+        raise KeyturnError(
+            ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
+            f"{algorithm} does not go with this kind of key; choose one of its algorithms.",
+            refusal="signature.wrong-key-type",
+        )
+    _require_single_meaning(entry, payload, curve_oid=curve_oid)
