@@ -1,0 +1,336 @@
+r"""The decision log: one line of JSON per decision, chained by hashes, appended and never changed.
+
+A line is `{"seq":…,"previous":"…",<fields of LogEntry>,"hash":"…"}`; `hash` is SHA-256 over a domain tag and the line
+without its `hash` member. The sealed root record of the store carries sequence, hash and offset of the last line at
+each commit, so that lines up to there cannot be cut off or rewritten unnoticed. Lines behind that point are held only
+by the chain.
+
+Durability: `append` only buffers. `flush` hands everything to the operating system in one write, which a crash of the
+process survives. `sync` puts it on disk; the store does so before each commit that refers to it.
+
+A file begins with sequence 1, or with a line that says why it does not: a restored store (`store-restored`) or an
+accepted loss (`log-loss-accepted`) continues the chain in a new file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import msgspec
+
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.records import store_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GENESIS: Final = bytes(32)
+"""The `previous` of the first line ever."""
+KIND_RESTORED: Final = "store-restored"
+KIND_LOSS: Final = "log-loss-accepted"
+MAX_LINE: Final = 1 << 20
+"""Longest line in bytes: 1024 approvers' fingerprints and ample room; longer ones are damage."""
+CHECKED_AT_OPEN: Final = 8 << 20
+"""Octets before the committed head that are walked at every start (about 0.1 s); `verify` walks them all."""
+
+_DOMAIN: Final = b"keyturn/decision-log/1\x00"
+_HASH_KEY: Final = b',"hash":"'
+_SUFFIX_SIZE: Final = len(_HASH_KEY) + 64 + len(b'"}')
+_CONTINUATIONS: Final = frozenset({KIND_RESTORED, KIND_LOSS})
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """What was decided. Never contains payloads, keys or passphrases.
+
+    Args:
+        time: Seconds since the epoch.
+        kind: What was asked for: `sign`, `modify`, `create`, `clock-confirm`, …
+        outcome: `granted` or `refused`; `noted` for facts nobody asked for.
+        label: Label of the key, or empty.
+        uuid: Its UUID, or empty.
+        refusal: Stable word of the check that refused, or empty.
+        payload: SHA-256 of the payload, hexadecimal, or empty.
+        approvers: Fingerprints of the approvers that counted.
+        operation: Operation id, hexadecimal, or empty.
+        note: Further fact for a person, or empty.
+    """
+
+    time: int
+    kind: str
+    outcome: str
+    label: str = ""
+    uuid: str = ""
+    refusal: str = ""
+    payload: str = ""
+    approvers: tuple[str, ...] = ()
+    operation: str = ""
+    note: str = ""
+
+
+class LogLine(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An entry as it stands in the file.
+
+    Args:
+        seq: Its number, from 1, without gaps.
+        previous: Hash of the line before, hexadecimal.
+        hash: Its own hash, hexadecimal.
+    """
+
+    seq: int
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """The end of a log: sequence and hash of its last line, octets up to there."""
+
+    sequence: int = 0
+    hash: bytes = GENESIS
+    offset: int = 0
+
+
+class LogBrokenError(KeyturnError):
+    """The chain does not hold.
+
+    Args:
+        code: `HSM_FAILURE`.
+        message: Which line and why.
+        refusal: `store.log-broken`.
+    """
+
+
+class DecisionLog:
+    """The log of an open store. All methods but `sync` belong to one thread.
+
+    Args:
+        path: The file; it is created, mode 0600, if it does not exist.
+        head: Where the log ends; what the file holds behind `head.offset` must be gone already (`open_log`).
+    """
+
+    def __init__(self, path: Path, head: LogHead) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._sequence = head.sequence
+        self._hash = head.hash.hex()
+        self._offset = head.offset
+        self._buffer: list[bytes] = []
+        self._synced = head.offset
+
+    def append(self, entry: LogEntry) -> int:
+        """Chain an entry to the log, in memory.
+
+        Args:
+            entry: What was decided.
+
+        Returns:
+            Its sequence number.
+        """
+        self._sequence += 1
+        body = b'{"seq":%d,"previous":"%s",%s' % (self._sequence, self._hash.encode(), _ENCODER.encode(entry)[1:])
+        self._hash = sha256(_DOMAIN + body).hexdigest()
+        self._buffer.append(b'%s,"hash":"%s"}\n' % (body[:-1], self._hash.encode()))
+        return self._sequence
+
+    @property
+    def buffered(self) -> bool:
+        """True while there are entries that `flush` has not written."""
+        return bool(self._buffer)
+
+    @property
+    def unsynced(self) -> bool:
+        """True while there are entries that are not on disk."""
+        return bool(self._buffer) or self._synced != self._offset
+
+    @property
+    def head(self) -> LogHead:
+        """The end of what has been flushed.
+
+        Raises:
+            RuntimeError: Something is buffered, so that the offset is not known.
+        """
+        if self._buffer:
+            raise RuntimeError("flush the log before asking for its head")
+        return LogHead(self._sequence, bytes.fromhex(self._hash), self._offset)
+
+    def flush(self) -> None:
+        """Hand everything buffered to the operating system, in one write.
+
+        Raises:
+            KeyturnError: `store.log-write`: it could not be written; the log is unusable from then on.
+        """
+        if not self._buffer:
+            return
+        content = b"".join(self._buffer)
+        self._buffer.clear()
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError as error:
+            raise store_error(
+                "log-write",
+                f"The decision log cannot be written ({error.strerror}). Make room on its disk, then restart the HSM.",
+            ) from error
+        self._offset += len(content)
+
+    def sync(self, offset: int) -> None:
+        """Put everything flushed on disk. May be called from the commit thread.
+
+        Args:
+            offset: How far the log had been flushed when this was asked for.
+        """
+        if self._synced < offset:
+            os.fdatasync(self._descriptor)
+            self._synced = offset
+
+    def close(self) -> None:
+        """Close the file; what is still buffered is written first."""
+        with contextlib.suppress(KeyturnError):
+            self.flush()
+        os.close(self._descriptor)
+
+
+def open_log(path: Path, committed: LogHead) -> tuple[DecisionLog, int]:
+    """Open the log of a store and check that it fits the last commit.
+
+    Walks the last `CHECKED_AT_OPEN` octets before the committed head and everything behind it. What a crash tore off at
+    the very end, behind the committed head, is cut away.
+
+    Args:
+        path: The file.
+        committed: Head in the sealed root record.
+
+    Returns:
+        The log, and how many octets of a torn line were cut away.
+
+    Raises:
+        KeyturnError: `store.log-missing`, `store.log-shorter`: lines that were committed are gone.
+        LogBrokenError: `store.log-broken`: the chain does not hold.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    if committed.offset and not path.exists():
+        raise store_error("log-missing", f"The decision log {path.name} is missing. {_LOSS_CURE}")
+    if size < committed.offset:
+        raise store_error(
+            "log-shorter",
+            f"The decision log {path.name} has {size} octets, the last commit covers {committed.offset}. {_LOSS_CURE}",
+        )
+    if size == 0:
+        return DecisionLog(path, committed), 0
+    with path.open("rb") as file:
+        begin = _line_start(file, max(0, committed.offset - CHECKED_AT_OPEN))
+        head, torn = _walk(file, begin, committed, tolerate_torn=True)
+    if torn:
+        os.truncate(path, head.offset)
+    return DecisionLog(path, head), torn
+
+
+def continue_log(path: Path, committed: LogHead, entry: LogEntry) -> DecisionLog:
+    """Begin a new file that continues the chain of one that is lost or stayed elsewhere.
+
+    Args:
+        path: The file; a file of this name is kept beside it as `<name>.lost-<n>`.
+        committed: Head in the sealed root record.
+        entry: First line; its kind says why there is a new file (`KIND_RESTORED` or `KIND_LOSS`).
+
+    Returns:
+        The log, with that line buffered.
+    """
+    if path.exists():
+        number = 1
+        while (aside := path.with_name(f"{path.name}.lost-{number}")).exists():
+            number += 1
+        path.rename(aside)
+    log = DecisionLog(path, LogHead(committed.sequence, committed.hash, 0))
+    log.append(entry)
+    return log
+
+
+def verify(path: Path) -> LogHead:
+    """Walk a whole log, as `keyturn hsm log verify` does.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its head; compare it with the store's root record, or with a head noted elsewhere.
+
+    Raises:
+        LogBrokenError: `store.log-broken`, with the number of the first line (from 1) that does not fit.
+    """
+    with path.open("rb") as file:
+        head, _ = _walk(file, 0, None, tolerate_torn=False)
+    return head
+
+
+_LOSS_CURE: Final = (
+    "Bring the file back; if it is lost, an administrator can accept the loss once, which stays visible in the log and "
+    "in the store."
+)
+
+
+def _line_start(file: BinaryIO, offset: int) -> int:
+    """First beginning of a line at or behind `offset`."""
+    if offset == 0:
+        return 0
+    file.seek(offset - 1)
+    file.readline(MAX_LINE)
+    return file.tell()
+
+
+def _walk(file: BinaryIO, begin: int, committed: LogHead | None, *, tolerate_torn: bool) -> tuple[LogHead, int]:
+    """Follow the chain from `begin` to the end of the file.
+
+    The first line is taken as it is unless the walk begins at the file's beginning: what stands before is not looked
+    at.
+    """
+    file.seek(begin)
+    offset = begin
+    number = 0
+    head: LogHead | None = None
+    while content := file.readline(MAX_LINE):
+        number += 1
+        behind_commit = committed is not None and offset >= committed.offset
+        if not content.endswith(b"\n"):
+            remainder = len(content) + len(file.read())
+            if tolerate_torn and behind_commit:
+                return head or LogHead(committed.sequence, committed.hash, 0) if committed else LogHead(), remainder
+            raise _broken(number, "it is cut off")
+        line = _read_line(content, number)
+        if head is not None:
+            if line.previous != head.hash.hex() or line.seq != head.sequence + 1:
+                raise _broken(number, "it does not follow the line before")
+        elif begin == 0 and not (line.seq == 1 and line.previous == GENESIS.hex()) and line.kind not in _CONTINUATIONS:
+            raise _broken(number, "a log begins with line 1 or with a note why it does not")
+        offset += len(content)
+        head = LogHead(line.seq, bytes.fromhex(line.hash), offset)
+        if committed is not None and offset == committed.offset and head != committed:
+            raise _broken(number, "it is not the line that the last commit covers")
+        if committed is not None and offset > committed.offset > offset - len(content):
+            raise _broken(number, "it reaches across the end of what the last commit covers")
+    return head or LogHead(), 0
+
+
+def _read_line(content: bytes, number: int) -> LogLine:
+    body, suffix = content[: -_SUFFIX_SIZE - 1] + b"}", content[-_SUFFIX_SIZE - 1 : -1]
+    digest = sha256(_DOMAIN + body).hexdigest()
+    if suffix != b'%s%s"}' % (_HASH_KEY, digest.encode()):
+        raise _broken(number, "its hash does not fit its content")
+    try:
+        return msgspec.json.decode(content, type=LogLine)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _broken(number, "it is not an entry of a decision log") from error
+
+
+def _broken(number: int, why: str) -> LogBrokenError:
+    return LogBrokenError(
+        ErrorCode.HSM_FAILURE,
+        f"Line {number} of the decision log is broken: {why}. {_LOSS_CURE}",
+        refusal="store.log-broken",
+    )

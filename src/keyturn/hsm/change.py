@@ -1,0 +1,277 @@
+"""One change-set: everything of it becomes visible at once, and reaches the disk in one commit.
+
+    with store.change() as change:
+        record = change.put_key(record, private_key=der)
+        change.put_operation(operation_id, digest, answer, time=now)
+    await store.durable()
+
+Nothing is visible before the block ends; an exception in it leaves the store as it was. Between `store.change()` and
+the end of the block there is no `await`: one change is open at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Self
+
+from msgspec.structs import replace
+
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.records import (
+    KeyRecord,
+    LabelRecord,
+    OperationRecord,
+    SystemKeyRecord,
+    associated_key_data,
+    associated_operation_data,
+    associated_system_key_data,
+    encode_canonical,
+    store_error,
+)
+from keyturn.hsm.sealing import Domain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from keyturn.hsm.state import StoreState
+
+MAX_OPERATIONS: Final = 100_000
+"""Results kept for repeated calls; the oldest go first. A caller repeats a call after a broken line or a crash, so
+minutes would do: at the targeted 150 approved flows per second this is eleven minutes, at a person's pace years. About
+45 MB of memory when full."""
+
+OPERATION_ID_SIZE: Final = 16
+_DIGEST_SIZE: Final = 32
+_FIXED: Final = ("label", "generation", "algorithm", "curve_oid", "key_size", "creation", "created", "public_key")
+
+
+class Change:
+    """A change-set being put together. Made by `Store.change`.
+
+    Args:
+        state: The store's state.
+        done: Called when the change has been applied, or with False when there is nothing to apply.
+    """
+
+    def __init__(self, state: StoreState, done: Callable[[bool], None]) -> None:
+        self._state = state
+        self._done = done
+        self._keys: dict[str, KeyRecord | None] = {}
+        self._labels: dict[str, LabelRecord] = {}
+        self._operations: dict[bytes, OperationRecord] = {}
+        self._system_keys: dict[str, SystemKeyRecord] = {}
+        self._uses: Counter[str] = Counter()
+        self._clock_mark: float | None = None
+        self._restored_above: int | None = None
+        self._log_loss = False
+
+    def put_key(self, record: KeyRecord, private_key: bytes | None = None) -> KeyRecord:
+        """Add a key, or replace the record of one.
+
+        A key that is new takes the next generation of its label, which the label remembers for ever (rule R18).
+
+        Args:
+            record: The key; `changed_at` and `private_key` are set here.
+            private_key: PKCS#8, to be sealed. None keeps the one the key has (none for a new key).
+
+        Returns:
+            The record as it will be stored.
+
+        Raises:
+            KeyturnError: `KEY_ALREADY_EXISTING`: another key bears the label; `store.wrong-generation`,
+                `store.identity-changed`: the caller mixed up keys.
+        """
+        current = self._key(record.uuid)
+        if current is None:
+            self._admit(record)
+        elif any(getattr(current, name) != getattr(record, name) for name in _FIXED):
+            raise store_error("identity-changed", f"Key {record.uuid} cannot take over what belongs to another key.")
+        elif private_key is None and current.private_key:
+            private_key = self._state.sealing.open(Domain.KEYS, current.private_key, associated_key_data(current))
+        stored = replace(record, changed_at=self._state.state_counter + 1, private_key=b"")
+        if private_key is not None:
+            # Sealed anew at every change: the private key is bound to all public fields, policy and state included.
+            stored = replace(
+                stored, private_key=self._state.sealing.seal(Domain.KEYS, private_key, associated_key_data(stored))
+            )
+        label = self._labels.get(record.label) or self._state.labels.get(record.label)
+        if label is None or label.generations < record.generation or (record.policy and not label.ever_protected):
+            protected = bool(record.policy) or (label is not None and label.ever_protected)
+            self._labels[record.label] = LabelRecord(record.label, record.generation, protected)
+        self._keys[record.uuid] = stored
+        return stored
+
+    def remove_key(self, uuid: str) -> None:
+        """Delete a key. Its label keeps its history.
+
+        Args:
+            uuid: The key.
+
+        Raises:
+            KeyturnError: `KEY_NOT_EXISTENT`.
+        """
+        if self._key(uuid) is None:
+            raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {uuid}.")
+        self._keys[uuid] = None
+
+    def put_operation(self, operation_id: bytes, input_digest: bytes, result: bytes, *, time: int) -> OperationRecord:
+        """Remember the result of an operation together with its effect (law 3).
+
+        Args:
+            operation_id: 16 bytes.
+            input_digest: SHA-256 of the whole input.
+            result: Encoded answer; it is sealed.
+            time: Seconds since the epoch.
+
+        Returns:
+            The record as it will be stored.
+
+        Raises:
+            KeyturnError: `store.operation-exists`: the id is taken; look it up before executing anything.
+        """
+        if len(operation_id) != OPERATION_ID_SIZE or len(input_digest) != _DIGEST_SIZE:
+            raise store_error("bad-operation", "An operation has an id of 16 bytes and a SHA-256 digest of its input.")
+        if operation_id in self._state.operations or operation_id in self._operations:
+            raise store_error("operation-exists", "This operation id already has a result. Answer that one.")
+        sequence = self._state.operation_sequence + len(self._operations) + 1
+        record = OperationRecord(operation_id, sequence, input_digest, time)
+        sealed = self._state.sealing.seal(Domain.OPERATIONS, result, associated_operation_data(record))
+        record = self._operations[operation_id] = replace(record, result=sealed)
+        return record
+
+    def put_system_key(self, record: SystemKeyRecord, private_key: bytes | None = None) -> SystemKeyRecord:
+        """Add one of the HSM's own keys, or retire it. Called by `keyturn.hsm.system_keys` only (rule R5).
+
+        Args:
+            record: The key; `private_key` is set here.
+            private_key: PKCS#8, to be sealed; None for a key that exists, of which only `retired_at` may change.
+
+        Returns:
+            The record as it will be stored.
+
+        Raises:
+            KeyturnError: `store.identity-changed`: anything else would change.
+        """
+        current = self._state.system_keys.get(record.name)
+        if current is not None:
+            stored = replace(current, retired_at=record.retired_at)
+            if private_key is not None or stored != replace(record, private_key=current.private_key):
+                raise store_error(
+                    "identity-changed", f"The system key {record.name} exists; give the new one another name."
+                )
+        elif private_key is None:
+            raise store_error("identity-changed", f"There is no system key {record.name}.")
+        else:
+            sealed = self._state.sealing.seal(Domain.SYSTEM_KEYS, private_key, associated_system_key_data(record))
+            stored = replace(record, private_key=sealed)
+        self._system_keys[record.name] = stored
+        return stored
+
+    def count_use(self, uuid: str, times: int = 1) -> None:
+        """Count uses of a key, durable with this change.
+
+        Args:
+            uuid: The key.
+            times: How many.
+        """
+        self._uses[uuid] += times
+
+    def advance_clock(self, moment: float) -> None:
+        """Make the clock mark at least `moment`, durable with this change.
+
+        Args:
+            moment: Seconds since the epoch that were used or signed.
+        """
+        self._clock_mark = max(moment, self._state.clock_mark, self._clock_mark or 0.0)
+
+    def turn_clock_back(self, moment: float) -> None:
+        """Set the clock mark to an earlier `moment`. Called by `ClockGuard.confirm` only, on an administrator's word.
+
+        Args:
+            moment: Seconds since the epoch.
+        """
+        self._clock_mark = moment
+
+    def mark_restored(self, above: int) -> None:
+        """Raise the restore epoch. Called by `keyturn.hsm.backup` only.
+
+        Args:
+            above: The new epoch is greater than this and than the present one.
+        """
+        self._restored_above = above
+
+    def mark_log_loss(self) -> None:
+        """Count one accepted loss of the decision log. Called when a store is opened so."""
+        self._log_loss = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._apply()
+        self._done(kind is None)
+
+    def _key(self, uuid: str) -> KeyRecord | None:
+        return self._keys[uuid] if uuid in self._keys else self._state.keys_by_uuid.get(uuid)
+
+    def _admit(self, record: KeyRecord) -> None:
+        state = self._state
+        bearer = state.keys.get(record.label)
+        taken = bearer is not None and self._key(bearer.uuid) is not None
+        if taken or any(one is not None and one.label == record.label for one in self._keys.values()):
+            raise KeyturnError(
+                ErrorCode.KEY_ALREADY_EXISTING, f"There is a key with the label {record.label!r}. Choose another label."
+            )
+        label = self._labels.get(record.label) or state.labels.get(record.label)
+        if record.generation != (label.generations if label is not None else 0) + 1:
+            raise store_error(
+                "wrong-generation", f"Generation {record.generation} is not the next one of the label {record.label!r}."
+            )
+
+    def _apply(self) -> None:
+        state = self._state
+        if self._keys:
+            state.state_counter += 1
+        # Removals first: a label may pass to a new key within one change.
+        for uuid, record in sorted(self._keys.items(), key=lambda item: item[1] is not None):
+            if record is None:
+                gone = state.keys_by_uuid.pop(uuid, None)
+                if gone is not None:
+                    del state.keys[gone.label]
+                if state.uses.pop(uuid, None) is not None:
+                    state.used.add(uuid)
+                state.rows["keys", uuid.encode()] = None
+            else:
+                state.keys[record.label] = state.keys_by_uuid[uuid] = record
+                state.rows["keys", uuid.encode()] = encode_canonical(record)
+        for name, label in self._labels.items():
+            state.labels[name] = label
+            state.rows["labels", name.encode()] = encode_canonical(label)
+        for name, system_key in self._system_keys.items():
+            state.system_keys[name] = system_key
+            state.rows["system_keys", name.encode()] = encode_canonical(system_key)
+        self._apply_operations()
+        for uuid, times in self._uses.items():
+            if uuid in state.keys_by_uuid:
+                state.uses[uuid] = state.uses.get(uuid, 0) + times
+                state.used.add(uuid)
+        if self._clock_mark is not None:
+            state.clock_mark = self._clock_mark
+        if self._restored_above is not None:
+            state.restore_epoch = max(state.restore_epoch, self._restored_above) + 1
+        state.log_losses += self._log_loss
+
+    def _apply_operations(self) -> None:
+        state = self._state
+        for identity, record in self._operations.items():
+            state.operations[identity] = record
+            state.operation_sequence = record.sequence
+            state.rows["operations", identity] = encode_canonical(record)
+        while len(state.operations) > MAX_OPERATIONS:
+            oldest = next(iter(state.operations))
+            del state.operations[oldest]
+            state.rows["operations", oldest] = None

@@ -1,0 +1,217 @@
+"""What the store holds: one struct per kind of record.
+
+Records are MessagePack arrays in field order. Evolution rule: fields are only appended, with defaults, and every such
+change raises the store version with a migration (`keyturn.hsm.migrations`); a stored record is never rewritten in place
+by another meaning. `encode_canonical` is the only encoder, because digests and associated data are taken over its
+bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from keyturn.errors import ErrorCode, KeyturnError
+
+_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+_T = TypeVar("_T")
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of all records."""
+
+
+class KeyRecord(Record, frozen=True):
+    """An operational key.
+
+    Args:
+        uuid: UUID text; the key's identity (rule R18).
+        label: The name callers use.
+        generation: How many keys have borne this label, this one included, from 1.
+        algorithm: API name: `RSA`, `EC`, `ED`.
+        curve_oid: Dotted OID for EC and ED, else "".
+        key_size: Bits for RSA, else 0.
+        creation: `generated`, `imported` or `derived`.
+        created: Seconds since the epoch.
+        attributes: Attribute names as in the API to booleans.
+        policy: Binary policy blob; empty for an ordinary key.
+        blocked: Whether it is blocked.
+        key_id: The API's `id`, or None.
+        public_key: SPKI, DER.
+        changed_at: State counter of the store at the key's last change; set by the store.
+        private_key: Sealed PKCS#8, with everything above as associated data; set by the store. Empty when there is
+            none.
+    """
+
+    uuid: str
+    label: str
+    generation: int
+    algorithm: str
+    curve_oid: str
+    key_size: int
+    creation: str
+    created: int
+    attributes: dict[str, bool]
+    policy: bytes
+    blocked: bool
+    key_id: str | None
+    public_key: bytes
+    changed_at: int = 0
+    private_key: bytes = b""
+
+
+class LabelRecord(Record, frozen=True):
+    """What is remembered of a label for ever, also when its key is gone (rules R6, R18).
+
+    Args:
+        label: The label.
+        generations: How many keys have borne it.
+        ever_protected: Whether any of them ever had a policy.
+    """
+
+    label: str
+    generations: int
+    ever_protected: bool
+
+
+class OperationRecord(Record, frozen=True):
+    """The result of an operation, kept so that a repeated call is answered and not executed again.
+
+    Args:
+        id: 16 bytes, chosen by the caller.
+        sequence: Position among all operations of this store; the smallest go first when there are too many.
+        input_digest: SHA-256 of the whole input.
+        time: Seconds since the epoch at which it was done.
+        result: Sealed encoded answer.
+    """
+
+    id: bytes
+    sequence: int
+    input_digest: bytes
+    time: int
+    result: bytes = b""
+
+
+class SystemKeyRecord(Record, frozen=True):
+    """One of the HSM's own keys (rule R5). Its name lives in a name space that no label reaches.
+
+    Args:
+        name: Its configured name.
+        purpose: `attestation` or `integrity`; later purposes are appended.
+        signature_algorithm: API name of the one algorithm it signs with.
+        created: Seconds since the epoch.
+        retired_at: Seconds since the epoch from which on nothing it signed counts, or None while in use.
+        public_key: SPKI, DER.
+        certificate: Its certificate, DER; empty when it has none.
+        private_key: Sealed PKCS#8, with everything above but `retired_at` as associated data; set by the store.
+    """
+
+    name: str
+    purpose: str
+    signature_algorithm: str
+    created: int
+    retired_at: int | None
+    public_key: bytes
+    certificate: bytes
+    private_key: bytes = b""
+
+
+class RootRecord(Record, frozen=True):
+    """The sealed record that vouches for everything else; one per commit (rule R6).
+
+    Args:
+        instance_id: UUID text of this store, for its life.
+        restore_epoch: How often it was restored from a backup.
+        commit: Number of this commit.
+        state_counter: Number of change-sets that altered keys.
+        clock_mark: Highest time used so far, seconds since the epoch.
+        operation_sequence: Sequence of the newest operation.
+        header: SHA-256 of the encoded header.
+        maps: Table name to root of its `AuthenticatedMap`.
+        log_sequence: Sequence of the last line of the decision log that this commit covers; 0 when there is none.
+        log_hash: Hash of that line.
+        log_offset: Octets of the decision log up to and including that line.
+        log_losses: How often a lost or broken decision log was accepted.
+    """
+
+    instance_id: str
+    restore_epoch: int
+    commit: int
+    state_counter: int
+    clock_mark: float
+    operation_sequence: int
+    header: bytes
+    maps: dict[str, bytes]
+    log_sequence: int
+    log_hash: bytes
+    log_offset: int
+    log_losses: int
+
+
+def encode_canonical(value: object) -> bytes:
+    """Encode a record; equal records give equal bytes.
+
+    Args:
+        value: A record or header.
+
+    Returns:
+        MessagePack, map keys sorted.
+    """
+    return _ENCODER.encode(value)
+
+
+def decode_record(kind: type[_T], content: bytes) -> _T:
+    """Decode a record that this store wrote.
+
+    Args:
+        kind: Its struct.
+        content: MessagePack.
+
+    Returns:
+        The record.
+
+    Raises:
+        KeyturnError: `store.record-damaged`: it is not such a record, or not in canonical form.
+    """
+    try:
+        record = msgspec.msgpack.decode(content, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _record_damaged(kind) from error
+    if encode_canonical(record) != content:
+        raise _record_damaged(kind)
+    return record
+
+
+def associated_key_data(record: KeyRecord) -> bytes:
+    """The bytes a private key is bound to: every public field of its record."""
+    return b"keyturn/key/1\x00" + encode_canonical(msgspec.structs.replace(record, private_key=b""))
+
+
+def associated_system_key_data(record: SystemKeyRecord) -> bytes:
+    """The bytes a system key's private half is bound to; retiring does not need the private half."""
+    return b"keyturn/system-key/1\x00" + encode_canonical(
+        msgspec.structs.replace(record, private_key=b"", retired_at=None)
+    )
+
+
+def associated_operation_data(record: OperationRecord) -> bytes:
+    """The bytes an operation's result is bound to."""
+    return b"keyturn/operation/1\x00" + encode_canonical(msgspec.structs.replace(record, result=b""))
+
+
+def store_error(word: str, message: str) -> KeyturnError:
+    """A refusal by the store: the HSM is unwell or was asked for something impossible.
+
+    Args:
+        word: Behind `store.` in the refusal word.
+        message: What is wrong and what cures it.
+
+    Returns:
+        The error, to be raised.
+    """
+    return KeyturnError(ErrorCode.HSM_FAILURE, message, refusal=f"store.{word}")
+
+
+def _record_damaged(kind: type[object]) -> KeyturnError:
+    return store_error("record-damaged", f"A {kind.__name__} of the store is damaged. Restore the store from a backup.")

@@ -1,0 +1,554 @@
+"""The sealed store of the HSM: transactional, authenticated as a whole, readable from memory.
+
+A directory (mode 0700) holds `hsm.db` (SQLite, see `keyturn.hsm.container`), `decisions.log` (`keyturn.hsm.audit`) and
+`hsm.lock`. Private keys, system keys and operation results are sealed under keys derived from the passphrase
+(`keyturn.hsm.sealing`); labels, policies and public keys are not secret and are not hidden.
+
+Every commit writes one sealed root record over everything: all tables, counters, clock mark, header, head of the
+decision log. `open` recomputes it all; whatever does not fit refuses to start with a word `store.…` that names it. What
+this cannot see is the whole directory being put back to an older state: nothing inside is newer then. Only a witness
+outside who remembers a higher state counter, within the same instance and restore epoch, can tell (rule R6).
+
+Threads: one thread (the HSM's event loop) owns everything here. Commits are written by a thread of their own, one at a
+time; whatever changes meanwhile goes into the next one together (group commit). If a commit fails, the store is dead
+and `on_fatal` is called: memory is ahead of the disk then, and no answer may leave (fail-stop).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+from uuid import uuid4
+
+from keyturn.errors import KeyturnError
+from keyturn.hsm.audit import KIND_LOSS, DecisionLog, LogEntry, LogHead, continue_log, open_log
+from keyturn.hsm.backup_file import write_backup
+from keyturn.hsm.change import Change
+from keyturn.hsm.committer import Committer
+from keyturn.hsm.container import Container, sync_path
+from keyturn.hsm.directory_lock import DirectoryLock
+from keyturn.hsm.migrations import STORE_VERSION, migrate
+from keyturn.hsm.records import (
+    KeyRecord,
+    LabelRecord,
+    OperationRecord,
+    SystemKeyRecord,
+    associated_key_data,
+    associated_operation_data,
+    associated_system_key_data,
+    store_error,
+)
+from keyturn.hsm.sealing import Domain, KdfParameters, create_header, open_header, rewrap_header
+from keyturn.hsm.state import StoreState, load_state, seal_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from keyturn.clock import Clock
+
+DATABASE_FILE: Final = "hsm.db"
+LOG_FILE: Final = "decisions.log"
+LAZY_SECONDS: Final = 5.0
+"""Use counts of ordinary keys wait at most this long for a commit, as long as anything is counted at all; what a crash
+can lose."""
+LAZY_USES: Final = 4096
+"""… or at most so many uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """A commit under way: up to which change it goes, and when it is done."""
+
+    change: int
+    done: Future[None]
+
+
+class Store:
+    """An open store; made by `create` or `open`.
+
+    Args:
+        directory: Where it lives.
+        lock: Held until `close`.
+        container: The open file.
+        state: What it holds.
+        log: The decision log.
+        clock: Time for the bound on lazy use counts.
+        torn_log: Octets of a torn last line that were cut from the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        lock: DirectoryLock,
+        container: Container,
+        state: StoreState,
+        log: DecisionLog,
+        clock: Clock,
+        torn_log: int = 0,
+    ) -> None:
+        self.directory = directory
+        self.log = log
+        self.torn_log = torn_log
+        self.on_fatal: Callable[[BaseException], None] | None = None
+        self._lock = lock
+        self._container = container
+        self._state = state
+        self._clock = clock
+        self._committer = Committer()
+        self._change_open = False
+        self._changed = 0
+        self._durable = 0
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._scheduled = False
+        self._in_flight: _Commit | None = None
+        self._failure: BaseException | None = None
+        self._lazy_uses = 0
+        self._lazy_clock = False
+        self._lazy_since = clock.now()
+        self._new_header: bytes | None = None
+        self._closed = False
+
+    # --- coming and going --------------------------------------------------------------------------------
+
+    @staticmethod
+    def exists(directory: Path) -> bool:
+        """Whether there is a store in `directory`.
+
+        A creation that a crash interrupted left none.
+        """
+        path = directory / DATABASE_FILE
+        if not path.exists() or path.stat().st_size == 0:
+            return False
+        with contextlib.closing(Container(path)) as container:
+            return not container.empty
+
+    @classmethod
+    def create(cls, directory: Path, passphrase: bytes, *, clock: Clock, kdf: KdfParameters | None = None) -> Self:
+        """Make a new store and open it.
+
+        Args:
+            directory: Made if it does not exist; its mode becomes 0700.
+            passphrase: 1 to 1024 bytes.
+            clock: Where the first clock mark comes from.
+            kdf: Cost of the passphrase; None for the default.
+
+        Returns:
+            The open store, empty.
+
+        Raises:
+            KeyturnError: `store.exists`, `store.locked`, `store.bad-passphrase`.
+        """
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        with contextlib.ExitStack() as undo:
+            lock = DirectoryLock(directory)
+            undo.callback(lock.release)
+            if cls.exists(directory):
+                raise store_error("exists", f"There is a store in {directory}. Open it, or choose another directory.")
+            header, sealing = create_header(passphrase, kdf)
+            state = StoreState(sealing, header, str(uuid4()), clock_mark=clock.now())
+            log, _ = open_log(directory / LOG_FILE, LogHead())
+            undo.callback(log.close)
+            container = Container(directory / DATABASE_FILE)
+            undo.callback(container.close)
+            container.initialise(STORE_VERSION, header, seal_root(sealing, state.root_record(log.head), STORE_VERSION))
+            sync_path(directory)
+            undo.pop_all()
+        return cls(directory=directory, lock=lock, container=container, state=state, log=log, clock=clock)
+
+    @classmethod
+    def open(cls, directory: Path, passphrase: bytes, *, clock: Clock, accept_log_loss: bool = False) -> Self:
+        """Open a store and check all of it.
+
+        Args:
+            directory: Where it lives.
+            passphrase: As at creation, or as changed since.
+            clock: Time.
+            accept_log_loss: Go on with a decision log that is lost, cut or broken. What is left of it is kept beside
+                the new one, whose first line says so; the store counts it.
+
+        Returns:
+            The open store.
+
+        Raises:
+            KeyturnError: `store.…`: see the module's words. Nothing has been changed then.
+        """
+        with contextlib.ExitStack() as undo:
+            if not (directory / DATABASE_FILE).exists():
+                raise store_error(
+                    "missing", f"There is no store in {directory}. Create one, or name the right directory."
+                )
+            if directory.stat().st_mode & 0o077:
+                raise store_error(
+                    "permissions", f"Others than its owner can reach {directory}. Make its mode 0700 (chmod 700)."
+                )
+            lock = DirectoryLock(directory)
+            undo.callback(lock.release)
+            container = Container(directory / DATABASE_FILE)
+            undo.callback(container.close)
+            if container.empty:
+                raise store_error(
+                    "missing", f"The creation of the store in {directory} did not finish. Create it again."
+                )
+            version, header = container.read_header()
+            sealing = open_header(header, passphrase)
+            migrate(container, sealing, version)
+            container.check_schema()
+            state, head = load_state(container, sealing, STORE_VERSION)
+            try:
+                log, torn = open_log(directory / LOG_FILE, head)
+                lost = ""
+            except KeyturnError as error:
+                if not accept_log_loss:
+                    raise
+                entry = LogEntry(int(clock.now()), KIND_LOSS, "noted", refusal=error.refusal, note=error.message)
+                log, torn, lost = continue_log(directory / LOG_FILE, head, entry), 0, error.refusal
+            undo.callback(log.close)
+            undo.pop_all()
+        store = cls(
+            directory=directory, lock=lock, container=container, state=state, log=log, clock=clock, torn_log=torn
+        )
+        if lost:
+            with store.change() as change:
+                change.mark_log_loss()
+            store.commit_now()
+            sync_path(directory)
+        return store
+
+    def close(self) -> None:
+        """Write what waits, let go of the files and the lock. Doing so twice is harmless.
+
+        Raises:
+            KeyturnError: `store.commit-failed`: what waited could not be written; everything is closed all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._failure is None:
+                self.persist()
+                self.commit_now()
+        finally:
+            self._committer.stop()
+            self.log.close()
+            self._container.close()
+            self._lock.release()
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    @property
+    def instance_id(self) -> str:
+        """UUID text of this store, given at creation and kept through restores."""
+        return self._state.instance_id
+
+    @property
+    def restore_epoch(self) -> int:
+        """How often this store was restored from a backup. Counters compare only within one epoch."""
+        return self._state.restore_epoch
+
+    @property
+    def state_counter(self) -> int:
+        """Number of change-sets that altered keys."""
+        return self._state.state_counter
+
+    @property
+    def clock_mark(self) -> float:
+        """Highest time used so far, seconds since the epoch."""
+        return self._state.clock_mark
+
+    @property
+    def log_losses(self) -> int:
+        """How often a lost decision log was accepted."""
+        return self._state.log_losses
+
+    @property
+    def operation_count(self) -> int:
+        """Number of results kept."""
+        return len(self._state.operations)
+
+    def key(self, label: str) -> KeyRecord | None:
+        """The key that bears `label` now."""
+        return self._state.keys.get(label)
+
+    def key_by_uuid(self, uuid: str) -> KeyRecord | None:
+        """The key with this identity."""
+        return self._state.keys_by_uuid.get(uuid)
+
+    def labels(self) -> list[str]:
+        """Labels of all keys, sorted."""
+        return sorted(self._state.keys)
+
+    def label_history(self, label: str) -> LabelRecord | None:
+        """What is remembered of a label, or None if no key ever bore it."""
+        return self._state.labels.get(label)
+
+    def next_generation(self, label: str) -> int:
+        """The generation that a new key of this label must have."""
+        record = self._state.labels.get(label)
+        return 1 if record is None else record.generations + 1
+
+    def operation(self, operation_id: bytes) -> OperationRecord | None:
+        """The record of an operation, or None when it was never done or is forgotten (`MAX_OPERATIONS`)."""
+        return self._state.operations.get(operation_id)
+
+    def operation_result(self, record: OperationRecord) -> bytes:
+        """The encoded answer of an operation."""
+        return self._state.sealing.open(Domain.OPERATIONS, record.result, associated_operation_data(record))
+
+    def uses(self, uuid: str) -> int:
+        """How often a key was used. After a crash it may lack the last uses of an ordinary key (`LAZY_SECONDS`)."""
+        return self._state.uses.get(uuid, 0)
+
+    def open_private_key(self, record: KeyRecord) -> bytes:
+        """The private key of a record. Called by `keyturn.hsm.door` only (rule R3).
+
+        Args:
+            record: As the store gave it.
+
+        Returns:
+            PKCS#8, DER.
+
+        Raises:
+            KeyturnError: `store.no-private-key`; `store.seal-broken`: any public field differs from what was sealed.
+        """
+        if not record.private_key:
+            raise store_error("no-private-key", f"Key {record.label!r} has a public part only.")
+        return self._state.sealing.open(Domain.KEYS, record.private_key, associated_key_data(record))
+
+    def system_keys(self) -> Iterable[SystemKeyRecord]:
+        """The HSM's own keys, for `keyturn.hsm.system_keys`."""
+        return list(self._state.system_keys.values())
+
+    def open_system_key(self, record: SystemKeyRecord) -> bytes:
+        """The private half of a system key. Called by `keyturn.hsm.system_keys` only (rule R5).
+
+        Args:
+            record: As the store gave it.
+
+        Returns:
+            PKCS#8, DER.
+        """
+        return self._state.sealing.open(Domain.SYSTEM_KEYS, record.private_key, associated_system_key_data(record))
+
+    # --- changing ----------------------------------------------------------------------------------------
+
+    def change(self) -> Change:
+        """Begin a change-set; see `keyturn.hsm.change`.
+
+        Returns:
+            A context manager.
+
+        Raises:
+            KeyturnError: `store.commit-failed`, `store.closed`; `store.change-open`: the one before has not ended.
+        """
+        self._check_alive()
+        if self._change_open:
+            raise store_error("change-open", "One change-set at a time: end the one before.")
+        self._change_open = True
+        return Change(self._state, self._finish_change)
+
+    def count_use(self, uuid: str) -> None:
+        """Count a use of an ordinary key, without waiting for the disk.
+
+        It is written with the next commit of anything, or with one of its own after `LAZY_SECONDS` or `LAZY_USES`.
+        """
+        state = self._state
+        state.uses[uuid] = state.uses.get(uuid, 0) + 1
+        state.used.add(uuid)
+        self._lazy_uses += 1
+        if self._lazy_uses >= LAZY_USES or self._clock.now() - self._lazy_since >= LAZY_SECONDS:
+            self.persist()
+
+    def observe_clock(self, moment: float) -> None:
+        """Make the clock mark at least `moment`; it is written with the next commit of anything."""
+        if moment > self._state.clock_mark:
+            self._state.clock_mark = moment
+            self._lazy_clock = True
+
+    def persist(self) -> None:
+        """See to it that use counts, clock mark and log lines get a commit soon.
+
+        For a timer, and before the end.
+        """
+        if self._lazy_uses or self._lazy_clock or self.log.unsynced:
+            self._note_change()
+
+    def change_passphrase(self, old: bytes, new: bytes, *, kdf: KdfParameters | None = None) -> None:
+        """Wrap the master key under a new passphrase, durably. Blocks for two key derivations (about 0.3 s).
+
+        Args:
+            old: The passphrase so far.
+            new: 1 to 1024 bytes. Older backups keep the old one.
+            kdf: New cost; None for the default.
+
+        Raises:
+            KeyturnError: `store.wrong-passphrase`, `store.bad-passphrase`.
+        """
+        self._check_alive()
+        self._state.header = self._new_header = rewrap_header(self._state.header, old, new, kdf)
+        self._note_change()
+        self.commit_now()
+
+    # --- becoming durable --------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> bool:
+        """True while something has changed that is not on disk yet. Log lines and lazy counts do not matter here."""
+        return self._changed != self._durable
+
+    async def durable(self) -> None:
+        """Wait until everything changed so far is on disk.
+
+        Raises:
+            KeyturnError: `store.commit-failed`: it will never be.
+        """
+        self._check_alive()
+        if not self.pending:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.append((self._changed, waiter))
+        self._schedule(loop)
+        await waiter
+
+    def commit_now(self) -> None:
+        """Put everything changed so far on disk, now. For the command line, tests and the end; blocks.
+
+        Raises:
+            KeyturnError: `store.commit-failed`.
+        """
+        while self._failure is None and (self._in_flight is not None or self.pending):
+            commit = self._in_flight or self._begin()
+            with contextlib.suppress(Exception):  # `_settle` looks at it.
+                commit.done.result()
+            self._settle(commit)
+        if self._failure is not None:
+            raise self._failed()
+
+    def backup(self, target: Path) -> None:
+        """Write a backup; see `keyturn.hsm.backup`. Blocks; `backup_async` does not.
+
+        Args:
+            target: New file; it opens with the passphrase of this moment.
+
+        Raises:
+            KeyturnError: `store.backup-exists`.
+        """
+        self.persist()
+        self.commit_now()
+        self._committer.call(lambda: write_backup(self._container, target)).result()
+
+    async def backup_async(self, target: Path) -> None:
+        """As `backup`, while the event loop goes on. What changes meanwhile may be in it or not; it is consistent."""
+        self.persist()
+        await self.durable()
+        await asyncio.wrap_future(self._committer.call(lambda: write_backup(self._container, target)))
+
+    @staticmethod
+    def restore(
+        backup: Path, directory: Path, passphrase: bytes, *, clock: Clock, overwrite: bool = False, epoch_above: int = 0
+    ) -> None:
+        """Make a store from a backup; see `keyturn.hsm.backup.restore`."""
+        from keyturn.hsm.backup import restore  # backup opens stores, so it stands above this module
+
+        restore(backup, directory, passphrase, clock=clock, overwrite=overwrite, epoch_above=epoch_above)
+
+    # --- inside ------------------------------------------------------------------------------------------
+
+    def _finish_change(self, applied: bool) -> None:
+        self._change_open = False
+        if applied:
+            self._note_change()
+
+    def _note_change(self) -> None:
+        self._changed += 1
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # No loop: the caller is the command line and says `commit_now`.
+        self._schedule(loop)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        # At the end of this turn of the loop, so that everything decided in it shares the commit.
+        if not self._scheduled and self._in_flight is None:
+            self._scheduled = True
+            loop.call_soon(self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        if self._closed or self._failure is not None or self._in_flight is not None or not self.pending:
+            return
+        commit = self._begin()
+
+        def wake(_: Future[None]) -> None:
+            with contextlib.suppress(RuntimeError):  # The loop is gone; `commit_now` or `close` settles it.
+                loop.call_soon_threadsafe(self._settle, commit, loop)
+
+        commit.done.add_done_callback(wake)
+
+    def _begin(self) -> _Commit:
+        """Take everything that waits and give it to the commit thread."""
+        state, log, container = self._state, self.log, self._container
+        try:
+            log.flush()
+        except KeyturnError as error:
+            failed: Future[None] = Future()
+            failed.set_exception(error)
+            self._in_flight = _Commit(self._changed, failed)
+            return self._in_flight
+        state.commit += 1
+        rows = state.take_rows()
+        head = log.head
+        root = state.root_record(head)
+        header, self._new_header = self._new_header, None
+        self._lazy_uses, self._lazy_clock, self._lazy_since = 0, False, self._clock.now()
+
+        def write() -> None:
+            log.sync(head.offset)
+            container.commit(rows, seal_root(state.sealing, root, STORE_VERSION), header)
+
+        self._in_flight = _Commit(self._changed, self._committer.commit(write))
+        return self._in_flight
+
+    def _settle(self, commit: _Commit, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Take note of a commit that has ended."""
+        if self._in_flight is not commit:
+            return  # `commit_now` was faster.
+        self._in_flight = None
+        error = commit.done.exception()
+        if error is not None:
+            self._die(error)
+            return
+        self._durable = commit.change
+        while self._waiters and self._waiters[0][0] <= self._durable:
+            _, waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+        if self.pending and loop is not None:
+            self._schedule(loop)
+
+    def _die(self, error: BaseException) -> None:
+        self._failure = error
+        while self._waiters:
+            _, waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(self._failed())
+        if self.on_fatal is not None:
+            self.on_fatal(error)
+
+    def _check_alive(self) -> None:
+        if self._failure is not None:
+            raise self._failed()
+        if self._closed:
+            raise store_error("closed", "The store is closed. Start the HSM again.")
+
+    def _failed(self) -> KeyturnError:
+        failure = self._failure
+        reason = failure.message if isinstance(failure, KeyturnError) else type(failure).__name__
+        return store_error("commit-failed", f"A commit failed ({reason}). Cure the disk, then restart the HSM.")
