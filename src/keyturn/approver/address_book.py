@@ -1,0 +1,163 @@
+"""The officer's own address book: which fingerprint is whom.
+
+Names inside a policy are written by whoever wrote the policy. The officer's own book is the only place where a name
+means something, because the officer put it there after comparing words with that person.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from keyturn.errors import ErrorCode, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT_VERSION: Final = 1
+MAX_FILE: Final = 4 << 20
+MAX_NAME: Final = 100
+FINGERPRINT_DIGITS: Final = 64
+
+
+def default_path() -> Path:
+    """`keyturn/addressbook.json` below the user's configuration directory (XDG base directory specification)."""
+    configured = os.environ.get("XDG_CONFIG_HOME", "")
+    base = Path(configured) if configured.startswith("/") else Path.home() / ".config"
+    return base / "keyturn" / "addressbook.json"
+
+
+def clean_fingerprint(text: str) -> str:
+    """A fingerprint as people write it (spaces, colons, capitals) in its one form.
+
+    Args:
+        text: 64 hex digits with separators.
+
+    Raises:
+        KeyturnError: `address-book.fingerprint`.
+    """
+    digits = text.replace(" ", "").replace(":", "").lower()
+    if len(digits) != FINGERPRINT_DIGITS or not set(digits) <= set("0123456789abcdef"):
+        raise _refusal("address-book.fingerprint", f"A fingerprint has {FINGERPRINT_DIGITS} hexadecimal digits.")
+    return digits
+
+
+@dataclass(frozen=True, slots=True)
+class AddressBook:
+    """Fingerprints and the names their owner goes by.
+
+    Args:
+        contacts: Fingerprint (64 lower-case hex digits) to name.
+    """
+
+    contacts: Mapping[str, str]
+
+    @classmethod
+    def empty(cls) -> AddressBook:
+        """A book in which nobody stands."""
+        return cls({})
+
+    @classmethod
+    def load(cls, path: Path) -> AddressBook:
+        """Read a book; a missing file is an empty book.
+
+        Args:
+            path: JSON file.
+
+        Raises:
+            KeyturnError: `address-book.unreadable` when it is damaged.
+        """
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_FILE + 1)
+        except FileNotFoundError:
+            return cls.empty()
+        except OSError as error:
+            raise _refusal("address-book.unreadable", f"Address book {path}: {error.strerror}.") from None
+        try:
+            document = json.loads(content) if len(content) <= MAX_FILE else None
+        except (ValueError, RecursionError):
+            document = None
+        contacts = document.get("contacts") if isinstance(document, dict) else None
+        if (
+            not isinstance(document, dict)
+            or document.get("version") != FORMAT_VERSION
+            or not isinstance(contacts, dict)
+        ):
+            raise _refusal(
+                "address-book.unreadable",
+                f"Address book {path} is damaged: it must hold version 1 and contacts. Repair it or move it away.",
+            )
+        return cls({clean_fingerprint(digits): _clean_name(name) for digits, name in contacts.items()})
+
+    def save(self, path: Path) -> None:
+        """Write the book in place of the old one, whole or not at all, readable by its owner only.
+
+        Args:
+            path: JSON file; its directory is created with mode 0700.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        text = json.dumps({"version": FORMAT_VERSION, "contacts": dict(self.contacts)}, indent=2, ensure_ascii=False)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+    def name(self, fingerprint: str) -> str | None:
+        """The name under which a fingerprint is known, or None.
+
+        Args:
+            fingerprint: 64 lower-case hex digits.
+        """
+        return self.contacts.get(fingerprint)
+
+    def with_contact(self, fingerprint: str, name: str) -> AddressBook:
+        """A book in which `name` stands for the fingerprint.
+
+        Args:
+            fingerprint: Hex digits, separators allowed.
+            name: 1 to 100 printable characters, not yet used for another fingerprint.
+
+        Raises:
+            KeyturnError: `address-book.fingerprint`, `address-book.name`, `address-book.name-taken`.
+        """
+        digits, cleaned = clean_fingerprint(fingerprint), _clean_name(name)
+        for known, known_name in self.contacts.items():
+            if known_name.casefold() == cleaned.casefold() and known != digits:
+                raise _refusal(
+                    "address-book.name-taken",
+                    f"'{cleaned}' already stands for {known}; remove that contact first or take another name.",
+                )
+        return AddressBook({**self.contacts, digits: cleaned})
+
+    def without(self, who: str) -> AddressBook:
+        """A book without one contact.
+
+        Args:
+            who: Its name or fingerprint.
+
+        Raises:
+            KeyturnError: `address-book.unknown`.
+        """
+        digits = who.replace(" ", "").replace(":", "").lower()
+        remaining = {known: name for known, name in self.contacts.items() if known != digits and name != who}
+        if len(remaining) == len(self.contacts):
+            raise _refusal("address-book.unknown", "No contact has this name or fingerprint.")
+        return AddressBook(remaining)
+
+
+def _clean_name(name: object) -> str:
+    """A name that looks like what it is."""
+    if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        raise _refusal("address-book.name", f"A contact's name is 1 to {MAX_NAME} printable characters.")
+    return name.strip()
+
+
+def _refusal(word: str, message: str) -> KeyturnError:
+    return KeyturnError(ErrorCode.VALIDATION_FAILED, message, refusal=word)
