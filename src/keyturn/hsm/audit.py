@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.container import sync_path
 from keyturn.hsm.records import store_error
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ KIND_RESTORED: Final = "store-restored"
 KIND_LOSS: Final = "log-loss-accepted"
 MAX_LINE: Final = 1 << 20
 """Longest line in bytes: 1024 approvers' fingerprints and ample room; longer ones are damage."""
+MAX_BUFFERED: Final = 1024
+"""Entries held in memory before they are written without being asked."""
 CHECKED_AT_OPEN: Final = 8 << 20
 """Octets before the committed head that are walked at every start (about 0.1 s); `verify` walks them all."""
 
@@ -115,12 +118,16 @@ class DecisionLog:
 
     def __init__(self, path: Path, head: LogHead) -> None:
         self.path = path
+        new = not path.exists()
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._sequence = head.sequence
         self._hash = head.hash.hex()
         self._offset = head.offset
         self._buffer: list[bytes] = []
         self._synced = head.offset
+        self._failed = False
+        if new:
+            sync_path(path.parent)
 
     def append(self, entry: LogEntry) -> int:
         """Chain an entry to the log, in memory.
@@ -130,11 +137,16 @@ class DecisionLog:
 
         Returns:
             Its sequence number.
+
+        Raises:
+            KeyturnError: `store.log-write`: so much was buffered that it had to be written, and could not be.
         """
         self._sequence += 1
         body = b'{"seq":%d,"previous":"%s",%s' % (self._sequence, self._hash.encode(), _ENCODER.encode(entry)[1:])
         self._hash = sha256(_DOMAIN + body).hexdigest()
         self._buffer.append(b'%s,"hash":"%s"}\n' % (body[:-1], self._hash.encode()))
+        if len(self._buffer) >= MAX_BUFFERED:
+            self.flush()
         return self._sequence
 
     @property
@@ -166,6 +178,8 @@ class DecisionLog:
         """
         if not self._buffer:
             return
+        if self._failed:
+            raise _write_error("an earlier line is incomplete")
         content = b"".join(self._buffer)
         self._buffer.clear()
         try:
@@ -173,10 +187,8 @@ class DecisionLog:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
-            raise store_error(
-                "log-write",
-                f"The decision log cannot be written ({error.strerror}). Make room on its disk, then restart the HSM.",
-            ) from error
+            self._failed = True
+            raise _write_error(error.strerror) from error
         self._offset += len(content)
 
     def sync(self, offset: int) -> None:
@@ -225,7 +237,7 @@ def open_log(path: Path, committed: LogHead) -> tuple[DecisionLog, int]:
         return DecisionLog(path, committed), 0
     with path.open("rb") as file:
         begin = _line_start(file, max(0, committed.offset - CHECKED_AT_OPEN))
-        head, torn = _walk(file, begin, committed, tolerate_torn=True)
+        head, torn = _walk(file, begin, committed)
     if torn:
         os.truncate(path, head.offset)
     return DecisionLog(path, head), torn
@@ -265,7 +277,7 @@ def verify(path: Path) -> LogHead:
         LogBrokenError: `store.log-broken`, with the number of the first line (from 1) that does not fit.
     """
     with path.open("rb") as file:
-        head, _ = _walk(file, 0, None, tolerate_torn=False)
+        head, _ = _walk(file, 0, None)
     return head
 
 
@@ -284,7 +296,7 @@ def _line_start(file: BinaryIO, offset: int) -> int:
     return file.tell()
 
 
-def _walk(file: BinaryIO, begin: int, committed: LogHead | None, *, tolerate_torn: bool) -> tuple[LogHead, int]:
+def _walk(file: BinaryIO, begin: int, committed: LogHead | None) -> tuple[LogHead, int]:
     """Follow the chain from `begin` to the end of the file.
 
     The first line is taken as it is unless the walk begins at the file's beginning: what stands before is not looked
@@ -296,12 +308,12 @@ def _walk(file: BinaryIO, begin: int, committed: LogHead | None, *, tolerate_tor
     head: LogHead | None = None
     while content := file.readline(MAX_LINE):
         number += 1
-        behind_commit = committed is not None and offset >= committed.offset
         if not content.endswith(b"\n"):
-            remainder = len(content) + len(file.read())
-            if tolerate_torn and behind_commit:
-                return head or LogHead(committed.sequence, committed.hash, 0) if committed else LogHead(), remainder
-            raise _broken(number, "it is cut off")
+            rest = file.read()
+            # A write that a crash cut off leaves the beginning of lines, or zeros, and no end of a line.
+            if committed is None or offset < committed.offset or b"\n" in rest:
+                raise _broken(number, "it is cut off")
+            return head or committed, len(content) + len(rest)
         line = _read_line(content, number)
         if head is not None:
             if line.previous != head.hash.hex() or line.seq != head.sequence + 1:
@@ -326,6 +338,12 @@ def _read_line(content: bytes, number: int) -> LogLine:
         return msgspec.json.decode(content, type=LogLine)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _broken(number, "it is not an entry of a decision log") from error
+
+
+def _write_error(why: str | None) -> KeyturnError:
+    return store_error(
+        "log-write", f"The decision log cannot be written ({why}). Make room on its disk, then restart the HSM."
+    )
 
 
 def _broken(number: int, why: str) -> LogBrokenError:

@@ -9,18 +9,13 @@ decision log. `open` recomputes it all; whatever does not fit refuses to start w
 this cannot see is the whole directory being put back to an older state: nothing inside is newer then. Only a witness
 outside who remembers a higher state counter, within the same instance and restore epoch, can tell (rule R6).
 
-Threads: one thread (the HSM's event loop) owns everything here. Commits are written by a thread of their own, one at a
-time; whatever changes meanwhile goes into the next one together (group commit). If a commit fails, the store is dead
-and `on_fatal` is called: memory is ahead of the disk then, and no answer may leave (fail-stop).
+One thread (the HSM's event loop) owns everything here; `keyturn.hsm.durability` says how changes reach the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
-from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
 
@@ -31,6 +26,7 @@ from keyturn.hsm.change import Change
 from keyturn.hsm.committer import Committer
 from keyturn.hsm.container import Container, sync_path
 from keyturn.hsm.directory_lock import DirectoryLock
+from keyturn.hsm.durability import Durability
 from keyturn.hsm.migrations import STORE_VERSION, migrate
 from keyturn.hsm.records import (
     KeyRecord,
@@ -60,14 +56,6 @@ LAZY_USES: Final = 4096
 """… or at most so many uses."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Commit:
-    """A commit under way: up to which change it goes, and when it is done."""
-
-    change: int
-    done: Future[None]
-
-
 class Store:
     """An open store; made by `create` or `open`.
 
@@ -95,19 +83,13 @@ class Store:
         self.directory = directory
         self.log = log
         self.torn_log = torn_log
-        self.on_fatal: Callable[[BaseException], None] | None = None
         self._lock = lock
         self._container = container
         self._state = state
         self._clock = clock
         self._committer = Committer()
+        self._durability = Durability(self._committer, self._take)
         self._change_open = False
-        self._changed = 0
-        self._durable = 0
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._scheduled = False
-        self._in_flight: _Commit | None = None
-        self._failure: BaseException | None = None
         self._lazy_uses = 0
         self._lazy_clock = False
         self._lazy_since = clock.now()
@@ -125,8 +107,11 @@ class Store:
         path = directory / DATABASE_FILE
         if not path.exists() or path.stat().st_size == 0:
             return False
-        with contextlib.closing(Container(path)) as container:
-            return not container.empty
+        try:
+            with contextlib.closing(Container(path)) as container:
+                return not container.empty
+        except KeyturnError:
+            return True  # A damaged store is one, too; nothing may be put in its place unasked.
 
     @classmethod
     def create(cls, directory: Path, passphrase: bytes, *, clock: Clock, kdf: KdfParameters | None = None) -> Self:
@@ -231,7 +216,7 @@ class Store:
             return
         self._closed = True
         try:
-            if self._failure is None:
+            if not self._durability.failed:
                 self.persist()
                 self.commit_now()
         finally:
@@ -377,7 +362,7 @@ class Store:
         For a timer, and before the end.
         """
         if self._lazy_uses or self._lazy_clock or self.log.unsynced:
-            self._note_change()
+            self._durability.note_change()
 
     def change_passphrase(self, old: bytes, new: bytes, *, kdf: KdfParameters | None = None) -> None:
         """Wrap the master key under a new passphrase, durably. Blocks for two key derivations (about 0.3 s).
@@ -392,7 +377,7 @@ class Store:
         """
         self._check_alive()
         self._state.header = self._new_header = rewrap_header(self._state.header, old, new, kdf)
-        self._note_change()
+        self._durability.note_change()
         self.commit_now()
 
     # --- becoming durable --------------------------------------------------------------------------------
@@ -400,22 +385,16 @@ class Store:
     @property
     def pending(self) -> bool:
         """True while something has changed that is not on disk yet. Log lines and lazy counts do not matter here."""
-        return self._changed != self._durable
+        return self._durability.pending
 
     async def durable(self) -> None:
         """Wait until everything changed so far is on disk.
 
         Raises:
-            KeyturnError: `store.commit-failed`: it will never be.
+            KeyturnError: `store.commit-failed`: it will never be. `store.closed`.
         """
         self._check_alive()
-        if not self.pending:
-            return
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._waiters.append((self._changed, waiter))
-        self._schedule(loop)
-        await waiter
+        await self._durability.wait()
 
     def commit_now(self) -> None:
         """Put everything changed so far on disk, now. For the command line, tests and the end; blocks.
@@ -423,13 +402,16 @@ class Store:
         Raises:
             KeyturnError: `store.commit-failed`.
         """
-        while self._failure is None and (self._in_flight is not None or self.pending):
-            commit = self._in_flight or self._begin()
-            with contextlib.suppress(Exception):  # `_settle` looks at it.
-                commit.done.result()
-            self._settle(commit)
-        if self._failure is not None:
-            raise self._failed()
+        self._durability.commit_now()
+
+    @property
+    def on_fatal(self) -> Callable[[BaseException], None] | None:
+        """Called once, with the cause, when a commit has failed: memory is ahead of the disk, and the HSM must end."""
+        return self._durability.on_fatal
+
+    @on_fatal.setter
+    def on_fatal(self, callback: Callable[[BaseException], None] | None) -> None:
+        self._durability.on_fatal = callback
 
     def backup(self, target: Path) -> None:
         """Write a backup; see `keyturn.hsm.backup`. Blocks; `backup_async` does not.
@@ -464,44 +446,12 @@ class Store:
     def _finish_change(self, applied: bool) -> None:
         self._change_open = False
         if applied:
-            self._note_change()
+            self._durability.note_change()
 
-    def _note_change(self) -> None:
-        self._changed += 1
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return  # No loop: the caller is the command line and says `commit_now`.
-        self._schedule(loop)
-
-    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        # At the end of this turn of the loop, so that everything decided in it shares the commit.
-        if not self._scheduled and self._in_flight is None:
-            self._scheduled = True
-            loop.call_soon(self._start, loop)
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._scheduled = False
-        if self._closed or self._failure is not None or self._in_flight is not None or not self.pending:
-            return
-        commit = self._begin()
-
-        def wake(_: Future[None]) -> None:
-            with contextlib.suppress(RuntimeError):  # The loop is gone; `commit_now` or `close` settles it.
-                loop.call_soon_threadsafe(self._settle, commit, loop)
-
-        commit.done.add_done_callback(wake)
-
-    def _begin(self) -> _Commit:
-        """Take everything that waits and give it to the commit thread."""
+    def _take(self) -> Callable[[], None]:
+        """Take everything that waits for a commit; what is returned writes it, in the commit thread."""
         state, log, container = self._state, self.log, self._container
-        try:
-            log.flush()
-        except KeyturnError as error:
-            failed: Future[None] = Future()
-            failed.set_exception(error)
-            self._in_flight = _Commit(self._changed, failed)
-            return self._in_flight
+        log.flush()
         state.commit += 1
         rows = state.take_rows()
         head = log.head
@@ -510,45 +460,13 @@ class Store:
         self._lazy_uses, self._lazy_clock, self._lazy_since = 0, False, self._clock.now()
 
         def write() -> None:
+            # The log first: a commit never refers to lines that are not on disk.
             log.sync(head.offset)
             container.commit(rows, seal_root(state.sealing, root, STORE_VERSION), header)
 
-        self._in_flight = _Commit(self._changed, self._committer.commit(write))
-        return self._in_flight
-
-    def _settle(self, commit: _Commit, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Take note of a commit that has ended."""
-        if self._in_flight is not commit:
-            return  # `commit_now` was faster.
-        self._in_flight = None
-        error = commit.done.exception()
-        if error is not None:
-            self._die(error)
-            return
-        self._durable = commit.change
-        while self._waiters and self._waiters[0][0] <= self._durable:
-            _, waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-        if self.pending and loop is not None:
-            self._schedule(loop)
-
-    def _die(self, error: BaseException) -> None:
-        self._failure = error
-        while self._waiters:
-            _, waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(self._failed())
-        if self.on_fatal is not None:
-            self.on_fatal(error)
+        return write
 
     def _check_alive(self) -> None:
-        if self._failure is not None:
-            raise self._failed()
+        self._durability.check()
         if self._closed:
             raise store_error("closed", "The store is closed. Start the HSM again.")
-
-    def _failed(self) -> KeyturnError:
-        failure = self._failure
-        reason = failure.message if isinstance(failure, KeyturnError) else type(failure).__name__
-        return store_error("commit-failed", f"A commit failed ({reason}). Cure the disk, then restart the HSM.")
