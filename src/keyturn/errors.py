@@ -41,6 +41,7 @@ class ErrorCode(Enum):
     INVALID_PAYLOAD = (612, "res.error.invalid.payload", 400)
     INVALID_KEY_TYPE = (613, "res.error.invalid.key.type", 400)
     OPERATION_FORBIDDEN_FOR_KEY = (614, "res.error.operation.forbidden.for.key", 400)
+    KEY_PASSWORD_MISMATCH = (620, "res.error.key.password.mismatch", 400)
     INVALID_JSON = (621, "res.error.invalid.json", 400)
     ENCODING = (635, "res.error.encoding.exception", 400)
     KEY_NOT_EXISTENT = (650, "res.error.key.not.existent", 404)

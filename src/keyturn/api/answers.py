@@ -1,0 +1,105 @@
+"""The bodies of answers: one struct per documented object. The OpenAPI document is made from these.
+
+Source: rest-api.md sections 1.4, 3.1, 3.3, 3.4, 3.6, 3.7, 3.9; decisions 6, 11, 12, 17, 30.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+RequestStatus = Literal["PENDING", "APPROVED", "EXECUTED", "FAILED", "EXPIRED", "REJECTED", "CANCELLED"]
+
+
+class Answer(msgspec.Struct, frozen=True, rename="camel"):
+    """Base of all answers."""
+
+
+class ErrorBody(Answer, frozen=True, rename="camel", omit_defaults=True):
+    """Why a call was refused. `refusal` is the stable word of the check, where there is one."""
+
+    error_code: int
+    reason: str
+    message: str
+    refusal: str = ""
+
+
+class Done(Answer, frozen=True):
+    """An empty object: it is done."""
+
+
+class SignedKeyAttributes(Answer, frozen=True, rename="camel"):
+    """Attested attributes of a key: `xmlSignature` covers exactly the UTF-8 bytes of `xml`; `json` says the same."""
+
+    json: dict[str, Any]
+    xml: str
+    xml_signature: str
+    attestation_key_name: str
+
+
+class SignRequestId(Answer, frozen=True, rename="camel"):
+    """Id of an opened signing request."""
+
+    sign_request_id: str
+
+
+class ModifyKeyRequestId(Answer, frozen=True, rename="camel"):
+    """Id of an opened request to replace a policy."""
+
+    modify_key_request_id: str
+
+
+class Signature(Answer, frozen=True):
+    """A signature, base64."""
+
+    signature: str
+
+
+class SignatureValid(Answer, frozen=True, rename="camel"):
+    """Whether a signature is valid."""
+
+    signature_valid: bool
+
+
+class TaskList(Answer, frozen=True):
+    """Approval tasks; which members an entry has depends on `detailLevel` (rest-api.md section 3.7)."""
+
+    tasks: list[dict[str, Any]]
+
+
+class RequestState(Answer, frozen=True, rename="camel", kw_only=True):
+    """State of a request. Key lists hold base64 of SubjectPublicKeyInfo.
+
+    `inputOfflineHsm` is present where there is something to carry to an offline HSM; `failure` says why a request
+    failed, expired, or waits for another approval.
+    """
+
+    id: str
+    status: RequestStatus
+    execution_time: str | None
+    approved_by: list[str]
+    not_yet_approved_by: list[str]
+    rejected_by: list[str]
+    result: str | None
+    input_offline_hsm: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    failure: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class QrCodes(Answer, frozen=True, rename="camel"):
+    """A sheet of QR codes: PNG images, base64, in order."""
+
+    total: int
+    qr_codes: list[str]
+
+
+class AttestationChain(Answer, frozen=True, rename="camel"):
+    """Certificates of the attesting device, PEM, device certificate first."""
+
+    attestation_certificate_chain: list[str]
+
+
+class KeyStoreStatistics(Answer, frozen=True, rename="camel"):
+    """Figures about the key store, as text."""
+
+    key_store_statistics: str

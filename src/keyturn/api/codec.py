@@ -1,0 +1,152 @@
+"""From body bytes to checked structs and back, with the documented messages for what is wrong.
+
+Bodies are read once into plain values, checked for repeated names, and converted into the endpoint's struct. Every
+fault ends in a `FormatError` that names the field; nothing of the parser's own wording travels.
+
+Source: rest-api.md section 1.4 (texts); security rule R10 (no repeated names, no booleans or floats as integers).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from keyturn.errors import ErrorCode, FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+MAX_DEPTH: Final = 32
+"""Deepest nesting of a body; the deepest documented one, a policy in a modify request, has twelve levels."""
+
+_AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
+_MISSING: Final = re.compile(r"^Object missing required field `(?P<name>.*)`$", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
+_WRONG_TYPE: Final = re.compile(r"^Expected `(?P<expected>[^`]*)`, got `(?P<got>[^`]*)`$")
+_WRONG_VALUE: Final = re.compile(r"^Invalid enum value (?P<value>.*)$", re.DOTALL)
+_WRONG_SIZE: Final = re.compile(r"^Expected `(?P<expected>[^`]*)`(?P<bound> .*)$", re.DOTALL)
+_SHOWN: Final = 60
+"""How many characters of a foreign name or value are repeated in a message."""
+
+_encoder: Final = msgspec.json.Encoder()
+encode: Final[Callable[[object], bytes]] = _encoder.encode
+"""Render structs, dicts and lists as JSON."""
+
+
+def read_json(body: bytes) -> Any:
+    """Parse a JSON body without knowing what it should hold.
+
+    Args:
+        body: The body as received.
+
+    Returns:
+        Plain values.
+
+    Raises:
+        FormatError: If it is no JSON, nested deeper than `MAX_DEPTH`, or an object repeats a name (R10).
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise FormatError("Invalid request. Cannot parse json string", refusal="json.malformed") from None
+    members = _count_members(value, MAX_DEPTH)
+    if b"\\" in body:
+        # Escapes make names and quotes ambiguous to the counting below; the slow way is always right.
+        json.loads(body, object_pairs_hook=_refuse_repeated)
+    elif b"".join(body.split(b'"')[::2]).count(b":") != members:
+        # Outside strings every colon stands for one member, so a surplus means that a name was read twice.
+        json.loads(body, object_pairs_hook=_refuse_repeated)
+    return value
+
+
+def read_body(body: bytes, schema: type[T]) -> T:
+    """Parse a JSON body into the struct of an endpoint.
+
+    Args:
+        body: The body as received.
+        schema: The struct.
+
+    Raises:
+        FormatError: With code 600 and the documented text, naming the field by its dotted path.
+    """
+    value = read_json(body)
+    try:
+        return msgspec.convert(value, schema)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from None
+
+
+def member_bytes(body: bytes, name: str) -> bytes:
+    """The exact bytes of one member of a JSON object that was already parsed without fault.
+
+    Args:
+        body: The body as received.
+        name: The member.
+    """
+    return bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])[name])
+
+
+def _count_members(value: object, depth: int) -> int:
+    if isinstance(value, dict):
+        if depth == 0:
+            raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", refusal="json.too-deep")
+        return len(value) + sum(_count_members(v, depth - 1) for v in value.values() if isinstance(v, dict | list))
+    if isinstance(value, list):
+        if depth == 0:
+            raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", refusal="json.too-deep")
+        return sum(_count_members(v, depth - 1) for v in value if isinstance(v, dict | list))
+    return 0
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen = dict(pairs)
+    if len(seen) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in seen if names.count(name) > 1)
+        raise FormatError(f"Field '{_shown(repeated)}' stands more than once.", refusal="json.repeated-name")
+    return seen
+
+
+def _explain(text: str) -> FormatError:
+    """Turn the parser's message into the documented one."""
+    parts = _AT.match(text)
+    what = parts["what"] if parts else text
+    path = _field(parts["path"] or "$") if parts else ""
+    if found := _MISSING.match(what):
+        return FormatError(f"Field '{_join(path, found['name'])}' must be given.", refusal="json.missing-field")
+    if found := _UNKNOWN.match(what):
+        name = _join(path, _shown(found["name"]))
+        return FormatError(f"Field '{name}' is not known here.", refusal="json.unknown-field")
+    if found := _WRONG_VALUE.match(what):
+        return FormatError(f"Value {_shown(found['value'])} is not valid for field {path}.", refusal="json.wrong-value")
+    if found := _WRONG_TYPE.match(what):
+        expected = found["expected"].replace("`", "")
+        where = f"Field '{path}'" if path else "The body"
+        return FormatError(
+            f"A provided argument is of the wrong type. {where} must be {expected}, not {found['got']}.",
+            refusal="json.wrong-type",
+        )
+    if found := _WRONG_SIZE.match(what):
+        if found["bound"] == " of length >= 1":
+            return FormatError(f"Field '{path}' must not be empty.", refusal="json.empty-field")
+        return FormatError(f"Field '{path}' must be {found['expected']}{found['bound']}.", refusal="json.wrong-value")
+    return FormatError(f"Field '{path}' is not valid.", code=ErrorCode.VALIDATION_FAILED, refusal="json.invalid")
+
+
+def _field(path: str) -> str:
+    """`$.signRequest.payload` as `signRequest.payload`; the parser's `[...]` stands for any position."""
+    return path.removeprefix("$").removeprefix(".").replace("[...]", "[]")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _shown(text: str) -> str:
+    clean = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return clean if len(clean) <= _SHOWN else clean[:_SHOWN] + "…"

@@ -1,0 +1,171 @@
+"""Keys: create, list, attributes, delete.
+
+Source: rest-api.md section 3.1.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Final
+
+from keyturn.api.answers import Done, SignedKeyAttributes
+from keyturn.api.fields import no_password, not_available
+from keyturn.api.http import Call, Route, Services
+from keyturn.api.policies import new_policy
+from keyturn.api.schemas import CreateKeyBody, KeyLabelBody
+from keyturn.broker.model import CreateCall
+from keyturn.errors import ErrorCode, FormatError
+from keyturn.ska.attestation import attestation_to_json
+
+if TYPE_CHECKING:
+    from keyturn.broker.model import AttestedKey
+    from keyturn.ska.policy import Policy
+
+_ALGORITHM_OIDS: Final = {
+    "1.2.840.113549.1.1.1": "RSA",
+    "1.2.840.10045.2.1": "EC",
+    "1.3.101.112": "ED",
+}
+"""`algorithmOid` as an alternative to `algorithm` (rest-api.md section 4.1)."""
+
+_REQUIRED_ATTRIBUTES: Final = ("decrypt", "sign", "unwrap")
+_KNOWN_ATTRIBUTES: Final = frozenset(
+    {
+        *_REQUIRED_ATTRIBUTES,
+        "encrypt",
+        "verify",
+        "wrap",
+        "derive",
+        "bip32",
+        "slip10",
+        "extractable",
+        "modifiable",
+        "destroyable",
+        "sensitive",
+        "copyable",
+        "singleUse",
+    }
+)
+"""What may be chosen at creation; the rest is answered only, and ignored when sent (decisions 9)."""
+
+
+def signed_attributes(key: AttestedKey) -> SignedKeyAttributes:
+    """Render attested attributes as the documented answer.
+
+    Args:
+        key: As the broker gave them.
+    """
+    return SignedKeyAttributes(
+        json=attestation_to_json(key.attestation),
+        xml=key.xml,
+        xml_signature=base64.b64encode(key.signature).decode("ascii"),
+        attestation_key_name=key.attestation_key_name,
+    )
+
+
+async def create_key(services: Services, call: Call, body: CreateKeyBody) -> SignedKeyAttributes:
+    """Create a key.
+
+    With a policy it is a protected key: the HSM uses it only with the approvals that the policy demands. A policy
+    cannot be added later. Answers the attested attributes.
+    """
+    del call
+    no_password("password", body.password)
+    not_available("addressFormat", body.address_format)
+    policy: Policy | None = None
+    blocked = False
+    if body.policy is not None:
+        policy, blocked = new_policy("policy", body.policy, allow_seconds=services.allow_seconds)
+    return signed_attributes(
+        await services.broker.create_key(
+            CreateCall(
+                label=body.label,
+                algorithm=_algorithm(body),
+                curve_oid=body.curve_oid or "",
+                key_size=body.key_size or 0,
+                attributes=_attributes(body.attributes),
+                policy=policy,
+                blocked=blocked,
+                # Clients send an empty id for none, and the Go client cannot read an id that is not null.
+                key_id=body.id or None,
+            )
+        )
+    )
+
+
+def _algorithm(body: CreateKeyBody) -> str:
+    by_oid = _ALGORITHM_OIDS.get(body.algorithm_oid or "")
+    if body.algorithm_oid and by_oid is None:
+        raise FormatError(
+            f"Value '{body.algorithm_oid[:60]}' is not valid for field algorithmOid: unsupported key algorithm.",
+            refusal="key.algorithm",
+        )
+    if body.algorithm and by_oid and body.algorithm != by_oid:
+        raise FormatError("Fields 'algorithm' and 'algorithmOid' name different algorithms.", refusal="key.algorithm")
+    algorithm = body.algorithm or by_oid
+    if not algorithm:
+        raise FormatError("Field 'algorithm' must be given.", refusal="json.missing-field")
+    return algorithm
+
+
+def _attributes(sent: dict[str, Any]) -> dict[str, bool]:
+    for name in _REQUIRED_ATTRIBUTES:
+        if sent.get(name) is None:
+            raise FormatError(
+                f"Field 'attributes.{name}' must be given.",
+                code=ErrorCode.VALIDATION_FAILED,
+                refusal="json.missing-field",
+            )
+    return {name: value for name, value in sent.items() if value is not None and name in _KNOWN_ATTRIBUTES}
+
+
+async def list_keys(services: Services, call: Call, body: None) -> list[str]:
+    """List the labels of all keys; without an HSM, of all registered offline keys."""
+    del call, body
+    return await services.broker.list_keys()
+
+
+async def key_attributes(services: Services, call: Call, body: KeyLabelBody) -> SignedKeyAttributes:
+    """Give the attested attributes of a key: what it is, what it may do, and its policy, signed by the device."""
+    del call
+    no_password("password", body.password)
+    return signed_attributes(await services.broker.attested_key(body.label))
+
+
+async def key_attributes_by_path(services: Services, call: Call, body: None) -> SignedKeyAttributes:
+    """Give the attested attributes of a key; the old form of `POST /v1/key/attributes`."""
+    del body
+    return signed_attributes(await services.broker.attested_key(call.parameter))
+
+
+async def delete_key(services: Services, call: Call, body: KeyLabelBody) -> Done:
+    """Delete a key. Its open requests are cancelled and their tasks vanish. The key must be destroyable."""
+    del call
+    no_password("password", body.password)
+    await services.broker.delete_key(body.label)
+    return Done()
+
+
+async def delete_key_by_path(services: Services, call: Call, body: None) -> Done:
+    """Delete a key; the form without a body."""
+    del body
+    await services.broker.delete_key(call.parameter)
+    return Done()
+
+
+ROUTES: Final = (
+    Route("POST", "/v1/key", create_key, CreateKeyBody, SignedKeyAttributes, 201, tag="keys"),
+    Route("GET", "/v1/key", list_keys, None, list[str], tag="keys"),
+    Route("POST", "/v1/key/attributes", key_attributes, KeyLabelBody, SignedKeyAttributes, tag="keys"),
+    Route(
+        "GET",
+        "/v1/key/{keyName}/attributes",
+        key_attributes_by_path,
+        None,
+        SignedKeyAttributes,
+        tag="keys",
+        deprecated=True,
+    ),
+    Route("POST", "/v1/key/deleteKey", delete_key, KeyLabelBody, Done, tag="keys"),
+    Route("DELETE", "/v1/key/{keyName}", delete_key_by_path, None, Done, tag="keys"),
+)

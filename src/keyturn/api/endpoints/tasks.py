@@ -1,0 +1,189 @@
+"""Approval tasks: fetch, approve, reject.
+
+Source: rest-api.md section 3.7; decisions 4.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Final
+
+from keyturn.api.answers import Done, TaskList
+from keyturn.api.codec import read_json
+from keyturn.api.fields import checked_timestamp, from_base64, keyed_base64
+from keyturn.api.http import Call, Route, Services
+from keyturn.api.schemas import ApprovalBody, RejectBody, TaskQueryBody
+from keyturn.broker.model import ApprovalCall, Page, RejectCall, RequestKind, Signer, SortOrder, TaskQuery
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from keyturn.api.schemas import Authenticated
+    from keyturn.broker.model import TaskView
+
+_SIGNED_REQUESTS: Final = (
+    "signedSignRequest",
+    "signedModifyKeyRequest",
+    "signedBlockKeyRequest",
+    "signedUnblockKeyRequest",
+    "signedDecryptRequest",
+    "signedUnwrapKeyRequest",
+    "signedCertificateRequestRequest",
+    "signedSignCertificateRequest",
+    "signedSelfSignCertificateRequestDto",
+)
+"""All present from level 3 on, all null but the fitting one."""
+_SIGNED_REQUEST_OF: Final = {
+    RequestKind.SIGN: ("signedSignRequest", "signRequest"),
+    RequestKind.MODIFY: ("signedModifyKeyRequest", "modifyRequest"),
+}
+
+
+def _signer(public_key: str | None, certificate: str | None) -> Signer:
+    signer = Signer(
+        spki=keyed_base64("approverPublicKey", public_key),
+        certificate=keyed_base64("approverCertificate", certificate),
+    )
+    if signer.spki is None and signer.certificate is None:
+        raise FormatError(
+            "Neither field 'approverPublicKey' nor field 'approverCertificate' is given; one of them must be.",
+            refusal="signer.missing",
+        )
+    if signer.spki is not None and signer.certificate is not None:
+        raise FormatError(
+            "Fields 'approverPublicKey' and 'approverCertificate' are both given; only one of them may be.",
+            refusal="signer.ambiguous",
+        )
+    return signer
+
+
+def _authenticated(body: Authenticated) -> tuple[Signer, str, bytes]:
+    if body.timestamp_signing_certificate:
+        raise KeyturnError(
+            ErrorCode.TIMESTAMP_SIGNER_NOT_ALLOWED,
+            "Field 'timestampSigningCertificate' is given, but this server is configured with no such certificates; "
+            "sign the timestamp with the approver's own key.",
+            refusal="timestamp.signer-not-allowed",
+        )
+    timestamp = checked_timestamp("timestamp", body.timestamp)
+    signature = from_base64("timestampSignature", body.timestamp_signature)
+    return _signer(body.approver_public_key, body.approver_certificate), timestamp, signature
+
+
+def _fetch(kind: RequestKind | None) -> Callable[[Services, Call, TaskQueryBody], Awaitable[TaskList]]:
+    async def fetch(services: Services, call: Call, body: TaskQueryBody) -> TaskList:
+        del call
+        signer, timestamp, signature = _authenticated(body)
+        # level6 is taken for level5: what it would add is not documented (decisions 28).
+        level = min(int((body.detail_level or "level1")[-1]), 5)
+        page = body.paging and Page(
+            number=body.paging.page_number, size=body.paging.page_size, order=SortOrder(body.paging.sort_order)
+        )
+        views = await services.broker.fetch_tasks(
+            TaskQuery(
+                signer=signer,
+                timestamp=timestamp,
+                timestamp_signature=signature,
+                digest=body.timestamp_digest_algorithm,
+                kind=kind,
+                task_id=body.id or None,
+                request_id=body.request_id or None,
+                detail_level=level,
+                page=page or None,
+            )
+        )
+        return TaskList([render_task(view, level) for view in views])
+
+    what = "all kinds" if kind is None else f"the kind `{kind.value}`"
+    fetch.__name__ = "fetch_tasks" if kind is None else f"fetch_{kind.value}_tasks"
+    fetch.__doc__ = (
+        f"Fetch the approval tasks of {what} that wait for an approver.\n\n"
+        "The approver proves possession of their key by signing a fresh timestamp."
+    )
+    return fetch
+
+
+def render_task(view: TaskView, level: int) -> dict[str, Any]:
+    """Render a task as the documented object.
+
+    Args:
+        view: As the broker gave it.
+        level: 1 to 5; each includes the lower ones.
+    """
+    task: dict[str, Any] = {
+        "detailLevel": f"level{level}",
+        "id": view.task_id,
+        "approvalToBeSigned": _text(view.approval_to_be_signed),
+        "approverPublicKey": _text(view.approver_spki),
+    }
+    if level >= 2:
+        task["metaData"] = _text(view.meta_data)
+        task["metaDataSignature"] = _text(view.meta_data_signature)
+        task["payload"] = _text(view.payload)
+        task["payloadType"] = view.payload_type
+    if level >= 3:
+        name, inner = _SIGNED_REQUEST_OF[view.kind]
+        original = view.request_json or b"null"
+        task["requestBase64"] = _text(b'{"%b":%b}' % (inner.encode(), original))
+        task.update(dict.fromkeys(_SIGNED_REQUESTS))
+        task[name] = {inner: read_json(original) | {"keyPassword": None}, "requestSignature": None}
+    if level >= 4:
+        task["timestamp"] = _text(view.timestamp)
+        task["timestampSignature"] = _text(view.timestamp_signature)
+        task["timestampSignatureAlgorithm"] = view.timestamp_signature_algorithm
+        task["timestampSignatureWithAlgorithm"] = _text(view.timestamp_signature_with_algorithm)
+    if level >= 5:
+        task["keyAttributes"] = view.key_attributes
+        task["keyAttributesSignature"] = _text(view.key_attributes_signature)
+    return task
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode("ascii")
+
+
+async def approve(services: Services, call: Call, body: ApprovalBody) -> Done:
+    """Send a signed approval; the last one needed executes the request.
+
+    `approvalToBeSigned` may also be `REJECTED:` followed by the task's bytes: then this is a signed rejection.
+    """
+    del call
+    await services.broker.approve(
+        ApprovalCall(
+            task_id=body.id,
+            approval=from_base64("approvalToBeSigned", body.approval_to_be_signed),
+            signature=from_base64("signature", body.signature),
+            digest=body.approval_digest_algorithm,
+            signer=_signer(body.approver_public_key, body.approver_certificate),
+        )
+    )
+    return Done()
+
+
+async def reject(services: Services, call: Call, body: RejectBody) -> Done:
+    """Reject: give up the approver's own task. Others can still approve."""
+    del call
+    signer, timestamp, signature = _authenticated(body)
+    await services.broker.reject(
+        RejectCall(
+            task_id=body.id,
+            signer=signer,
+            timestamp=timestamp,
+            timestamp_signature=signature,
+            digest=body.timestamp_digest_algorithm,
+        )
+    )
+    return Done()
+
+
+ROUTES: Final = (
+    Route("POST", "/v1/filteredAllApprovalTask", _fetch(None), TaskQueryBody, TaskList, tag="approval"),
+    Route("POST", "/v1/filteredSignApprovalTask", _fetch(RequestKind.SIGN), TaskQueryBody, TaskList, tag="approval"),
+    Route(
+        "POST", "/v1/filteredModifyKeyApprovalTask", _fetch(RequestKind.MODIFY), TaskQueryBody, TaskList, tag="approval"
+    ),
+    Route("POST", "/v1/approval", approve, ApprovalBody, Done, tag="approval"),
+    Route("DELETE", "/v1/task", reject, RejectBody, Done, tag="approval"),
+    Route("PATCH", "/v1/task", reject, RejectBody, Done, tag="approval"),
+)

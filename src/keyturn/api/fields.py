@@ -1,0 +1,183 @@
+"""The data formats of the API's fields: base64, passwords, timestamps.
+
+Source: rest-api.md section 1.2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Final
+
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_PAYLOAD: Final = 64 * 1024
+"""Most bytes of one payload (rest-api.md section 1.3)."""
+MAX_BLOB: Final = 64 * 1024
+"""Most bytes of one approval, key, certificate or metadata; no SKA structure is larger (decisions 21)."""
+MAX_XML: Final = 256 * 1024
+"""Most bytes of an attestation XML (R19)."""
+
+_ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) (?:[A-Z]+ )?(?:PRIVATE KEY|PUBLIC KEY|CERTIFICATE)-----")
+_TIMESTAMP: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:Z|[+-]\d{2}:\d{2})", flags=re.ASCII
+)
+MAX_TIMESTAMP: Final = 64
+
+
+def from_base64(name: str, text: str, *, limit: int = MAX_BLOB) -> bytes:
+    """Decode a base64 field: standard alphabet, padding, no line breaks.
+
+    Args:
+        name: The field's dotted path, for the message.
+        text: What was sent.
+        limit: Most bytes it may hold.
+
+    Raises:
+        FormatError: If it is not base64, or holds more.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise FormatError(f"Field '{name}' is not a valid base64 encoded value", refusal="base64.invalid") from None
+    if len(data) > limit:
+        raise FormatError(
+            f"Field '{name}' holds {len(data)} bytes; at most {limit} are allowed.",
+            code=ErrorCode.INVALID_PAYLOAD,
+            refusal="field.too-large",
+        )
+    return data
+
+
+def optional_base64(name: str, text: str | None) -> bytes | None:
+    """Decode a base64 field that may be absent or null."""
+    return None if text is None else from_base64(name, text)
+
+
+def keyed_base64(name: str, text: str | None) -> bytes | None:
+    """Decode a base64 field that holds a key or a certificate; PEM armour around it is removed first.
+
+    Args:
+        name: The field's dotted path, for the message.
+        text: base64 of DER, or a PEM block; None or empty if absent.
+
+    Returns:
+        The DER bytes, None if absent.
+    """
+    if not text:
+        return None
+    if "-----" in text:
+        text = "".join(_ARMOUR.sub("", text).split())
+    return from_base64(name, text)
+
+
+def payload_bytes(name: str, text: str, payload_type: str) -> bytes:
+    """Decode a payload: base64, or hex text where its type is `HEX`.
+
+    Args:
+        name: The field's dotted path, for the message.
+        text: What was sent.
+        payload_type: The request's `payloadType`.
+
+    Raises:
+        FormatError: With 635 for bad hex, 600 for bad base64, 612 for more than `MAX_PAYLOAD` bytes.
+    """
+    if payload_type == "HEX":
+        try:
+            # `fromhex` would forgive blanks; the documented form has none.
+            data = bytes.fromhex(text) if not any(letter.isspace() for letter in text) else None
+        except ValueError:
+            data = None
+        if data is None:
+            raise FormatError(
+                f"Field '{name}' is not hexadecimal text, as payloadType HEX demands.",
+                code=ErrorCode.ENCODING,
+                refusal="payload.not-hex",
+            )
+    else:
+        try:
+            data = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise FormatError(f"Field '{name}' is not a valid base64 encoded value", refusal="base64.invalid") from None
+    if len(data) > MAX_PAYLOAD:
+        raise FormatError(
+            f"Field '{name}' holds {len(data)} bytes; at most {MAX_PAYLOAD} (64 KiB) can be processed in one call. "
+            "Hash the data first and use a NONE… signature algorithm.",
+            code=ErrorCode.INVALID_PAYLOAD,
+            refusal="payload.too-large",
+        )
+    return data
+
+
+def base64_list(name: str, texts: Sequence[str] | None, *, most: int) -> list[bytes]:
+    """Decode a list of base64 values.
+
+    Args:
+        name: The field's dotted path, for the message.
+        texts: What was sent; None means none.
+        most: Longest list allowed.
+    """
+    if texts is None:
+        return []
+    if len(texts) > most:
+        raise FormatError(f"Field '{name}' holds {len(texts)} entries; at most {most} are allowed.")
+    return [from_base64(f"{name}[{position}]", text) for position, text in enumerate(texts)]
+
+
+def no_password(name: str, value: Sequence[str] | str | None) -> None:
+    """Accept the documented spellings of "no password" and refuse a real one, since keys have none yet.
+
+    Args:
+        name: The field's dotted path, for the message.
+        value: None, a string, or an array of one-character strings.
+
+    Raises:
+        FormatError: If an array entry is not one character.
+        KeyturnError: With 620, if a password was given.
+    """
+    if not value:
+        return
+    if not isinstance(value, str) and any(len(letter) != 1 for letter in value):
+        raise FormatError(f"Field '{name}' must be an array of single characters.")
+    raise KeyturnError(
+        ErrorCode.KEY_PASSWORD_MISMATCH,
+        f"password mismatch: field '{name}' holds a password, but keys have no passwords here; leave it out.",
+        refusal="password.not-supported",
+    )
+
+
+def checked_timestamp(name: str, text: str) -> str:
+    """Check the form of a timestamp and hand it on unchanged, since signatures cover the text as sent.
+
+    Args:
+        name: The field's dotted path, for the message.
+        text: ISO-8601 with date, time, and `Z` or an offset.
+
+    Raises:
+        FormatError: If it has another form.
+    """
+    if len(text) > MAX_TIMESTAMP or not _TIMESTAMP.fullmatch(text):
+        raise FormatError(f"Field '{name}' is not a valid ISO-8601 timestamp", refusal="timestamp.malformed")
+    return text
+
+
+def not_available(name: str, value: object) -> None:
+    """Refuse a documented field whose function this version does not have, instead of ignoring it.
+
+    Args:
+        name: The field's dotted path, for the message.
+        value: What was sent; None and empty mean absent.
+
+    Raises:
+        KeyturnError: With 611, if the field carries something.
+    """
+    if value:
+        raise KeyturnError(
+            ErrorCode.UNSUPPORTED_OPERATION,
+            f"Field '{name}' is not available in this version; leave it out or send null.",
+            refusal="field.not-available",
+        )

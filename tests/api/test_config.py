@@ -1,0 +1,132 @@
+"""Settings are read once, from three places in order, and a wrong one stops the start."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from keyturn.config import NAMES, Settings, load_settings
+from keyturn.errors import KeyturnError
+
+
+def from_text(tmp_path: Path, text: str, environment: dict[str, str] | None = None, **flags: object) -> Settings:
+    file = tmp_path / "keyturn.yaml"
+    file.write_text(text)
+    return load_settings(file=file, environment=environment or {}, flags=flags)
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    with pytest.raises(KeyturnError) as caught:
+        from_text(tmp_path, text)
+    assert caught.value.code.number == 301
+    assert str(tmp_path / "keyturn.yaml") in caught.value.message
+    return caught.value.message
+
+
+def test_nothing_configured_gives_the_defaults_on_loopback() -> None:
+    settings = load_settings(file=None, environment={"PATH": "/bin"}, flags={})
+    assert settings == Settings()
+    assert (settings.profile, settings.host, settings.port, settings.allow_seconds) == (
+        "local",
+        "127.0.0.1",
+        8080,
+        False,
+    )
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(Settings(), "port", 1)  # noqa: B010 - The type checker knows already that this cannot be done.
+
+
+def test_every_setting_has_a_name_and_every_name_a_setting() -> None:
+    assert sorted(NAMES.values()) == sorted(Settings.__dataclass_fields__)
+
+
+def test_flags_win_over_the_environment_and_the_environment_over_the_file(tmp_path: Path) -> None:
+    text = (
+        "server: {host: 127.0.0.1, port: 1001}\n"
+        "general:\n  allowSecondsInPolicies: true\n  maxTimestampDiffApprovalClient: 60\n"
+    )
+    environment = {"KEYTURN_SERVER__PORT": "1002", "keyturn_general__maxTimestampDiffApprovalClient": "61"}
+    settings = from_text(tmp_path, text, environment, **{"server.port": 1003, "server.host": None})
+    assert settings.port == 1003
+    assert settings.max_timestamp_age == 61
+    assert settings.allow_seconds is True
+
+
+def test_the_environment_is_read_whatever_its_case() -> None:
+    environment = {"KEYTURN_GENERAL__ALLOWSECONDSINPOLICIES": "True", "Keyturn_Profile": "air-gapped"}
+    settings = load_settings(file=None, environment=environment, flags={})
+    assert settings.allow_seconds
+    assert settings.profile == "air-gapped"
+
+
+def test_an_unknown_setting_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    from_text(tmp_path, "general:\n  allowSecondsInPolicies: false\n")
+    message = refused(tmp_path, "general:\n  allowSecondInPolicies: false\n")
+    assert "'general.allowSecondInPolicies'" in message
+    assert "did you mean 'general.allowSecondsInPolicies'?" in message
+    assert "'apiAuthentication'" in refused(tmp_path, "apiAuthentication:\n  enabled: true\n")
+
+
+def test_an_unknown_variable_stops_the_start_and_is_named() -> None:
+    with pytest.raises(KeyturnError, match="Environment variable KEYTURN_SERVER__PROT"):
+        load_settings(file=None, environment={"KEYTURN_SERVER__PROT": "1"}, flags={})
+    load_settings(file=None, environment={"KEYTURN_SERVER__PORT": "1", "KEYTURN_CACHE": "/x"}, flags={})
+
+
+def test_one_setting_in_two_variables_is_refused() -> None:
+    with pytest.raises(KeyturnError, match="same setting"):
+        load_settings(file=None, environment={"KEYTURN_PROFILE": "local", "keyturn_profile": "local"}, flags={})
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "why"),
+    [
+        ("server: {port: 80}", "server: {port: '80'}", "whole number"),
+        ("server: {port: 80}", "server: {port: true}", "whole number"),
+        ("server: {port: 65535}", "server: {port: 65536}", "between 0 and 65535"),
+        ("swaggerUI: {enabled: false}", "swaggerUI: {enabled: 'no'}", "true or false"),
+        ("profile: local", "profile: remote", "local, air-gapped"),
+        ("profile: local", "profile: ''", "not empty"),
+        ("dataDir: x", "dataDir: 7", "text"),
+        (
+            "profile: air-gapped\nofflineHsm: {attestationCertificates: [a.pem]}",
+            "profile: air-gapped\nofflineHsm: {attestationCertificates: a.pem}",
+            "list of paths",
+        ),
+        ("server: {port: 1}", "server: {port: 1, port: 2}", "more than once"),
+        ("server: {port: 1}", "server: {port: 1", "not readable YAML"),
+        ("server: {port: 1}", "- server", "settings by name"),
+        ("server: {port: 1}", "server: 1", "'server'"),
+        ("server: {port: 1}", "a: &a [x]\nb: *a\n", "'a'"),
+        ("dataDir: x", "dataDir: !!python/object/apply:os.getcwd []", "not readable YAML"),
+    ],
+)
+def test_a_wrong_value_stops_the_start(tmp_path: Path, good: str, bad: str, why: str) -> None:
+    from_text(tmp_path, good)
+    assert why in refused(tmp_path, bad)
+
+
+def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(KeyturnError, match=r"nowhere.yaml: cannot be read"):
+        load_settings(file=tmp_path / "nowhere.yaml", environment={}, flags={})
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ({"profile": "air-gapped", "hsm.address": "unix:x"}, "has no HSM"),
+        ({"offlineHsm.attestationCertificates": (Path("a.pem"),)}, "only the air-gapped profile"),
+        ({"hsm.address": "unix:x", "hsm.passphraseFile": Path("p")}, "none is"),
+        ({"profile": "air-gapped", "hsm.allowWeakKeys": True}, "none is"),
+        ({"hsm.address": "tcp://h:1"}, "mutual TLS"),
+        ({"hsm.address": "unix:x", "hsm.tls.ca": Path("a.pem")}, "tcp://"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(flags: dict[str, object], why: str) -> None:
+    with pytest.raises(KeyturnError, match=why):
+        load_settings(file=None, environment={}, flags=flags)
