@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
-from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.errors import ErrorCode, FormatError
 
 MAX_LABEL_BYTES: Final = 128
 """Longest label in bytes of UTF-8."""
@@ -27,9 +27,9 @@ _FORBIDDEN_CATEGORIES: Final = {
 }
 
 
-def _refused(label: str, why: str, refusal: str) -> KeyturnError:
+def _refused(label: str, why: str, refusal: str) -> FormatError:
     shown = ascii(label if len(label) <= MAX_LABEL_BYTES else label[:MAX_LABEL_BYTES] + "…")
-    return KeyturnError(ErrorCode.INVALID_KEY_NAME, f"The label {shown} {why}", refusal=refusal)
+    return FormatError(f"The label {shown} {why}", code=ErrorCode.INVALID_KEY_NAME, refusal=refusal)
 
 
 def check_label(label: str) -> str:
@@ -43,7 +43,7 @@ def check_label(label: str) -> str:
         The same label. It is never repaired: what was approved or registered elsewhere has the caller's bytes.
 
     Raises:
-        KeyturnError: 610 with a `label.…` word that says which condition failed.
+        FormatError: 610 with a `label.…` word that says which condition failed.
     """
     if not label:
         raise _refused(label, "is empty; give 1 to 128 bytes.", "label.empty")
