@@ -1,0 +1,262 @@
+"""The examination of single approvals: which count, and why the others do not.
+
+Every check that costs nothing comes first, so that a signature is verified only for a listed signer whose approval
+would count. No signer gets more than four verifications, and so no question costs more than four times the listed
+keys (rule R29). A timestamp that is present is always verified, needed or not.
+
+Source: ska-wire-format.md section 8, rules 1 to 5 and 10 to 13; decisions 26, 29; security-rules.md R18, R29.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from keyturn.errors import FormatError, KeyturnError
+from keyturn.ska.actions import Action
+from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.findings import ApprovalFinding, IntegrityKey, Question, Verdict
+from keyturn.ska.messages import (
+    ApprovalToken,
+    Authorization,
+    Timestamp,
+    decode_approval,
+    decode_authorization,
+    decode_timestamp,
+)
+from keyturn.ska.signatures import unwrap_signature, verify
+
+if TYPE_CHECKING:
+    from keyturn.ska.roll_call import RollCall
+
+ATTEMPTS_PER_SIGNER: Final = 4
+"""Signatures of one signer that are verified at most (R29)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something does not count: the stable word and a sentence."""
+
+    refusal: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoodApproval:
+    """An approval that holds, apart from the window.
+
+    Args:
+        position: Its place in the question's list.
+        identity: The signer.
+        stamp: Seconds since the epoch in its verified timestamp, or None.
+    """
+
+    position: int
+    identity: bytes
+    stamp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """The signed content of an approval that fits the question."""
+
+    token: ApprovalToken
+    stamp: Timestamp | None
+
+
+class Examination:
+    """Examines the approvals of one question, one after the other.
+
+    Args:
+        question: The question.
+        roll: The roll call of the rule that governs it.
+    """
+
+    def __init__(self, question: Question, roll: RollCall) -> None:
+        self._question = question
+        self._roll = roll
+        self._label = question.label.encode(errors="surrogatepass")
+        self._attempts: dict[bytes, int] = {}
+        self._seen: dict[bytes, set[int | None]] = {}
+        # Approvals of one request usually share their statement; it is judged once.
+        self._statements: dict[bytes, _Statement | Fault] = {}
+        self._stamps: dict[tuple[bytes, bytes], Fault | None] = {}
+
+    def examine(self, position: int, data: bytes) -> GoodApproval | ApprovalFinding:
+        """Examine one approval.
+
+        Args:
+            position: Its place in the question's list.
+            data: The authorization blob.
+
+        Returns:
+            The good approval, or the finding that says why it does not count.
+        """
+        try:
+            authorization = decode_authorization(data)
+        except FormatError as error:
+            return _invalid(position, Fault("approval.malformed", error.message))
+        identity = self._roll.identify(authorization)
+        if identity is None:
+            return ApprovalFinding(
+                position,
+                Verdict.FOREIGN,
+                "approval.unlisted-key",
+                "The signer of this approval is not listed in the rule for this action.",
+            )
+        statement = self._statements.get(authorization.approval)
+        if statement is None:
+            statement = self._statements[authorization.approval] = self._read(authorization.approval)
+        if isinstance(statement, Fault):
+            return _invalid(position, statement, identity)
+        stamp = statement.stamp.seconds if statement.stamp is not None else None
+        fault = self._lacks_timestamp(identity, stamp)
+        if fault is not None:
+            return _invalid(position, fault, identity)
+        if self._adds_nothing(identity, stamp):
+            return ApprovalFinding(
+                position,
+                Verdict.DUPLICATE,
+                "approval.duplicate",
+                "This approver has already approved; one person counts once.",
+                identity,
+                stamp,
+            )
+        attempts = self._attempts[identity] = self._attempts.get(identity, 0) + 1
+        if attempts > ATTEMPTS_PER_SIGNER:
+            fault = Fault(
+                "approval.too-many",
+                f"More than {ATTEMPTS_PER_SIGNER} approvals of one approver were sent; send one from each.",
+            )
+        else:
+            fault = self._signature_fault(identity, authorization) or self._stamp_fault(statement)
+        if fault is not None:
+            return _invalid(position, fault, identity, stamp)
+        self._seen.setdefault(identity, set()).add(stamp)
+        return GoodApproval(position, identity, stamp)
+
+    def _read(self, approval: bytes) -> _Statement | Fault:
+        """Check everything that the signed bytes say."""
+        question = self._question
+        try:
+            token = decode_approval(approval)
+            stamp = decode_timestamp(token.timestamp) if token.timestamp is not None else None
+        except FormatError as error:
+            return Fault("approval.malformed", error.message)
+        if token.action is not question.action:
+            return Fault(
+                "approval.wrong-operation",
+                f"The approval is for {token.action.name.lower()}, not for {question.action.name.lower()}.",
+            )
+        if not token.label:
+            if not question.allow_unlabelled:
+                return Fault(
+                    "approval.empty-label",
+                    "The approval names no key and would serve for any; have it made again with the key's name.",
+                )
+        elif token.label != self._label:
+            return Fault(
+                "approval.wrong-label",
+                f"The approval names the key {token.label.decode(errors='replace')!r}, not {question.label!r}.",
+            )
+        compares_payload = question.action in (Action.USE, Action.MODIFY)
+        if compares_payload and token.payload != question.payload:
+            return Fault("approval.wrong-payload", "The approval is for other bytes than the ones to be processed.")
+        if stamp is not None:
+            if compares_payload and (
+                stamp.action_payload != token.payload or stamp.is_policy != (question.action is Action.MODIFY)
+            ):
+                return Fault(
+                    "approval.timestamp-wrong-payload",
+                    "The timestamp in the approval was made for other bytes than the approved ones.",
+                )
+            fault = self._moment_fault(stamp)
+            if fault is not None:
+                return fault
+        return _Statement(token, stamp)
+
+    def _moment_fault(self, stamp: Timestamp) -> Fault | None:
+        question = self._question
+        if not any(key.name == stamp.key_name for key in question.integrity_keys):
+            return Fault(
+                "approval.timestamp-unknown-key",
+                f"The timestamp was made with the key {stamp.key_name!r}, which is no integrity key of this HSM.",
+            )
+        if question.now is not None and stamp.seconds > question.now:
+            return Fault("approval.timestamp-future", "The timestamp in the approval lies in the future.")
+        if question.not_before is not None and stamp.seconds < question.not_before:
+            return Fault(
+                "approval.timestamp-before-key",
+                "The timestamp is older than the key: the approval was meant for an earlier key of this name.",
+            )
+        return None
+
+    def _lacks_timestamp(self, identity: bytes, stamp: int | None) -> Fault | None:
+        if stamp is not None:
+            return None
+        if self._question.not_before is not None:
+            return Fault(
+                "approval.timestamp-missing",
+                "Other keys had this name before, so that approvals need a timestamp of the HSM; this one has none.",
+            )
+        if all(token.time_bound for token in self._roll.tokens_of[identity]):
+            return Fault(
+                "approval.timestamp-missing",
+                "The policy sets a timelock or timeout, so that approvals need a timestamp of the HSM; this has none.",
+            )
+        return None
+
+    def _adds_nothing(self, identity: bytes, stamp: int | None) -> bool:
+        """Whether a good approval of this signer already serves wherever this one could."""
+        seen = self._seen.get(identity)
+        if not seen:
+            return False
+        if stamp is None or stamp in seen:
+            return True
+        return not any(token.time_bound for token in self._roll.tokens_of[identity])
+
+    def _signature_fault(self, identity: bytes, authorization: Authorization) -> Fault | None:
+        try:
+            scheme, bare = unwrap_signature(authorization.signature)
+            verify(load_approver_key(identity), scheme, bare, authorization.approval)
+        except KeyturnError as error:
+            return Fault("approval.malformed" if error.refusal == "format.invalid" else error.refusal, error.message)
+        return None
+
+    def _stamp_fault(self, statement: _Statement) -> Fault | None:
+        timestamp, signature = statement.token.timestamp, statement.token.timestamp_signature
+        if statement.stamp is None or timestamp is None or signature is None:
+            return None
+        pair = (timestamp, signature)
+        if pair not in self._stamps:
+            self._stamps[pair] = self._verify_stamp(statement.stamp, timestamp, signature)
+        return self._stamps[pair]
+
+    def _verify_stamp(self, stamp: Timestamp, data: bytes, signature: bytes) -> Fault | None:
+        keys = [key for key in self._question.integrity_keys if key.name == stamp.key_name]
+        serving = [key for key in keys if key.retired_at is None or stamp.seconds <= key.retired_at]
+        if not serving:
+            return Fault(
+                "approval.timestamp-unknown-key",
+                f"The integrity key {stamp.key_name!r} was retired before the time that the timestamp gives.",
+            )
+        faults = [_verify_with(key, data, signature) for key in serving]
+        return None if None in faults else faults[0]
+
+
+def _verify_with(key: IntegrityKey, data: bytes, signature: bytes) -> Fault | None:
+    try:
+        scheme, bare = unwrap_signature(signature)
+        verify(load_approver_key(key.spki), scheme, bare, data)
+    except KeyturnError as error:
+        if error.refusal == "approval.algorithm-not-allowed":
+            return Fault(error.refusal, f"Timestamp: {error.message}")
+        return Fault(
+            "approval.timestamp-bad-signature",
+            f"The timestamp in the approval is not signed by the integrity key {key.name!r}.",
+        )
+    return None
+
+
+def _invalid(position: int, fault: Fault, identity: bytes | None = None, stamp: int | None = None) -> ApprovalFinding:
+    return ApprovalFinding(position, Verdict.INVALID, fault.refusal, fault.reason, identity, stamp)

@@ -1,0 +1,86 @@
+"""Who is listed in a rule, and in which tokens: prepared once for each rule and kept.
+
+Source: ska-wire-format.md section 8, rules 5 to 8; decisions 20.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from keyturn.errors import FormatError
+from keyturn.ska.approver_keys import certificate_spki, identity_of
+
+if TYPE_CHECKING:
+    from keyturn.ska.messages import Authorization
+    from keyturn.ska.policy import Rule, Token
+
+
+@dataclass(frozen=True, eq=False)
+class RollCall:
+    """A rule, seen from its approvers.
+
+    Args:
+        identity_by_form: From every form in which an approver is listed (public key or certificate bytes) to the
+            identity: most signers send exactly one of these, and are then found without any parsing.
+        tokens_of: From identity to the tokens in which it is listed.
+        groups: For each token, the listed identities of each group, in order.
+    """
+
+    identity_by_form: dict[bytes, bytes]
+    tokens_of: dict[bytes, tuple[Token, ...]]
+    groups: tuple[tuple[tuple[bytes, ...], ...], ...]
+
+    def identify(self, authorization: Authorization) -> bytes | None:
+        """Find the listed person who signed.
+
+        Args:
+            authorization: Its public key or certificate says who.
+
+        Returns:
+            The identity, None if this is nobody from the list.
+        """
+        form = authorization.spki if authorization.spki is not None else authorization.certificate
+        if form is None:
+            return None
+        known = self.identity_by_form.get(form)
+        if known is not None:
+            return known
+        try:
+            identity = identity_of(form if authorization.spki is not None else certificate_spki(form))
+        except FormatError:
+            return None
+        return identity if identity in self.tokens_of else None
+
+
+@lru_cache(maxsize=1024)
+def roll_call(rule: Rule) -> RollCall:
+    """Prepare the roll call of a rule.
+
+    Args:
+        rule: The rule.
+
+    Returns:
+        The roll call. A listed key that cannot be read stands in nobody's place: it can never be fulfilled.
+    """
+    forms: dict[bytes, bytes] = {}
+    tokens_of: dict[bytes, list[Token]] = {}
+    groups: list[tuple[tuple[bytes, ...], ...]] = []
+    for token in rule.tokens:
+        of_token: list[tuple[bytes, ...]] = []
+        for group in token.groups:
+            of_group: dict[bytes, None] = {}
+            for approver in group.approvers:
+                try:
+                    identity = approver.identity
+                except FormatError:
+                    continue
+                forms[approver.spki if approver.certificate is None else approver.certificate] = identity
+                of_group[identity] = None
+                listed = tokens_of.setdefault(identity, [])
+                if not listed or listed[-1] is not token:
+                    listed.append(token)
+            of_token.append(tuple(of_group))
+        groups.append(tuple(of_token))
+    return RollCall(forms, {identity: tuple(tokens) for identity, tokens in tokens_of.items()}, tuple(groups))

@@ -1,0 +1,570 @@
+"""Stories of the one decision: who must agree, to what, and when. Each refusal beside its cure."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.ska import der
+from keyturn.ska.actions import Action
+from keyturn.ska.decision import (
+    Decision,
+    NotAuthorisedError,
+    Question,
+    RuleKind,
+    Verdict,
+    can_still_be_reached,
+    decide,
+    require_authorised,
+)
+from keyturn.ska.messages import (
+    ApprovalToken,
+    Authorization,
+    decode_authorization,
+    encode_approval,
+    encode_authorization,
+)
+from keyturn.ska.policy import EMPTY_POLICY, Approver, Group, Policy, Rule, TimeUnit, encode_policy
+from keyturn.ska.signatures import SignatureScheme, unwrap_signature, verify, wrap_signature
+from keyturn_testing.ska import (
+    LABEL,
+    PAYLOAD,
+    group,
+    integrity_key,
+    person,
+    stamped,
+    token,
+    use_policy,
+)
+
+if TYPE_CHECKING:
+    from keyturn.ska.approver_keys import ApproverKey
+
+NOW = 1_700_000_000
+TWO_OF_THREE = use_policy(token(group(2, "alice", "bob", "carol")))
+KEYS = (integrity_key(),)
+
+
+def ask(policy: Policy, *approvals: bytes, now: int | None = NOW, **changes: object) -> Decision:
+    question = Question(
+        policy=policy,
+        action=Action.USE,
+        label=LABEL,
+        payload=PAYLOAD,
+        approvals=approvals,
+        now=now,
+        integrity_keys=KEYS,
+    )
+    return decide(replace(question, **changes))  # type: ignore[arg-type] # Any field may be changed by a story.
+
+
+def words(decision: Decision) -> list[str]:
+    return [found.refusal for found in decision.approvals]
+
+
+def flip(data: bytes, position: int) -> bytes:
+    changed = bytearray(data)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
+# --- quorums -----------------------------------------------------------------------------------------
+
+
+def test_two_of_three_agree() -> None:
+    decision = ask(TWO_OF_THREE, person("alice").approve(), person("carol").approve())
+    assert decision.authorised
+    assert decision.rule_kind is RuleKind.NEEDS
+    assert [found.verdict for found in decision.approvals] == [Verdict.COUNTED, Verdict.COUNTED]
+    assert decision.tokens[0].groups[0].approved == (person("alice").identity, person("carol").identity)
+    assert decision.reason == "token 'main' is fulfilled."
+    assert (decision.opens_at, decision.closes_at, decision.refusal) == (None, None, "")
+
+
+def test_approvals_missing_names_the_group_and_who_could_still_approve() -> None:
+    decision = ask(TWO_OF_THREE, person("alice").approve())
+    assert not decision.authorised
+    assert decision.refusal == "approvals.missing"
+    assert decision.reason == "1 of 2 approvals in group 'officers' is missing; outstanding: bob, carol."
+    assert decision.tokens[0].groups[0].missing == 1
+    assert [a.name for a in decision.tokens[0].groups[0].outstanding] == ["bob", "carol"]
+    assert not decision.complete
+
+
+@pytest.mark.parametrize("name", ["alice", "carol", "dave", "erin", "frank", "grace"])
+def test_every_kind_of_key_can_approve(name: str) -> None:
+    policy = use_policy(token(group(1, name)))
+    good = person(name).approve()
+    assert ask(policy, good).authorised
+    authorization = decode_authorization(good)
+    scheme, bare = unwrap_signature(authorization.signature)
+    forged = replace(authorization, signature=wrap_signature(scheme.name, flip(bare, len(bare) - 3)))
+    decision = ask(policy, encode_authorization(forged))
+    assert words(decision) == ["approval.bad-signature"]
+
+
+def test_one_person_counts_once_approval_duplicate() -> None:
+    twice = ask(TWO_OF_THREE, person("alice").approve(), person("alice").approve())
+    assert words(twice) == ["", "approval.duplicate"]
+    assert twice.refusal == "approvals.missing"
+    assert ask(TWO_OF_THREE, person("alice").approve(), person("bob").approve()).authorised
+
+
+@pytest.mark.rule("decisions 20")
+def test_a_certificate_and_its_bare_key_are_one_person() -> None:
+    mixed = use_policy(token(Group("officers", 2, (person("alice").by_certificate, person("bob").listed))))
+    alone = ask(mixed, person("alice").approve(), person("alice").approve(with_certificate=True))
+    assert words(alone) == ["", "approval.duplicate"]
+    assert not alone.authorised
+    for with_certificate in (False, True):
+        approvals = person("alice").approve(with_certificate=with_certificate), person("bob").approve()
+        assert ask(mixed, *approvals).authorised
+    assert ask(TWO_OF_THREE, person("alice").approve(with_certificate=True), person("bob").approve()).authorised
+
+
+@pytest.mark.rule("R13")
+def test_a_malleated_ecdsa_signature_is_the_same_person() -> None:
+    authorization = decode_authorization(person("alice").approve())
+    r, s = decode_dss_signature(unwrap_signature(authorization.signature)[1])
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    twin = wrap_signature("SHA256_WITH_ECDSA", encode_dss_signature(r, order - s))
+    twin_approval = encode_authorization(replace(authorization, signature=twin))
+    assert ask(use_policy(token(group(1, "alice"))), twin_approval).authorised
+    both = ask(TWO_OF_THREE, person("alice").approve(), twin_approval)
+    assert words(both) == ["", "approval.duplicate"]
+
+
+def test_one_approval_counts_in_every_group_that_lists_the_key() -> None:
+    policy = use_policy(token(group(2, "alice", "bob"), group(2, "alice", "bob", name="again")))
+    assert ask(policy, person("alice").approve(), person("bob").approve()).authorised
+    assert not ask(policy, person("alice").approve()).authorised
+
+
+def test_all_groups_of_one_token_are_needed_and_halves_of_two_tokens_do_not_add_up() -> None:
+    first = token(group(1, "alice"), group(1, "bob", name="audit"), name="first")
+    second = token(group(1, "carol"), group(1, "dave", name="audit"), name="second")
+    policy = use_policy(first, second)
+    halves = ask(policy, person("alice").approve(), person("dave").approve())
+    assert halves.refusal == "approvals.missing"
+    assert halves.reason == (
+        "token 'first': 1 of 1 approvals in group 'audit' is missing; outstanding: bob. "
+        "Or: token 'second': 1 of 1 approvals in group 'officers' is missing; outstanding: carol."
+    )
+    assert ask(policy, person("carol").approve(), person("dave").approve()).authorised
+
+
+def test_surplus_and_foreign_approvals_do_no_harm() -> None:
+    decision = ask(
+        TWO_OF_THREE,
+        b"noise",
+        person("mallory").approve(),
+        *(person(name).approve() for name in ("alice", "bob", "carol")),
+        person("dave").approve(b"something else"),
+    )
+    assert decision.authorised
+    assert words(decision) == ["approval.malformed", "approval.unlisted-key", "", "", "", "approval.unlisted-key"]
+    assert decision.bad_approvals == [
+        (0, "approval.malformed"),
+        (1, "approval.unlisted-key"),
+        (5, "approval.unlisted-key"),
+    ]
+
+
+def test_an_always_rule_needs_nobody_and_a_never_rule_takes_nobody() -> None:
+    always = ask(EMPTY_POLICY)
+    assert (always.authorised, always.rule_kind) == (True, RuleKind.ALWAYS)
+    never = ask(TWO_OF_THREE, person("alice").approve(None, action=Action.BLOCK), action=Action.BLOCK, payload=None)
+    assert (never.authorised, never.rule_kind, never.refusal) == (False, RuleKind.NEVER, "rule.never")
+
+
+@pytest.mark.rule("decisions 21")
+def test_a_group_with_quorum_0_never_authorises() -> None:
+    policy = use_policy(token(group(0, "alice")))
+    decision = ask(policy)
+    assert (decision.authorised, decision.refusal) == (False, "approvals.missing")
+    assert "quorum 0" in decision.reason
+    assert ask(use_policy(token(group(1, "alice"))), person("alice").approve()).authorised
+
+
+def test_a_token_with_times_but_without_groups_never_authorises() -> None:
+    decision = ask(use_policy(token(timelock=60)))
+    assert (decision.authorised, decision.refusal) == (False, "approvals.missing")
+    assert "lists nobody" in decision.reason
+    assert ask(use_policy(token())).authorised
+
+
+def test_a_listed_key_that_cannot_be_read_stands_in_nobodys_place() -> None:
+    policy = use_policy(token(Group("officers", 1, (Approver(b"junk"), person("alice").listed))))
+    junk = encode_authorization(replace(decode_authorization(person("alice").approve()), spki=b"junk"))
+    assert words(ask(policy, junk)) == ["approval.unlisted-key"]
+    assert ask(policy, person("alice").approve()).authorised
+
+
+# --- what is approved --------------------------------------------------------------------------------
+
+ALICE = use_policy(token(group(1, "alice")))
+
+
+@pytest.mark.parametrize(
+    ("word", "bad"),
+    [
+        ("approval.wrong-label", lambda: person("alice").approve(label="payment")),
+        ("approval.empty-label", lambda: person("alice").approve(label="")),
+        ("approval.wrong-operation", lambda: person("alice").approve(None, action=Action.UNBLOCK)),
+        ("approval.wrong-operation", lambda: person("alice").approve(action=Action.MODIFY)),
+        ("approval.wrong-payload", lambda: person("alice").approve(PAYLOAD + b"\0")),
+        ("approval.wrong-payload", lambda: person("alice").approve(flip(PAYLOAD, 0))),
+        ("approval.unlisted-key", lambda: person("bob").approve()),
+    ],
+)
+def test_an_approval_for_something_else_does_not_count(word: str, bad: object) -> None:
+    assert callable(bad)
+    decision = ask(ALICE, bad())
+    assert words(decision) == [word]
+    assert not decision.authorised
+    assert decision.approvals[0].reason
+    assert ask(ALICE, person("alice").approve()).authorised
+
+
+@pytest.mark.rule("decisions 29")
+def test_empty_labels_count_only_where_that_is_allowed() -> None:
+    unlabelled = person("alice").approve(label="")
+    assert words(ask(ALICE, unlabelled)) == ["approval.empty-label"]
+    assert ask(ALICE, unlabelled, allow_unlabelled=True).authorised
+    assert words(ask(ALICE, person("alice").approve(label="other"), allow_unlabelled=True)) == ["approval.wrong-label"]
+
+
+def test_a_signature_counts_only_over_the_whole_blob_with_its_header() -> None:
+    approval = encode_approval(ApprovalToken(Action.USE, LABEL.encode(), payload=PAYLOAD))
+    without_header = wrap_signature(*person("alice").sign(approval[4:]))
+    bad = encode_authorization(Authorization(approval, without_header, person("alice").spki))
+    assert words(ask(ALICE, bad)) == ["approval.bad-signature"]
+    assert ask(ALICE, person("alice").authorize(approval)).authorised
+
+
+def test_a_use_approval_does_not_modify_and_a_modify_approval_does_not_use() -> None:
+    policy = Policy(*(ALICE.use,) * 4)
+    new = encode_policy(TWO_OF_THREE)
+    use = person("alice").approve(new)
+    modify = person("alice").approve(new, action=Action.MODIFY)
+    assert ask(policy, modify, action=Action.MODIFY, payload=new).authorised
+    assert words(ask(policy, use, action=Action.MODIFY, payload=new)) == ["approval.wrong-operation"]
+    assert words(ask(policy, modify, payload=new)) == ["approval.wrong-operation"]
+    other = encode_policy(ALICE)
+    assert words(ask(policy, modify, action=Action.MODIFY, payload=other)) == ["approval.wrong-payload"]
+
+
+@pytest.mark.parametrize("action", [Action.BLOCK, Action.UNBLOCK])
+def test_block_and_unblock_have_no_payload_and_tolerate_one(action: Action) -> None:
+    policy = Policy(*(ALICE.use,) * 4)
+    for payload in (None, b"tolerated"):
+        approval = person("alice").approve(payload, action=action)
+        assert ask(policy, approval, action=action, payload=None).authorised
+    other = Action.UNBLOCK if action is Action.BLOCK else Action.BLOCK
+    crossed = ask(policy, person("alice").approve(None, action=other), action=action, payload=None)
+    assert words(crossed) == ["approval.wrong-operation"]
+
+
+@pytest.mark.parametrize("action", [Action.USE, Action.MODIFY])
+def test_a_question_about_use_or_modify_without_payload_is_no_question(action: Action) -> None:
+    with pytest.raises(FormatError, match="payload"):
+        ask(ALICE, action=action, payload=None)
+
+
+# --- algorithms --------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("decisions 26")
+def test_sha_1_is_refused_algorithm_not_allowed() -> None:
+    approval = encode_approval(ApprovalToken(Action.USE, LABEL.encode(), payload=PAYLOAD))
+    key = person("alice").key
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    bare = key.sign(approval, ec.ECDSA(hashes.SHA1()))  # noqa: S303 # It must be refused.
+    oid = der.encode_oid("1.2.840.10045.4.1")
+    wrapped = der.encode(
+        der.SEQUENCE, der.encode(der.SEQUENCE, oid + der.encode(der.NULL, b"")) + der.encode_bits(bare)
+    )
+    bad = encode_authorization(Authorization(approval, wrapped, person("alice").spki))
+    decision = ask(ALICE, bad)
+    assert words(decision) == ["approval.algorithm-not-allowed"]
+    assert "SHA-1" in decision.approvals[0].reason
+    assert ask(ALICE, person("alice").authorize(approval)).authorised
+
+
+def test_the_named_algorithm_must_fit_the_key_key_mismatch() -> None:
+    authorization = decode_authorization(person("alice").approve())
+    bare = unwrap_signature(authorization.signature)[1]
+    for name in ("SHA256_WITH_RSA", "SHA256_WITH_DSA", "EDDSA"):
+        bad = encode_authorization(replace(authorization, signature=wrap_signature(name, bare)))
+        assert words(ask(ALICE, bad)) == ["approval.key-mismatch"]
+    wrong_digest = encode_authorization(replace(authorization, signature=wrap_signature("SHA384_WITH_ECDSA", bare)))
+    assert words(ask(ALICE, wrong_digest)) == ["approval.bad-signature"]
+    assert ask(ALICE, person("alice").approve()).authorised
+
+
+def test_rsa_pss_signatures_do_not_count() -> None:
+    approval = encode_approval(ApprovalToken(Action.USE, LABEL.encode(), payload=PAYLOAD))
+    key = person("erin").key
+    assert isinstance(key, rsa.RSAPrivateKey)
+    bare = key.sign(approval, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
+    erin = use_policy(token(group(1, "erin")))
+    bad = Authorization(approval, wrap_signature("SHA256_WITH_RSA", bare), person("erin").spki)
+    assert words(ask(erin, encode_authorization(bad))) == ["approval.bad-signature"]
+    assert ask(erin, person("erin").approve()).authorised
+
+
+# --- time --------------------------------------------------------------------------------------------
+
+TIMED = use_policy(token(group(2, "alice", "bob"), timelock=120, timeout=600))
+
+
+def both(stamp: tuple[bytes, bytes] | None) -> tuple[bytes, bytes]:
+    return person("alice").approve(stamp=stamp), person("bob").approve(stamp=stamp)
+
+
+@pytest.mark.rule("decisions 18")
+def test_the_window_opens_after_the_timelock_and_closes_one_unit_after_the_timeout() -> None:
+    approvals = both(stamped(NOW))
+    early = ask(TIMED, *approvals, now=NOW + 119)
+    assert (early.authorised, early.refusal) == (False, "approvals.too-early")
+    assert words(early) == ["approval.early", "approval.early"]
+    assert "2023-11-14T22:15:20Z" in early.reason
+    assert (early.opens_at, early.closes_at) == (NOW + 120, NOW + 660)
+    assert early.complete
+    assert ask(TIMED, *approvals, now=NOW + 120).authorised
+    assert ask(TIMED, *approvals, now=NOW + 659).authorised
+    late = ask(TIMED, *approvals, now=NOW + 660)
+    assert (late.authorised, late.refusal) == (False, "approvals.too-late")
+    assert words(late) == ["approval.late", "approval.late"]
+    assert "2023-11-14T22:24:20Z" in late.reason
+
+
+@pytest.mark.rule("decisions 18")
+def test_seconds_truncate_by_the_second() -> None:
+    seconds = use_policy(token(group(1, "alice"), timelock=5, timeout=5, unit=TimeUnit.SECONDS))
+    approval = person("alice").approve(stamp=stamped(NOW))
+    assert ask(seconds, approval, now=NOW + 4).refusal == "approvals.too-early"
+    assert ask(seconds, approval, now=NOW + 5).authorised
+    assert ask(seconds, approval, now=NOW + 6).refusal == "approvals.too-late"
+
+
+def test_a_timelock_without_timeout_never_ends() -> None:
+    policy = use_policy(token(group(1, "alice"), timelock=60))
+    decision = ask(policy, person("alice").approve(stamp=stamped(NOW)), now=NOW + 10**9)
+    assert decision.authorised
+    assert (decision.opens_at, decision.closes_at) == (NOW + 60, None)
+
+
+def test_without_a_time_the_question_is_whether_it_is_complete() -> None:
+    complete = ask(TIMED, *both(stamped(NOW)), now=None)
+    assert complete.authorised
+    assert (complete.opens_at, complete.closes_at) == (NOW + 120, NOW + 660)
+    unstamped = ask(TIMED, *both(None), now=None)
+    assert words(unstamped) == ["approval.timestamp-missing"] * 2
+    assert not unstamped.authorised
+
+
+def test_timestamp_missing_where_the_token_has_times_but_not_elsewhere() -> None:
+    assert words(ask(TIMED, *both(None))) == ["approval.timestamp-missing"] * 2
+    assert ask(use_policy(token(group(2, "alice", "bob"))), *both(None)).authorised
+    # The same approvals serve the token without times beside one that has them.
+    mixed = use_policy(*TIMED.use.tokens, token(group(2, "alice", "bob"), name="slow"))
+    decision = ask(mixed, *both(None))
+    assert decision.authorised
+    assert [found.satisfied for found in decision.tokens] == [False, True]
+    assert decision.tokens[0].groups[0].approved == ()
+
+
+def test_each_approval_has_its_own_window_and_they_must_overlap() -> None:
+    alice = person("alice").approve(stamp=stamped(NOW))
+    bob = person("bob").approve(stamp=stamped(NOW + 300))
+    late_bob = person("bob").approve(stamp=stamped(NOW + 1000))
+    assert ask(TIMED, alice, bob, now=NOW + 419).refusal == "approvals.too-early"
+    assert ask(TIMED, alice, bob, now=NOW + 420).authorised
+    overlap = ask(TIMED, alice, bob, now=NOW + 660)
+    assert overlap.refusal == "approvals.too-late"
+    assert words(overlap) == ["approval.late", ""]
+    apart = ask(TIMED, alice, late_bob, now=NOW + 1200)
+    assert apart.refusal == "approvals.missing"
+    assert "never overlap" in apart.reason
+    assert not ask(TIMED, alice, late_bob, now=None).authorised
+    fresh_alice = person("alice").approve(stamp=stamped(NOW + 1000))
+    assert ask(TIMED, alice, late_bob, fresh_alice, now=NOW + 1200).authorised
+
+
+def test_a_timestamp_is_verified_even_where_none_is_needed_timestamp_bad_signature() -> None:
+    blob, signature = stamped(NOW)
+    forged = stamped(NOW, signer="mallory")
+    assert words(ask(ALICE, person("alice").approve(stamp=forged))) == ["approval.timestamp-bad-signature"]
+    altered = person("alice").approve(stamp=(flip(blob, blob.index(NOW.to_bytes(8, "little"))), signature))
+    assert words(ask(ALICE, altered, now=NOW + 5)) == ["approval.timestamp-bad-signature"]
+    assert ask(ALICE, person("alice").approve(stamp=(blob, signature))).authorised
+
+
+def test_timestamp_unknown_key() -> None:
+    other = stamped(NOW, key_name="another")
+    assert words(ask(ALICE, person("alice").approve(stamp=other))) == ["approval.timestamp-unknown-key"]
+    known = ask(ALICE, person("alice").approve(stamp=other), integrity_keys=(*KEYS, integrity_key(name="another")))
+    assert known.authorised
+
+
+@pytest.mark.rule("R5")
+def test_a_retired_integrity_key_serves_timestamps_up_to_its_retirement() -> None:
+    retired = (integrity_key(retired_at=NOW),)
+    assert ask(ALICE, person("alice").approve(stamp=stamped(NOW)), integrity_keys=retired).authorised
+    after = ask(ALICE, person("alice").approve(stamp=stamped(NOW + 1)), now=NOW + 1, integrity_keys=retired)
+    assert words(after) == ["approval.timestamp-unknown-key"]
+
+
+def test_timestamp_future() -> None:
+    approval = person("alice").approve(stamp=stamped(NOW + 1))
+    assert words(ask(ALICE, approval)) == ["approval.timestamp-future"]
+    assert ask(ALICE, approval, now=NOW + 1).authorised
+    assert ask(ALICE, approval, now=None).authorised
+
+
+def test_timestamp_wrong_payload_or_wrong_kind_of_payload() -> None:
+    for stamp in (stamped(NOW, b"other"), stamped(NOW, None), stamped(NOW, is_policy=True)):
+        decision = ask(ALICE, person("alice").approve(stamp=stamp))
+        assert words(decision) == ["approval.timestamp-wrong-payload"]
+    assert ask(ALICE, person("alice").approve(stamp=stamped(NOW))).authorised
+
+
+def test_block_does_not_compare_the_timestamps_payload() -> None:
+    policy = Policy(*(TIMED.use,) * 4)
+    for stamp in (stamped(NOW, b"whatever"), stamped(NOW, None), stamped(NOW, is_policy=True)):
+        approvals = [person(n).approve(None, action=Action.BLOCK, stamp=stamp) for n in ("alice", "bob")]
+        assert ask(policy, *approvals, action=Action.BLOCK, payload=None, now=NOW + 120).authorised
+
+
+@pytest.mark.rule("R18")
+def test_a_later_key_of_the_same_name_takes_only_approvals_stamped_in_its_own_life() -> None:
+    old = person("alice").approve(stamp=stamped(NOW - 1))
+    assert words(ask(ALICE, old, not_before=NOW)) == ["approval.timestamp-before-key"]
+    assert words(ask(ALICE, person("alice").approve(), not_before=NOW)) == ["approval.timestamp-missing"]
+    assert ask(ALICE, person("alice").approve(stamp=stamped(NOW)), not_before=NOW).authorised
+    assert ask(ALICE, old).authorised
+
+
+def test_a_timestamp_signed_with_sha_1_is_refused() -> None:
+    blob, _ = stamped(NOW)
+    key = person("hsm").key
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    bare = key.sign(blob, ec.ECDSA(hashes.SHA1()))  # noqa: S303 # It must be refused.
+    algorithm = der.encode(der.SEQUENCE, der.encode_oid("1.2.840.10045.4.1"))
+    wrapped = der.encode(der.SEQUENCE, algorithm + der.encode_bits(bare))
+    decision = ask(ALICE, person("alice").approve(stamp=(blob, wrapped)))
+    assert words(decision) == ["approval.algorithm-not-allowed"]
+    assert ask(ALICE, person("alice").approve(stamp=stamped(NOW))).authorised
+
+
+def test_a_moment_beyond_every_calendar_is_still_explained() -> None:
+    stamp = stamped(2**64 - 1)
+    decision = ask(TIMED, person("alice").approve(stamp=stamp), person("bob").approve(stamp=stamp), now=None)
+    assert decision.authorised
+    assert decision.opens_at == 2**64 + 119
+
+
+# --- what it costs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The identities of all signers whose signature was verified."""
+    done: list[bytes] = []
+
+    def counting(key: ApproverKey, scheme: SignatureScheme, signature: bytes, data: bytes) -> None:
+        done.append(key.identity)
+        verify(key, scheme, signature, data)
+
+    monkeypatch.setattr("keyturn.ska.examination.verify", counting)
+    return done
+
+
+@pytest.mark.rule("R29")
+def test_unlisted_signers_never_cost_a_verification(verifications: list[bytes]) -> None:
+    decision = ask(ALICE, *(person("mallory").approve(stamp=stamped(NOW - n)) for n in range(20)))
+    assert set(words(decision)) == {"approval.unlisted-key"}
+    assert verifications == []
+    assert ask(ALICE, person("alice").approve()).authorised
+    assert verifications == [person("alice").identity]
+
+
+@pytest.mark.rule("R29")
+def test_no_signer_costs_more_than_four_verifications_too_many(verifications: list[bytes]) -> None:
+    good = decode_authorization(person("alice").approve())
+    scheme, bare = unwrap_signature(good.signature)
+    bad = [
+        encode_authorization(replace(good, signature=wrap_signature(scheme.name, flip(bare, 8 + n)))) for n in range(9)
+    ]
+    decision = ask(TWO_OF_THREE, *bad, person("alice").approve(), person("bob").approve(), person("carol").approve())
+    assert words(decision)[:10] == ["approval.bad-signature"] * 4 + ["approval.too-many"] * 6
+    assert len(verifications) == 6
+    assert decision.authorised
+    third = ask(ALICE, *bad[:3], person("alice").approve())
+    assert words(third) == ["approval.bad-signature"] * 3 + [""]
+
+
+@pytest.mark.rule("R29")
+def test_repeated_approvals_and_shared_timestamps_are_verified_once(verifications: list[bytes]) -> None:
+    stamp = stamped(NOW)
+    approvals = [person("alice").approve(stamp=stamp)] * 50 + [person("bob").approve(stamp=stamp)] * 50
+    decision = ask(TIMED, *approvals, now=NOW + 120)
+    assert decision.authorised
+    assert sorted(verifications) == sorted(person(n).identity for n in ("alice", "hsm", "bob"))
+
+
+def test_a_good_approval_behind_a_forged_one_of_the_same_signer_still_counts() -> None:
+    forged = decode_authorization(person("alice").approve())
+    forged = replace(forged, signature=wrap_signature("SHA256_WITH_ECDSA", b"0"))
+    decision = ask(ALICE, encode_authorization(forged), person("alice").approve())
+    assert words(decision) == ["approval.bad-signature", ""]
+    assert decision.authorised
+
+
+# --- raising, and predicting -------------------------------------------------------------------------
+
+
+def test_require_authorised_raises_with_the_decision() -> None:
+    question = Question(
+        policy=ALICE, action=Action.USE, label=LABEL, payload=PAYLOAD, approvals=(person("alice").approve(),), now=NOW
+    )
+    assert require_authorised(question).authorised
+    with pytest.raises(NotAuthorisedError) as caught:
+        require_authorised(replace(question, approvals=()))
+    assert caught.value.code is ErrorCode.MISSING_APPROVAL
+    assert caught.value.refusal == "approvals.missing"
+    assert "outstanding: alice" in caught.value.message
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 # Our own bytes.
+    assert again.decision == caught.value.decision
+    never = replace(question, action=Action.BLOCK)
+    with pytest.raises(NotAuthorisedError) as caught:
+        require_authorised(never)
+    assert caught.value.code is ErrorCode.IN_HSM
+
+
+def test_a_question_without_time_can_never_authorise() -> None:
+    question = Question(policy=EMPTY_POLICY, action=Action.USE, label=LABEL, payload=b"", approvals=(), now=None)
+    with pytest.raises(KeyturnError) as caught:
+        require_authorised(question)
+    assert caught.value.refusal == "question.no-time"
+    assert require_authorised(replace(question, now=0)).authorised
+
+
+def test_a_request_is_lost_when_no_token_can_be_reached_any_more() -> None:
+    policy = use_policy(token(group(2, "alice", "bob", "carol")), token(group(1, "dave"), name="chief"))
+    alice, bob, dave = (person(name).identity for name in ("alice", "bob", "dave"))
+    assert can_still_be_reached(policy, Action.USE, [])
+    assert can_still_be_reached(policy, Action.USE, {alice, dave})
+    assert can_still_be_reached(policy, Action.USE, {alice, bob})
+    assert not can_still_be_reached(policy, Action.USE, {alice, bob, dave})
+    assert not can_still_be_reached(policy, Action.BLOCK, [])
+    assert can_still_be_reached(EMPTY_POLICY, Action.USE, {alice})
+    assert policy.block == Rule.NEVER
