@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
-from keyturn.ska.messages import ApprovalToken, Authorization, encode_approval, encode_authorization
-from keyturn.ska.policy import Approver, Group, Policy, Rule, TimeUnit, Token
-from keyturn.ska.signatures import api_signature_algorithm, scheme_for, wrap_signature
 
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.messages import ApprovalToken, Authorization, encode_approval, encode_authorization
+from keyturn.ska.policy import Approver, Group, Policy, Rule, TimeUnit, Token
+from keyturn.ska.signatures import api_signature_algorithm, scheme_for, wrap_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

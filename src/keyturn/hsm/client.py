@@ -13,7 +13,7 @@ A client belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
@@ -83,8 +83,8 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - What a stream socket gives.
-        self._transport = transport
+        # What a stream socket gives; uvloop's class is not derived from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self.open = True
 
     def pause_writing(self) -> None:

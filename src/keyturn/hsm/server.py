@@ -24,7 +24,7 @@ import stat
 import struct
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm.framing import FrameDecoder, FrameReader, UnknownMessageError, encode_frame
@@ -75,7 +75,7 @@ class Durability(Protocol):
         ...
 
     def flush(self) -> None:
-        """Hand the decision log's lines to the operating system."""
+        """Hand the decision log's lines to the operating system; raise if that failed."""
         ...
 
 
@@ -114,7 +114,12 @@ class AnswerGate:
             connection: Where the answers go.
             data: Frames.
         """
-        self._durability.flush()
+        try:
+            self._durability.flush()
+        except KeyturnError:
+            # A decision that leaves no trace must have no effect: nobody hears of it.
+            connection.abort()
+            return
         if self._release is None and not self._durability.pending:
             connection.write(data)
             return
@@ -162,8 +167,8 @@ class FrameConnection(asyncio.Protocol, Generic[MessageT]):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - What a stream socket gives.
-        self._transport = transport
+        # What a stream socket gives; uvloop's class is not derived from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from keyturn.crypto.keys import generate, make_spec, private_key_to_der
+from keyturn.crypto.keys import generate, make_spec, private_key_to_der, public_spki
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.framing import FrameReader, encode_frame
 from keyturn.hsm.hardening import KEPT_ENVIRONMENT, die_with_parent, harden_process
@@ -43,18 +44,45 @@ class GenerateKey(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Generated(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A worker's answer: the new key, PKCS#8 DER. It travels in a pipe that only parent and worker hold."""
+    """A worker's answer: the new key pair, PKCS#8 and SPKI. It travels in a pipe that only parent and worker hold."""
 
     private_key: bytes
+    public_key: bytes
 
     def __repr__(self) -> str:
-        return "Generated(private_key=…)"
+        return "Generated(…)"
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A worker's answer: it did not work; `message` names the kind of error only."""
 
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A new key on its way into the store.
+
+    Args:
+        private_key: PKCS#8, DER.
+        public_key: SPKI, DER.
+    """
+
+    private_key: bytes = field(repr=False)
+    public_key: bytes
+
+
+def make_key_pair(spec: KeySpec) -> KeyPair:
+    """Make a key here and now.
+
+    Args:
+        spec: What key.
+
+    Returns:
+        Both halves, encoded.
+    """
+    key = generate(spec)
+    return KeyPair(private_key_to_der(key), public_spki(key))
 
 
 _jobs: Final = msgspec.msgpack.Decoder(tuple[int, GenerateKey])
@@ -72,8 +100,8 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def run(self, job: GenerateKey) -> bytes:
-        """Have the worker do `job`; its private key as PKCS#8 DER."""
+    async def run(self, job: GenerateKey) -> KeyPair:
+        """Have the worker do `job`."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise _failed("has no pipes")
@@ -87,7 +115,7 @@ class _Worker:
         result = _results.decode(frames[0])[1]
         if isinstance(result, Failed):
             raise _failed(f"failed with {result.message}")
-        return result.private_key
+        return KeyPair(result.private_key, result.public_key)
 
     async def stop(self) -> None:
         if self._process.returncode is None:
@@ -115,7 +143,7 @@ class WorkerPool:
         self._all: set[_Worker] = set()
         self._waiting = 0
 
-    async def generate(self, spec: KeySpec, *, allow_weak: bool = False) -> bytes:
+    async def generate(self, spec: KeySpec, *, allow_weak: bool = False) -> KeyPair:
         """Make a key in a worker.
 
         Args:
@@ -123,7 +151,7 @@ class WorkerPool:
             allow_weak: Whether sizes below the limits are allowed; as in `make_spec`.
 
         Returns:
-            The private key, PKCS#8 DER.
+            The key pair.
 
         Raises:
             KeyturnError: `worker.busy` when too many wait already; `worker.failed` when the worker broke.
@@ -176,7 +204,8 @@ class WorkerPool:
 def _work(job: GenerateKey) -> Generated | Failed:
     try:
         spec = make_spec(job.algorithm, job.curve_oid, job.key_size, allow_weak=job.allow_weak)
-        return Generated(private_key_to_der(generate(spec)))
+        pair = make_key_pair(spec)
+        return Generated(pair.private_key, pair.public_key)
     except Exception as error:
         return Failed(type(error).__name__)
 

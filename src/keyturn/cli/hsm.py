@@ -1,0 +1,259 @@
+"""`keyturn hsm`: the HSM process and its administration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from keyturn.clock import SystemClock, iso
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm import admin
+from keyturn.hsm.audit import verify as verify_log
+from keyturn.hsm.passphrase import read_passphrase_file
+from keyturn.hsm.settings import admin_path, load_settings
+from keyturn.hsm.store import LOG_FILE, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_passphrase_option = click.option(
+    "--passphrase-file", type=_FILE, help="Read the passphrase from this file (mode 0600) and do not ask."
+)
+
+
+def _admin_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--admin-socket", type=_FILE, help="The HSM's administration socket."),
+        click.option("--data-dir", type=_DIRECTORY, help="The HSM's data directory; its socket is found there."),
+    ):
+        command = option(command)
+    return command
+
+
+def _socket(data_dir: Path | None, admin_socket: Path | None) -> Path:
+    if admin_socket is not None:
+        return admin_socket
+    if data_dir is not None:
+        return admin_path(data_dir)
+    raise click.UsageError("say which HSM: --data-dir or --admin-socket")
+
+
+def _with_admin(path: Path, act: Callable[[admin.AdminClient], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        client = await admin.AdminClient.connect(path)
+        try:
+            return await act(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+def _passphrase(file: Path | None, prompt: str, *, confirm: bool = False) -> bytes:
+    if file is not None:
+        return read_passphrase_file(file)
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask for the passphrase: give --passphrase-file")
+    word: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm)
+    return word.encode()
+
+
+@click.group()
+def hsm() -> None:
+    """The HSM process: the only place where keys are used."""
+
+
+@hsm.command()
+@click.option("--config", type=_FILE, help="The HSM's own settings, YAML; flags win.")
+@click.option("--data-dir", type=_DIRECTORY, help="Directory of the sealed store.")
+@click.option("--listen", help="Where brokers connect: unix:/path (default in the data directory) or tcp://host:port.")
+@click.option("--admin-socket", help="Administration socket (default in the data directory).")
+@click.option(
+    "--allow-uid", "allow_uids", type=int, multiple=True, help="User whose processes may connect; default: this one."
+)
+@click.option("--passphrase-file", help="File with the passphrase, mode 0600; without it you are asked.")
+@click.option("--sealed", is_flag=True, help="Start sealed and do not ask; see `keyturn hsm unseal`.")
+@click.option("--tls-cert", help="Certificate chain of the HSM, PEM (TCP).")
+@click.option("--tls-key", help="Its private key, PEM (TCP).")
+@click.option("--tls-client-ca", help="CA of the brokers' certificates, PEM (TCP).")
+@click.option(
+    "--require-protected-modify/--no-require-protected-modify",
+    default=None,
+    help="Refuse protected keys whose policy fewer people could replace than use.",
+)
+@click.option(
+    "--allow-unlabelled-approvals/--no-allow-unlabelled-approvals",
+    default=None,
+    help="Weakens: count approvals that name no key.",
+)
+@click.option("--allow-weak-keys/--no-allow-weak-keys", default=None, help="Weakens: let RSA 1024 be created.")
+@click.option("--timestamp-key-name", help="Name of the integrity key.")
+@click.option("--attestation-key-name", help="Name of the attestation key.")
+@click.option("--stamps-per-second", type=float, help="Rate limit of timestamps.")
+@click.option("--attestations-per-second", type=float, help="Rate limit of attestations.")
+@click.option("--kdf-memory", "kdf_memory_kib", type=int, help="Memory of Argon2id for a new passphrase, KiB, >= 8192.")
+@click.option("--workers", type=int, help="Most processes for slow operations; 0: one per processor, at most four.")
+@click.option("--embedded", type=int, default=0, hidden=True, help="Process id of the broker that starts it.")
+@click.option("--json", "as_json", is_flag=True, help="Say that it is ready as one line of JSON.")
+def serve(config: Path | None, *, sealed: bool, embedded: int, as_json: bool, **flags: object) -> None:
+    """Be the HSM process until SIGTERM."""
+    from keyturn.hsm.process import run_hsm
+
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    if isinstance(given.get("data_dir"), Path):
+        given["data_dir"] = str(given["data_dir"])
+    sys.exit(run_hsm(load_settings(config, given), embedded=embedded, sealed=sealed, as_json=as_json))
+
+
+@hsm.command()
+@_admin_options
+@_json_option
+def status(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -> None:
+    """Say how the HSM is."""
+    found: admin.Status = _with_admin(_socket(data_dir, admin_socket), admin.AdminClient.status)
+    if as_json:
+        click.echo(json.dumps(msgspec.structs.asdict(found), indent=2))
+        return
+    click.echo(f"keyturn HSM {found.version}, process {found.pid}, {'sealed' if found.sealed else 'open'}")
+    click.echo(f"  serves brokers at {found.address}, isolation={found.isolation}")
+    click.echo(f"  weakening switches: {', '.join(found.switches) or 'none'}")
+    if not found.sealed:
+        click.echo(
+            f"  instance {found.instance_id}, restore epoch {found.restore_epoch}, counter {found.state_counter}"
+        )
+        click.echo(f"  {found.keys} keys, clock {found.clock}: {iso(found.clock_reading)}")
+    elif not found.has_store:
+        click.echo("  there is no store yet: `keyturn hsm unseal --create`")
+    for notice in found.notices:
+        click.echo(f"  note: {notice}")
+
+
+@hsm.command()
+@_admin_options
+@_passphrase_option
+@click.option("--create", is_flag=True, help="Make the store; there is none yet.")
+@click.option("--accept-log-loss", is_flag=True, help="Go on without the whole decision log; counted for ever.")
+def unseal(
+    data_dir: Path | None,
+    admin_socket: Path | None,
+    passphrase_file: Path | None,
+    *,
+    create: bool,
+    accept_log_loss: bool,
+) -> None:
+    """Give a sealed HSM its passphrase."""
+    path = _socket(data_dir, admin_socket)
+    message = admin.Unseal(_passphrase(passphrase_file, "Passphrase", confirm=create), create, accept_log_loss)
+    _with_admin(path, lambda client: client.call(message, admin.AdminDone))
+    click.echo("unsealed")
+
+
+@hsm.command()
+@click.argument("target", type=_FILE)
+@_admin_options
+def backup(target: Path, data_dir: Path | None, admin_socket: Path | None) -> None:
+    """Write a backup of the running HSM's store to TARGET, a new file."""
+    message = admin.MakeBackup(str(target.absolute()))
+    _with_admin(_socket(data_dir, admin_socket), lambda client: client.call(message, admin.AdminDone))
+    click.echo(f"backup written to {target}; it opens with today's passphrase")
+
+
+@hsm.command()
+@click.argument("source", type=click.Path(dir_okay=False, exists=True, path_type=Path))
+@click.option("--data-dir", type=_DIRECTORY, required=True, help="Where the store shall live; no HSM may run on it.")
+@_passphrase_option
+@click.option("--overwrite", is_flag=True, help="Replace the store there; it is kept in replaced-<n>.")
+@click.option("--epoch-above", type=click.IntRange(min=0), default=0, help="Highest restore epoch seen elsewhere.")
+def restore(source: Path, data_dir: Path, passphrase_file: Path | None, *, overwrite: bool, epoch_above: int) -> None:
+    """Make a store from the backup SOURCE, with a new restore epoch."""
+    Store.restore(
+        source,
+        data_dir,
+        _passphrase(passphrase_file, "Passphrase of the backup"),
+        clock=SystemClock(),
+        overwrite=overwrite,
+        epoch_above=epoch_above,
+    )
+    click.echo(f"restored to {data_dir}; what happened after the backup is not in it")
+
+
+@hsm.command()
+@_admin_options
+@click.option("--old-file", type=_FILE, help="File with the passphrase so far.")
+@click.option("--new-file", type=_FILE, help="File with the new passphrase.")
+def passphrase(data_dir: Path | None, admin_socket: Path | None, old_file: Path | None, new_file: Path | None) -> None:
+    """Change the passphrase; older backups keep the old one."""
+    path = _socket(data_dir, admin_socket)
+    message = admin.ChangePassphrase(
+        _passphrase(old_file, "Passphrase so far"), _passphrase(new_file, "New passphrase", confirm=True)
+    )
+    _with_admin(path, lambda client: client.call(message, admin.AdminDone))
+    click.echo("the passphrase is changed")
+
+
+@hsm.command()
+@_admin_options
+def stop(data_dir: Path | None, admin_socket: Path | None) -> None:
+    """End the HSM process in good order."""
+    _with_admin(_socket(data_dir, admin_socket), lambda client: client.call(admin.Shutdown(), admin.AdminDone))
+    click.echo("the HSM ends")
+
+
+@hsm.group()
+def clock() -> None:
+    """The HSM's clock."""
+
+
+@clock.command()
+@_admin_options
+@click.option("--backwards", is_flag=True, help="Put the mark back: the time used before was wrong.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def confirm(data_dir: Path | None, admin_socket: Path | None, *, backwards: bool, yes: bool) -> None:
+    """Confirm that the system's clock is right, after looking at it."""
+
+    async def act(client: admin.AdminClient) -> None:
+        found = await client.status()
+        if found.sealed:
+            raise KeyturnError(ErrorCode.HSM_FAILURE, "the HSM is sealed: unseal it first", refusal="hsm.sealed")
+        click.echo(f"clock {iso(found.clock_reading)} ({found.clock}), highest time used {iso(found.clock_mark)}")
+        if not yes:
+            click.confirm("Is the clock right?", abort=True)
+        await client.call(admin.ConfirmClock(found.clock_reading, backwards), admin.AdminDone)
+
+    _with_admin(_socket(data_dir, admin_socket), act)
+    click.echo("confirmed")
+
+
+@hsm.group()
+def log() -> None:
+    """The decision log."""
+
+
+@log.command("verify")
+@click.argument("file", type=_FILE, required=False)
+@click.option("--data-dir", type=_DIRECTORY, help="The HSM's data directory, instead of FILE.")
+@_json_option
+def verify_command(file: Path | None, data_dir: Path | None, *, as_json: bool) -> None:
+    """Walk a decision log and check its chain; needs no HSM and no passphrase."""
+    if (file is None) == (data_dir is None):
+        raise click.UsageError("name either a file or --data-dir")
+    path = file if file is not None else Path(str(data_dir)) / LOG_FILE
+    if not path.is_file():
+        raise KeyturnError(ErrorCode.CONFIG_NOT_VALID, f"there is no decision log {path}", refusal="log.missing")
+    head = asdict(verify_log(path))
+    head["hash"] = head["hash"].hex()
+    if as_json:
+        click.echo(json.dumps(head))
+    else:
+        click.echo(f"the chain holds up to line {head['sequence']}, hash {head['hash']}")

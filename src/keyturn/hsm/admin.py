@@ -1,0 +1,195 @@
+"""The administration protocol: what only the HSM's own user may ask, over a socket of its own (R2).
+
+Framing as in `keyturn.hsm.framing`; messages as structs below. None of them exists in the broker's protocol, and the
+two sockets share no decoder: a message of one is malformed on the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.addresses import Address
+from keyturn.hsm.client import HsmRefusedError, Line
+from keyturn.hsm.protocol import Message, Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADMIN_PROTOCOL_VERSION: Final = 1
+
+AnswerT = TypeVar("AnswerT")
+
+
+class GetStatus(Message, frozen=True, tag="status"):
+    """How is the HSM? Answer: `Status`. Works while sealed."""
+
+
+class Unseal(Message, frozen=True, tag="unseal"):
+    """Open the store. Answer: `Done`.
+
+    Args:
+        passphrase: The passphrase.
+        create: Make the store if there is none; without this a mistyped directory does not become a new HSM.
+        accept_log_loss: Go on although the decision log is lost, cut or broken; the loss is counted for ever.
+    """
+
+    passphrase: bytes
+    create: bool = False
+    accept_log_loss: bool = False
+
+    def __repr__(self) -> str:
+        return "Unseal(…)"
+
+
+class ConfirmClock(Message, frozen=True, tag="clock-confirm"):
+    """Believe the system's clock. Answer: `Done`.
+
+    Args:
+        reading: Seconds since the epoch that the administrator was shown and found right.
+        backwards: Put the mark back to it.
+    """
+
+    reading: float
+    backwards: bool = False
+
+
+class MakeBackup(Message, frozen=True, tag="backup"):
+    """Write a backup of the store. Answer: `Done`.
+
+    Args:
+        target: Absolute path of a new file, written by the HSM with mode 0600.
+    """
+
+    target: str
+
+
+class ChangePassphrase(Message, frozen=True, tag="change-passphrase"):
+    """Put the store under another passphrase. Answer: `Done`."""
+
+    old: bytes
+    new: bytes
+
+    def __repr__(self) -> str:
+        return "ChangePassphrase(…)"
+
+
+class Shutdown(Message, frozen=True, tag="shutdown"):
+    """End in good order. Answer: `Done`, then the line closes."""
+
+
+AdminCall = GetStatus | Unseal | ConfirmClock | MakeBackup | ChangePassphrase | Shutdown
+
+
+class Status(Message, frozen=True, tag="status-is"):
+    """How the HSM is.
+
+    Args:
+        version: keyturn version.
+        pid: Process id.
+        sealed: Whether it waits for a passphrase.
+        has_store: Whether there is a store in its data directory.
+        isolation: `none`, `user` or `machine` (R1).
+        switches: Active weakening switches.
+        address: Where the broker's protocol is served.
+        notices: What an administrator should know and change, in sentences.
+        hardening: What the kernel says of the process: name to number, or true and false as 1 and 0.
+        instance_id, restore_epoch, state_counter, keys, log_losses: Of the store; empty and 0 while sealed.
+        clock: `good`, `behind` or `ahead`; empty while sealed.
+        clock_reading: Seconds since the epoch, by the system.
+        clock_mark: Highest time used.
+        figures: As `protocol.Statistics`.
+    """
+
+    version: str
+    pid: int
+    sealed: bool
+    has_store: bool
+    isolation: str
+    switches: list[str]
+    address: str
+    notices: list[str]
+    hardening: dict[str, int]
+    instance_id: str = ""
+    restore_epoch: int = 0
+    state_counter: int = 0
+    keys: int = 0
+    log_losses: int = 0
+    clock: str = ""
+    clock_reading: float = 0.0
+    clock_mark: float = 0.0
+    figures: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class AdminDone(Message, frozen=True, tag="admin-done"):
+    """It is done, durably."""
+
+
+AdminAnswer = Status | AdminDone | Refused
+
+
+class AdminClient:
+    """The administrator's side. Made by `connect`; one call after the other.
+
+    Args:
+        line: The open line.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    @classmethod
+    async def connect(cls, path: Path) -> AdminClient:
+        """Open the administration socket.
+
+        Args:
+            path: Its path.
+
+        Returns:
+            The client.
+
+        Raises:
+            KeyturnError: CONNECTIVITY, when no HSM listens there or this user may not.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            _, line = await loop.create_unix_connection(lambda: Line(Address(path=path), AdminAnswer, loop), str(path))
+        except OSError as error:
+            raise KeyturnError(
+                ErrorCode.CONNECTIVITY,
+                f"no HSM answers at {path}: {error.strerror or error}; is it running, and are you its user?",
+                refusal="hsm.unreachable",
+            ) from None
+        return cls(line)
+
+    async def close(self) -> None:
+        """Close the line."""
+        self._line.close()
+        await asyncio.sleep(0)
+
+    async def call(self, message: AdminCall, expected: type[AnswerT]) -> AnswerT:
+        """Send one message.
+
+        Args:
+            message: The message.
+            expected: Type of the answer.
+
+        Returns:
+            The answer.
+
+        Raises:
+            HsmRefusedError: The HSM refused.
+            KeyturnError: CONNECTIVITY, when the line breaks.
+        """
+        answer = await self._line.call(message)
+        if isinstance(answer, Refused):
+            code = ErrorCode.__members__.get(answer.code, ErrorCode.TECHNICAL)
+            raise HsmRefusedError(code, answer.message, refusal=answer.refusal)
+        return msgspec.convert(answer, expected)
+
+    async def status(self) -> Status:
+        """How the HSM is."""
+        return await self.call(GetStatus(), Status)

@@ -1,0 +1,101 @@
+"""Asking `ska.decision` with what the HSM itself holds: the one place where the HSM puts the question (law 2).
+
+The broker's word about policy, time or keys is never part of the question; only the approvals are, and they prove
+themselves.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.protocol import MAX_APPROVALS
+from keyturn.ska.decision import Question, Verdict, require_authorised
+from keyturn.ska.policy import decode_policy
+from keyturn.ska.policy_rules import is_protected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.hsm.clock_guard import ClockGuard
+    from keyturn.hsm.records import KeyRecord
+    from keyturn.hsm.system_keys import SystemKeys
+    from keyturn.ska.actions import Action
+    from keyturn.ska.decision import Decision
+    from keyturn.ska.policy import Policy
+
+
+@lru_cache(maxsize=4096)
+def parse_policy(blob: bytes) -> Policy:
+    """Decode a policy blob; the same bytes are decoded once."""
+    return decode_policy(blob)
+
+
+@lru_cache(maxsize=4096)
+def protects(blob: bytes) -> bool:
+    """Whether a key with this policy blob is a protected key; an empty blob is an ordinary key."""
+    return bool(blob) and is_protected(parse_policy(blob))
+
+
+def approver_fingerprints(decision: Decision) -> tuple[str, ...]:
+    """SHA-256 of the keys whose approvals counted, hexadecimal, for the decision log."""
+    identities = {
+        finding.identity
+        for finding in decision.approvals
+        if finding.verdict is Verdict.COUNTED and finding.identity is not None
+    }
+    return tuple(sorted(sha256(identity).hexdigest() for identity in identities))
+
+
+class Authority:
+    """Decides whether approvals authorise something.
+
+    Args:
+        system_keys: For the keys that signed timestamps.
+        clock_guard: The HSM's one clock.
+        allow_unlabelled: Whether tokens with an empty label count (decisions 29).
+    """
+
+    def __init__(self, system_keys: SystemKeys, clock_guard: ClockGuard, *, allow_unlabelled: bool) -> None:
+        self._system_keys = system_keys
+        self._clock_guard = clock_guard
+        self._allow_unlabelled = allow_unlabelled
+
+    def require(self, record: KeyRecord, action: Action, payload: bytes | None, approvals: Sequence[bytes]) -> Decision:
+        """Return only if the approvals authorise this action with this key for these bytes.
+
+        Args:
+            record: The key as stored; it has a policy.
+            action: What is asked for.
+            payload: The exact bytes that are processed, or the new policy's; None for block and unblock.
+            approvals: Authorization blobs, at most `MAX_APPROVALS`.
+
+        Returns:
+            The decision, with who counted.
+
+        Raises:
+            NotAuthorisedError: They do not.
+            KeyturnError: `approvals.too-many`; `clock.…` when the HSM has no time it can trust.
+        """
+        if len(approvals) > MAX_APPROVALS:
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED,
+                f"{len(approvals)} approvals in one call; at most {MAX_APPROVALS} are taken",
+                refusal="approvals.too-many",
+            )
+        return require_authorised(
+            Question(
+                policy=parse_policy(record.policy),
+                action=action,
+                label=record.label,
+                payload=payload,
+                approvals=approvals,
+                now=self._clock_guard.now(),
+                integrity_keys=self._system_keys.integrity_keys(),
+                # The label had another key before: what was approved for that one must not serve for this (R18).
+                not_before=record.created if record.generation > 1 else None,
+                allow_unlabelled=self._allow_unlabelled,
+            )
+        )

@@ -1,0 +1,174 @@
+"""What must hold before a key comes into being: pure checks of a creation call.
+
+The broker checks most of this too, for better messages. The HSM believes none of it and checks all.
+
+Source: rest-api.md sections 3.1, 4.8 and 5; security-rules R4, R10, R13, R18; decisions 20, 21, 28.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from keyturn.crypto.keys import make_spec
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.labels import check_label
+from keyturn.ska.policy import decode_policy
+from keyturn.ska.policy_rules import check_policy, is_protected, open_modify, open_unblock
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from keyturn.crypto.keys import KeySpec
+    from keyturn.hsm.protocol import CreateKey
+    from keyturn.hsm.settings import HsmSettings
+
+MAX_KEY_ID: Final = 256
+"""Longest `id` (PKCS#11 id) in bytes of UTF-8."""
+
+DEFAULT_ATTRIBUTES: Final[Mapping[str, bool]] = {
+    "decrypt": False,
+    "sign": False,
+    "unwrap": False,
+    "encrypt": False,
+    "verify": False,
+    "wrap": False,
+    "derive": False,
+    "bip32": False,
+    "slip10": False,
+    "extractable": False,
+    "modifiable": True,
+    "destroyable": False,
+    "copyable": False,
+}
+"""Attributes a caller may set, with what they are when left out."""
+
+UNAVAILABLE_PROMISES: Final = ("boundApprovals", "singleUse")
+"""Attributes that promise a stricter HSM than this one is: never accepted and then ignored (R4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreationPlan:
+    """A checked creation.
+
+    Args:
+        spec: What key is made.
+        attributes: All attributes, as they are stored.
+    """
+
+    spec: KeySpec
+    attributes: dict[str, bool]
+
+
+def plan_creation(call: CreateKey, settings: HsmSettings, system_names: Collection[str]) -> CreationPlan:
+    """Check a creation call, all but whether the label is free.
+
+    Args:
+        call: The call.
+        settings: For the HSM's switches.
+        system_names: Names of the HSM's own keys, which are no labels (R5).
+
+    Returns:
+        What to make.
+
+    Raises:
+        KeyturnError: 610 label, 600/603 kind and size, 606 attributes, 600 policy; the word says which check.
+    """
+    check_label(call.label)
+    if call.label in system_names:
+        raise KeyturnError(
+            ErrorCode.INVALID_KEY_NAME,
+            f"{call.label!r} is the name of one of the HSM's own keys; choose another label",
+            refusal="label.system-key",
+        )
+    if call.key_id is not None and not 1 <= len(call.key_id.encode()) <= MAX_KEY_ID:
+        raise KeyturnError(
+            ErrorCode.VALIDATION_FAILED, f"id has 1 to {MAX_KEY_ID} bytes of UTF-8", refusal="key.id-length"
+        )
+    spec = make_spec(call.algorithm, call.curve_oid, call.key_size, allow_weak=settings.allow_weak_keys)
+    attributes = complete_attributes(call.attributes)
+    if call.policy:
+        check_policy_attributes(attributes)
+        check_new_policy(call.policy, blocked=call.blocked, settings=settings)
+    elif call.blocked:
+        raise KeyturnError(
+            ErrorCode.KEY_ATTRIBUTES_INVALID,
+            "only a key with a policy can be blocked: without ruleUnblock nothing could unblock it",
+            refusal="key.blocked-without-policy",
+        )
+    return CreationPlan(spec, attributes)
+
+
+def complete_attributes(given: Mapping[str, bool]) -> dict[str, bool]:
+    """Check attributes and fill in those left out.
+
+    Args:
+        given: As the caller wrote them; unknown names are ignored (rest-api.md section 1.1).
+
+    Returns:
+        All attributes, `sensitive`, `alwaysSensitive` and `neverExtractable` included.
+
+    Raises:
+        KeyturnError: 606 with the word of the rule that is broken.
+    """
+    for name in UNAVAILABLE_PROMISES:
+        if given.get(name):
+            raise _attributes(f"`{name}` is not available in this version; leave it out", "attribute.not-available")
+    attributes = {name: given.get(name, default) for name, default in DEFAULT_ATTRIBUTES.items()}
+    if not any(attributes[name] for name in ("decrypt", "sign", "unwrap")):
+        raise _attributes("at least one of `decrypt`, `sign` and `unwrap` must be true", "attribute.no-use")
+    for name in ("bip32", "slip10"):
+        if attributes[name] and not attributes["derive"]:
+            raise _attributes(f"`{name}` needs `derive` to be true", "attribute.derivation")
+    # Left out, the HSM decides: what may leave is not called sensitive.
+    attributes["sensitive"] = given.get("sensitive", not attributes["extractable"])
+    attributes["alwaysSensitive"] = attributes["sensitive"]
+    attributes["neverExtractable"] = not attributes["extractable"]
+    return attributes
+
+
+def check_policy_attributes(attributes: Mapping[str, bool]) -> None:
+    """Refuse attributes by which a key with a policy, or what it computes, could leave without being asked (R4).
+
+    Raises:
+        KeyturnError: 606 with the attribute's word.
+    """
+    for name, why in (
+        ("extractable", "a key with a policy never leaves the HSM"),
+        ("copyable", "a copy would not be under the policy"),
+        ("derive", "key agreement and derived keys would not be under the policy"),
+    ):
+        if attributes[name]:
+            raise _attributes(f"`{name}` must be false on a key with a policy: {why}", f"attribute.{name}-with-policy")
+
+
+def check_new_policy(blob: bytes, *, blocked: bool, settings: HsmSettings) -> None:
+    """Check a policy that a key is about to get, at creation or by modify.
+
+    Args:
+        blob: Binary policy: outer header, all four rules, nothing else.
+        blocked: Whether the key is, or starts, blocked.
+        settings: For `requireProtectedModify` (R10).
+
+    Raises:
+        FormatError: It does not decode.
+        KeyturnError: Those of `check_policy`; `policy.open-modify` or `policy.open-unblock`.
+    """
+    policy = decode_policy(blob)
+    check_policy(policy, blocked=blocked)
+    if settings.require_protected_modify and is_protected(policy):
+        for is_open, rule, word in (
+            (open_modify(policy), "ruleModify", "policy.open-modify"),
+            (open_unblock(policy), "ruleUnblock", "policy.open-unblock"),
+        ):
+            if is_open:
+                raise KeyturnError(
+                    ErrorCode.VALIDATION_FAILED,
+                    f"{rule} can be satisfied by fewer listed keys than ruleUse, and this HSM requires protected "
+                    f"modify: demand at least as many of the same keys in {rule}",
+                    refusal=word,
+                )
+
+
+def _attributes(message: str, refusal: str) -> KeyturnError:
+    return KeyturnError(ErrorCode.KEY_ATTRIBUTES_INVALID, f"attributes: {message}", refusal=refusal)

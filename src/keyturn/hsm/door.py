@@ -1,0 +1,117 @@
+"""The one door (R3): the only function of the HSM that yields a usable private key of a caller.
+
+Whoever wants to act with a key comes to `Door.open` with the key's record, the kind of act, the exact bytes and the
+approvals. What the door checks, in this order:
+
+1. the key is not blocked;
+2. its attributes enable the kind of act;
+3. on a protected key, algorithm and payload have one meaning only (R8);
+4. for a key with a policy, `ska.decision` says that the approvals authorise a use for exactly these bytes.
+
+Only then the sealed key is opened. A test walks the syntax trees of this room and finds no other caller of
+`Store.open_private_key`. The HSM's own keys never come here: they live in `keyturn.hsm.system_keys` (R5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from keyturn.crypto.keys import private_key_from_der
+from keyturn.crypto.registry import require_single_meaning
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.authority import protects
+from keyturn.ska.actions import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.crypto.keys import PrivateKey
+    from keyturn.hsm.authority import Authority
+    from keyturn.hsm.records import KeyRecord
+    from keyturn.hsm.store import Store
+    from keyturn.ska.decision import Decision
+
+MAX_OPEN_KEYS: Final = 4096
+"""Parsed keys kept, so that a key is unsealed once and not at every signature."""
+
+
+class Kind(Enum):
+    """What may be done with a private key; the value is the attribute that enables it (rest-api.md section 4.8)."""
+
+    SIGN = "sign"
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One act with a private key.
+
+    Args:
+        kind: What is done.
+        payload: The exact bytes that the key processes; these are what approvals must cover.
+        algorithm: API name of the algorithm.
+    """
+
+    kind: Kind
+    payload: bytes
+    algorithm: str
+
+
+class Door:
+    """Keeps the private keys.
+
+    Args:
+        store: Where they lie sealed.
+        authority: Who decides.
+    """
+
+    def __init__(self, store: Store, authority: Authority) -> None:
+        self._store = store
+        self._authority = authority
+        self._open: dict[str, PrivateKey] = {}
+
+    def open(self, record: KeyRecord, act: Act, approvals: Sequence[bytes]) -> tuple[PrivateKey, Decision | None]:
+        """Yield the private key for one act, if it is allowed.
+
+        Args:
+            record: The key, as the store holds it now.
+            act: What is to be done. Nothing but this may be done with the key that is returned.
+            approvals: Authorization blobs; not looked at for keys without a policy.
+
+        Returns:
+            The private key, and the decision for a key with a policy.
+
+        Raises:
+            NotAuthorisedError: The approvals do not authorise this act.
+            KeyturnError: `key.blocked`, `key.attribute` (606), the words of `require_single_meaning`, those of
+                `Authority.require`, and `store.…` when the sealed key cannot be opened.
+        """
+        if record.blocked:
+            raise KeyturnError(
+                ErrorCode.IN_HSM,
+                f"the key {record.label!r} is blocked: it must be unblocked before it can be used",
+                refusal="key.blocked",
+            )
+        if not record.attributes.get(act.kind.value):
+            raise KeyturnError(
+                ErrorCode.KEY_ATTRIBUTES_INVALID,
+                f"the key {record.label!r} was created without the attribute `{act.kind.value}`",
+                refusal="key.attribute",
+            )
+        decision: Decision | None = None
+        if record.policy:
+            if protects(record.policy):
+                require_single_meaning(act.algorithm, act.payload, curve_oid=record.curve_oid)
+            decision = self._authority.require(record, Action.USE, act.payload, approvals)
+        private_key = self._open.get(record.uuid)
+        if private_key is None:
+            private_key = private_key_from_der(self._store.open_private_key(record))
+            if len(self._open) >= MAX_OPEN_KEYS:
+                del self._open[next(iter(self._open))]
+            self._open[record.uuid] = private_key
+        return private_key, decision
+
+    def forget(self, uuid: str) -> None:
+        """Drop a key that was deleted."""
+        self._open.pop(uuid, None)
