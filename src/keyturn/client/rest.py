@@ -65,6 +65,9 @@ class RestClient:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         try:
+            address = httpx.URL(self.base_url)
+            if address.scheme not in {"http", "https"} or not address.host or not 0 < (address.port or 1) < 1 << 16:
+                raise httpx.InvalidURL("it must look like http://HOST:PORT")
             verify: ssl.SSLContext | bool = True
             if ca_file is not None:
                 verify = ssl.create_default_context(cafile=str(ca_file))
