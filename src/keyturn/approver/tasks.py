@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from keyturn.approver.terminal import visible
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ def disagrees(field: str, word: str, message: str) -> KeyturnError:
     Args:
         field: The field's name in the task, as it is told to the person.
         word: The part of the refusal word after `review.`.
-        message: What is wrong, as a sentence.
+        message: What is wrong, as a sentence; may quote foreign text.
     """
     return KeyturnError(
         ErrorCode.VALIDATION_FAILED,
-        f"The task's field `{field}` is refused: {message} Do not approve; tell whoever runs the server, and your "
-        "fellow approvers by another road.",
+        f"The task's field `{field}` is refused: {visible(message)} Do not approve; tell whoever runs the server, and "
+        "your fellow approvers by another road.",
         refusal=f"review.{word}",
     )
 

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "inspect": ("keyturn.cli.inspect:inspect", "Decode any token, timestamp, policy or bundle to JSON."),
     "serve": ("keyturn.cli.serve:serve", "The broker with its REST API."),
     "transport": ("keyturn.cli.transport:transport", "Carry requests and results across the gap."),
+    "trust": ("keyturn.cli.trust:trust", "First trust: compare an HSM's device certificate as words, then pin it."),
 }
 
 

@@ -1,0 +1,216 @@
+"""The approver's client: fetches tasks, has them reviewed, signs what was reviewed and nothing else.
+
+It talks to the server through a small protocol (`keyturn.client.RestClient` satisfies it) and opens no connection by
+itself. Every fetch signs a timestamp of its own, used once (R26: a fetch signature must not be good for rejecting).
+
+Source: rest-api.md section 3.7, decisions 4, security-rules.md R11 and R26.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from keyturn.approver.review import Review, require_approval, review_task
+from keyturn.approver.tasks import Task, disagrees, parse_task
+from keyturn.clock import SystemClock
+from keyturn.errors import ErrorCode, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keyturn.approver.address_book import AddressBook
+    from keyturn.approver.keys import ApproverKey
+    from keyturn.clock import Clock
+
+DETAIL: Final = "level5"
+"""Everything the server will tell, because every field it tells is held against the approval."""
+REJECTION_PREFIX: Final = b"REJECTED:"
+
+
+class TaskServer(Protocol):
+    """What the client needs of a server."""
+
+    def tasks(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """`POST /v1/filteredAllApprovalTask`: the task objects."""
+        ...
+
+    def approve(self, approval: Mapping[str, Any]) -> None:
+        """`POST /v1/approval`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was signed and sent.
+
+    Args:
+        task_id: UUID of the task.
+        signed: The exact bytes that were signed.
+        signature: The bare signature over them.
+        digest: Digest name of the signature (rest-api.md section 4.5).
+        spki: The key that signed.
+    """
+
+    task_id: str
+    signed: bytes
+    signature: bytes
+    digest: str
+    spki: bytes
+
+
+def rejection_bytes(approval: bytes, task_id: str) -> bytes:
+    """What a rejection signs: `REJECTED:`, the token bytes as delivered, the task's id in ASCII (decisions 4, R26).
+
+    Read as an approval its first four bytes announce more than a gigabyte, so it can never pass for one.
+
+    Args:
+        approval: Decoded `approvalToBeSigned`, well-formed or not.
+        task_id: UUID text.
+    """
+    return REJECTION_PREFIX + approval + task_id.encode("ascii")
+
+
+class ApproverClient:
+    """One officer at one server.
+
+    Args:
+        server: The server, see `TaskServer`.
+        key: The officer's key.
+        address_book: The officer's own address book.
+        device_certificate: The pinned certificate of the HSM, DER; None while first trust has not taken place.
+        clock: Where fetch timestamps come from.
+    """
+
+    def __init__(
+        self,
+        server: TaskServer,
+        key: ApproverKey,
+        address_book: AddressBook,
+        *,
+        device_certificate: bytes | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._server = server
+        self._key = key
+        self._address_book = address_book
+        self._device_certificate = device_certificate
+        self._clock = SystemClock() if clock is None else clock
+        self._last_fetch = datetime.fromtimestamp(0, tz=UTC)
+
+    def tasks(self, *, task_id: str | None = None, request_id: str | None = None) -> tuple[Task, ...]:
+        """Fetch what waits for this officer.
+
+        Args:
+            task_id: Only this task.
+            request_id: Only tasks of this request.
+
+        Raises:
+            KeyturnError: The server's refusal, or `task.malformed`.
+        """
+        timestamp = self._fresh_timestamp()
+        query: dict[str, Any] = {
+            "timestamp": timestamp,
+            "timestampSignature": _base64(self._key.sign_timestamp(timestamp)),
+            "timestampDigestAlgorithm": self._key.digest,
+            "approverPublicKey": self._key.spki_base64,
+            "detailLevel": DETAIL,
+        }
+        if task_id is not None:
+            query["id"] = task_id
+        if request_id is not None:
+            query["requestId"] = request_id
+        return tuple(parse_task(task) for task in self._server.tasks(query))
+
+    def task(self, task_id: str) -> Task:
+        """Fetch one task.
+
+        Args:
+            task_id: Its UUID.
+
+        Raises:
+            KeyturnError: 652 when no such task waits for this officer.
+        """
+        for task in self.tasks(task_id=task_id):
+            if task.id.lower() == task_id.lower():
+                return task
+        raise KeyturnError(
+            ErrorCode.TASK_NOT_EXISTENT,
+            "No task with this id waits for your key; it may be decided, cancelled or expired. List what waits with "
+            "`keyturn approver tasks`.",
+            refusal="task.unknown",
+        )
+
+    def review(self, task: Task) -> Review:
+        """Work out what a task asks for.
+
+        Args:
+            task: As fetched.
+
+        Raises:
+            KeyturnError: A `review.…` refusal that names the field that disagrees.
+        """
+        return review_task(
+            task,
+            own_spki=self._key.spki,
+            address_book=self._address_book,
+            device_certificate=self._device_certificate,
+        )
+
+    def approve(self, review: Review) -> Sent:
+        """Sign exactly the bytes that were reviewed, and send the approval.
+
+        Args:
+            review: What was shown to the officer.
+
+        Returns:
+            What was signed.
+
+        Raises:
+            KeyturnError: `review.not-an-approval` when the bytes are none (checked again at the last moment); the
+                server's refusal.
+        """
+        require_approval(review.approval)
+        if review.approval != review.task.approval:
+            raise disagrees("approvalToBeSigned", "not-an-approval", "It is not what was reviewed.")
+        return self._send(review.task_id, review.approval)
+
+    def reject(self, subject: Task | Review) -> Sent:
+        """Sign and send a rejection of a task, reviewed or not: a task that lies may be rejected too.
+
+        Args:
+            subject: The task or its review.
+
+        Returns:
+            What was signed.
+
+        Raises:
+            KeyturnError: `review.not-an-approval` when the task carries no bytes at all; the server's refusal.
+        """
+        task = subject.task if isinstance(subject, Review) else subject
+        return self._send(task.id, rejection_bytes(task.approval, task.id))
+
+    def _send(self, task_id: str, signed: bytes) -> Sent:
+        sent = Sent(task_id, signed, self._key.sign(signed), self._key.digest, self._key.spki)
+        self._server.approve(
+            {
+                "id": task_id,
+                "approvalToBeSigned": _base64(signed),
+                "signature": _base64(sent.signature),
+                "approvalDigestAlgorithm": sent.digest,
+                "approverPublicKey": self._key.spki_base64,
+            }
+        )
+        return sent
+
+    def _fresh_timestamp(self) -> str:
+        """The present time with microseconds, later than every one this client has signed."""
+        now = datetime.fromtimestamp(self._clock.now(), tz=UTC)
+        self._last_fetch = max(now, self._last_fetch + timedelta(microseconds=1))
+        return self._last_fetch.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

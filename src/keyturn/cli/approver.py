@@ -1,0 +1,132 @@
+"""`keyturn approver`: keys, tasks and decisions of a person who approves."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keyturn.approver.review import FINALITY
+from keyturn.cli.approver_keys import contacts, keygen, whoami
+from keyturn.cli.officer import OfficerGroup, json_option, server_options, session
+from keyturn.cli.officer_view import console, review_json, show_review, show_tasks, task_json
+from keyturn.errors import KeyturnError
+
+if TYPE_CHECKING:
+    from keyturn.approver.client import ApproverClient, Sent
+    from keyturn.approver.review import Review
+    from keyturn.approver.tasks import Task
+
+
+@click.group(cls=OfficerGroup)
+def approver() -> None:
+    """Keys, tasks and decisions of a person who approves."""
+
+
+approver.add_command(keygen)
+approver.add_command(whoami)
+approver.add_command(contacts)
+
+
+@approver.command("tasks")
+@server_options
+@click.option("--request", "request_id", help="Only tasks of this request.")
+@json_option
+def list_tasks(*, request_id: str | None, as_json: bool, **options: Any) -> None:
+    """List what waits for you."""
+    with session(**options) as client:
+        found = [(task, _outcome(client, task)) for task in client.tasks(request_id=request_id)]
+    if as_json:
+        click.echo(json.dumps([task_json(task, outcome) for task, outcome in found], indent=2))
+    else:
+        show_tasks(found, console())
+
+
+@approver.command("show")
+@click.argument("task_id", metavar="TASK")
+@server_options
+@json_option
+def show(*, task_id: str, as_json: bool, **options: Any) -> None:
+    """Show what approving TASK would sign, decoded here from the bytes themselves."""
+    with session(**options) as client:
+        review = client.review(client.task(task_id))
+    if as_json:
+        click.echo(json.dumps(review_json(review), indent=2))
+    else:
+        show_review(review, console())
+
+
+@approver.command("approve")
+@click.argument("task_ids", metavar="TASK...", nargs=-1, required=True)
+@server_options
+@click.option("--yes", is_flag=True, help="Do not ask; what is signed is still printed.")
+@json_option
+def approve(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> None:
+    """Approve TASKs, each after it has been shown. If one of them is refused, none is approved."""
+    screen = console(err=as_json)
+    sent: list[Sent] = []
+    with session(**options) as client:
+        for review in [client.review(client.task(task_id)) for task_id in dict.fromkeys(task_ids)]:
+            show_review(review, screen)
+            screen.print(FINALITY)
+            if not yes and not click.confirm("Approve exactly this?", default=False, err=True):
+                screen.print(f"Not approved: {review.task_id}")
+                continue
+            sent.append(client.approve(review))
+            screen.print(
+                f"Approved: {review.task_id}. Signed {len(review.approval)} bytes, words {' '.join(review.words)}"
+            )
+    _finish(sent, "approved", as_json=as_json, complete=len(sent) == len(dict.fromkeys(task_ids)))
+
+
+@approver.command("reject")
+@click.argument("task_ids", metavar="TASK...", nargs=-1, required=True)
+@server_options
+@click.option("--yes", is_flag=True, help="Do not ask; what is rejected is still printed.")
+@json_option
+def reject(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> None:
+    """Reject TASKs with a signed rejection, which is kept as evidence. Tasks that lie can be rejected, too."""
+    screen = console(err=as_json)
+    sent: list[Sent] = []
+    with session(**options) as client:
+        for task in [client.task(task_id) for task_id in dict.fromkeys(task_ids)]:
+            outcome = _outcome(client, task)
+            if isinstance(outcome, KeyturnError):
+                show_tasks([(task, outcome)], screen)
+            else:
+                show_review(outcome, screen)
+            if not yes and not click.confirm("Reject this?", default=False, err=True):
+                screen.print(f"Not rejected: {task.id}")
+                continue
+            sent.append(client.reject(task))
+            screen.print(f"Rejected: {task.id}. You cannot approve this request any more.")
+    _finish(sent, "rejected", as_json=as_json, complete=len(sent) == len(dict.fromkeys(task_ids)))
+
+
+def _outcome(client: ApproverClient, task: Task) -> Review | KeyturnError:
+    """A task's review, or the refusal to show it as honest."""
+    try:
+        return client.review(task)
+    except KeyturnError as error:
+        return error
+
+
+def _finish(sent: list[Sent], decision: str, *, as_json: bool, complete: bool) -> None:
+    """Print what was signed for programs; leave with 1 when the person declined something."""
+    if as_json:
+        described = [
+            {
+                "taskId": one.task_id,
+                "decision": decision,
+                "signed": base64.b64encode(one.signed).decode("ascii"),
+                "signature": base64.b64encode(one.signature).decode("ascii"),
+                "digestAlgorithm": one.digest,
+                "approverPublicKey": base64.b64encode(one.spki).decode("ascii"),
+            }
+            for one in sent
+        ]
+        click.echo(json.dumps(described, indent=2))
+    if not complete:
+        raise click.exceptions.Exit(1)

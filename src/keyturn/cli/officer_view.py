@@ -1,0 +1,179 @@
+"""How a review looks: on a terminal for people, as JSON for programs.
+
+Foreign blocks (payload, policy names, claims) stand inside frames, so that no line of theirs can pass for one of ours.
+Rich markup is never interpreted in foreign text: everything goes in as `Text`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from keyturn.approver.review import Review
+from keyturn.approver.terminal import visible_bytes
+from keyturn.clock import iso
+from keyturn.ska.policy_json import policy_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.approver.stamps import StampView
+    from keyturn.approver.tasks import Task
+    from keyturn.errors import KeyturnError
+
+PLAIN_WIDTH: Final = 120
+"""Columns where no terminal says how wide it is: a fingerprint with its name fits."""
+SUMMARY: Final = 48
+"""Characters of a payload shown in the list; `show` shows all."""
+
+
+def console(*, err: bool = False) -> Console:
+    """A console on the current standard output or error.
+
+    Args:
+        err: Standard error, where standard output carries JSON.
+    """
+    plain = Console(stderr=err, highlight=False, markup=False, emoji=False)
+    if not plain.is_terminal:
+        plain.width = PLAIN_WIDTH
+    return plain
+
+
+def show_review(review: Review, to: Console) -> None:
+    """Print everything an officer must see before deciding.
+
+    Args:
+        review: The review.
+        to: Where.
+    """
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(no_wrap=True, style="bold")
+    facts.add_column(overflow="fold")
+    facts.add_row("Operation", Text(review.operation))
+    facts.add_row("Key", Text(review.label))
+    facts.add_row("HSM's timestamp", Text(_stamp_text(review.stamp)))
+    facts.add_row("Checksum words", Text(" ".join(review.words), style="bold"))
+    facts.add_row("", Text("the courier and the other side see the same words, if nothing was changed on the way"))
+    facts.add_row("Task", Text(review.task_id))
+    to.print(_panel("What your signature would cover", facts))
+    if review.payload is not None:
+        view = review.payload
+        head = Text(f"{view.kind}, {view.size} bytes, SHA-256 {view.sha256}")
+        blocks = [
+            head,
+            *([Text(f"! {view.note}", style="bold yellow")] if view.note else []),
+            Text(""),
+            Text(view.shown),
+        ]
+        to.print(_panel("Payload, from the bytes to be signed", Group(*blocks)))
+    if review.policy is not None:
+        to.print(_panel("The NEW policy, from the bytes to be signed", Text("\n".join(review.policy_lines))))
+        if review.change_lines:
+            source = "attested" if review.attested is not None and review.attested.verified else "unverified"
+            to.print(_panel(f"Against the present policy ({source})", Text("\n".join(review.change_lines))))
+    if review.claims:
+        lines = "\n".join(f"{claim.name}: {claim.text}" for claim in review.claims)
+        to.print(_panel("CLAIMS of the server, which your signature does NOT cover", Text(lines), "yellow"))
+    if review.warnings:
+        to.print(_panel("Read this", Text("\n".join(f"! {warning}" for warning in review.warnings)), "red"))
+
+
+def review_json(review: Review) -> dict[str, Any]:
+    """A review as JSON: facts from the signed bytes, claims apart.
+
+    Args:
+        review: The review.
+    """
+    payload = review.payload
+    return {
+        "taskId": review.task_id,
+        "operation": review.token.action.name.lower(),
+        "keyLabel": review.label,
+        "timestamp": None
+        if review.stamp is None
+        else {
+            "time": iso(review.stamp.seconds),
+            "integrityKey": visible_bytes(review.stamp.key_name.encode()),
+            "verified": review.stamp.verified,
+            "note": review.stamp.note,
+        },
+        "payload": None
+        if payload is None
+        else {
+            "kind": payload.kind,
+            "size": payload.size,
+            "sha256": payload.sha256,
+            "base64": base64.b64encode(review.token.payload or b"").decode("ascii"),
+            "note": payload.note,
+        },
+        "policy": None if review.policy is None else policy_to_json(review.policy, blocked=None),
+        "policyInWords": list(review.policy_lines),
+        "changes": list(review.change_lines),
+        "keyAttributesVerified": None if review.attested is None else review.attested.verified,
+        "claims": [{"name": claim.name, "text": claim.text} for claim in review.claims],
+        "warnings": list(review.warnings),
+        "words": list(review.words),
+        "approvalToBeSigned": base64.b64encode(review.approval).decode("ascii"),
+        "approvalSha256": hashlib.sha256(review.approval).hexdigest(),
+    }
+
+
+def show_tasks(found: Sequence[tuple[Task, Review | KeyturnError]], to: Console) -> None:
+    """Print the list of waiting tasks.
+
+    Args:
+        found: Each task with its review, or with the refusal to show it as honest.
+        to: Where.
+    """
+    if not found:
+        to.print("Nothing waits for you.")
+        return
+    table = Table(title="Waiting for you", title_justify="left")
+    table.add_column("Task", no_wrap=True)
+    table.add_column("Operation")
+    table.add_column("Key", overflow="fold")
+    table.add_column("What", overflow="fold")
+    for task, outcome in found:
+        operation, label, what = _summary(outcome)
+        table.add_row(Text(task.id), Text(operation), Text(label), Text(what))
+    to.print(table)
+
+
+def task_json(task: Task, outcome: Review | KeyturnError) -> dict[str, Any]:
+    """One line of the list as JSON.
+
+    Args:
+        task: The task.
+        outcome: Its review, or the refusal.
+    """
+    if isinstance(outcome, Review):
+        return review_json(outcome)
+    return {"taskId": task.id, "refused": {"refusal": outcome.refusal, "message": outcome.message}}
+
+
+def _summary(outcome: Review | KeyturnError) -> tuple[str, str, str]:
+    if not isinstance(outcome, Review):
+        return "REFUSED", "", outcome.message
+    what = "new policy" if outcome.policy is not None else ""
+    if outcome.payload is not None:
+        line = " ".join(outcome.payload.shown.split())
+        what = f"{outcome.payload.kind}: {line if len(line) <= SUMMARY else line[:SUMMARY] + '…'}"
+    return outcome.token.action.name.lower(), outcome.label, what
+
+
+def _stamp_text(stamp: StampView | None) -> str:
+    if stamp is None:
+        return "none; time limits, if any, are not bound to a moment"
+    if stamp.verified:
+        return f"{iso(stamp.seconds)}, verified under the pinned device certificate"
+    return f"{iso(stamp.seconds)}, NOT VERIFIED. {stamp.note}"
+
+
+def _panel(title: str, content: Any, style: str = "none") -> Panel:
+    return Panel(content, title=Text(title, style="bold"), title_align="left", border_style=style)

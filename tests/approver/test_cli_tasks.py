@@ -1,0 +1,180 @@
+"""`keyturn approver tasks | show | approve | reject` against a server over real HTTP, honest and lying."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from keyturn.approver.first_trust import certificate_pem
+from keyturn.approver.keyfiles import pkcs8_file
+from keyturn.ska.policy import Rule, encode_policy
+from keyturn.ska.words import checksum_words
+from keyturn_testing.approval_tasks import TASK_ID, PaperHsm, b64, honest_task, modify_token, sign_token
+from keyturn_testing.officers import Officer, make_policy, quorum
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from approver.conftest import Officers, TaskServer
+
+ADA, BEN = Officer("ada"), Officer("ben", "ED")
+POLICY = make_policy(quorum(2, ADA, BEN))
+HSM = PaperHsm()
+PAYLOAD = b"Pay 10 to [bold]Bob[/bold]."
+TASKS, APPROVAL = "/v1/filteredAllApprovalTask", "/v1/approval"
+
+
+@pytest.fixture
+def ada(officers: Officers) -> Officers:
+    """Ada's key file is made from the key of the test's policies."""
+    (officers.home / "ada.key").write_bytes(
+        pkcs8_file(ADA.key, officers.passphrase_file.read_bytes().strip(), rounds=1000)
+    )
+    (officers.home / "device.pem").write_bytes(certificate_pem(HSM.certificate))
+    return officers
+
+
+def options(ada: Officers, server: TaskServer) -> tuple[str | Path, ...]:
+    return (*ada.at(server.url, "ada"), "--device-cert", ada.home / "device.pem")
+
+
+def honest(**request: Any) -> dict[str, Any]:
+    return honest_task(ADA, HSM.stamp(sign_token(PAYLOAD)), hsm=HSM, policy=POLICY, **request)
+
+
+def test_the_list_names_what_waits(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": []}
+    assert ada.run("approver", "tasks", *options(ada, task_server)).out == "Nothing waits for you.\n"
+    lying = honest() | {"payload": b64(b"Pay 10000 to Eve."), "id": TASK_ID.replace("0", "1")}
+    task_server.answers[TASKS] = {"tasks": [honest(), lying]}
+    listed = ada.run("approver", "tasks", *options(ada, task_server)).out
+    assert TASK_ID in listed
+    assert "Pay 10 to [bold]Bob[/bold]." in listed
+    assert "REFUSED" in listed
+    described = ada.run("approver", "tasks", *options(ada, task_server), "--request", "r1", "--json").json()
+    assert [entry.get("keyLabel") for entry in described] == ["treasury", None]
+    assert described[1]["refused"]["refusal"] == "review.payload"
+    assert task_server.bodies(TASKS)[-1]["requestId"] == "r1"
+    assert len({body["timestamp"] for body in task_server.bodies(TASKS)}) == 3
+
+
+def test_show_says_what_would_be_signed_and_the_words_of_the_other_side(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": [honest(metaData=b64(b"urgent, says your boss"))]}
+    shown = ada.run("approver", "show", TASK_ID, *options(ada, task_server))
+    words = " ".join(checksum_words(base64.b64decode(honest_bytes(task_server)), domain="approval"))
+    assert words in shown.out
+    assert "treasury" in shown.out
+    assert "Pay 10 to [bold]Bob[/bold]." in shown.out
+    assert "2023-11-14T22:13:20Z, verified" in shown.out
+    assert shown.out.index("CLAIMS of the server") < shown.out.index("urgent, says your boss")
+    described = ada.run("approver", "show", TASK_ID, *options(ada, task_server), "--json").json()
+    assert described["words"] == words.split()
+    assert described["operation"] == "use"
+    assert base64.b64decode(described["payload"]["base64"]) == PAYLOAD
+    assert described["timestamp"]["verified"] is True
+
+
+def honest_bytes(server: TaskServer) -> str:
+    approval = server.answers[TASKS]["tasks"][0]["approvalToBeSigned"]
+    assert isinstance(approval, str)
+    return approval
+
+
+@pytest.mark.rule("R26")
+def test_r26_approving_asks_after_showing_and_says_that_it_is_final(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": [honest()]}
+    declined = ada.run("approver", "approve", TASK_ID, *options(ada, task_server), typed="n\n")
+    assert declined.code == 1
+    assert "cannot be recalled" in declined.out
+    assert task_server.bodies(APPROVAL) == []
+    nothing = ada.run("approver", "approve", TASK_ID, *options(ada, task_server), typed="")
+    assert nothing.code == 1
+    assert task_server.bodies(APPROVAL) == []
+
+    approved = ada.run("approver", "approve", TASK_ID, *options(ada, task_server), typed="y\n")
+    assert approved.code == 0
+    assert approved.out.index("Pay 10 to") < approved.out.index("Approved:")
+    assert task_server.bodies(APPROVAL)[0]["approvalToBeSigned"] == honest_bytes(task_server)
+
+
+def test_approving_with_yes_still_prints_what_was_signed(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": [honest()]}
+    outcome = ada.run("approver", "approve", TASK_ID, TASK_ID, *options(ada, task_server), "--yes", "--json")
+    described = outcome.json()
+    assert [entry["signed"] for entry in described] == [honest_bytes(task_server)]
+    assert "Pay 10 to" in outcome.err
+    assert ADA.spki == base64.b64decode(described[0]["approverPublicKey"])
+
+
+@pytest.mark.rule("R11")
+def test_r11_one_lying_task_among_several_and_nothing_is_approved(ada: Officers, task_server: TaskServer) -> None:
+    other = TASK_ID.replace("0", "1")
+    lying = honest() | {"id": other, "payload": b64(b"Pay 10000 to Eve.")}
+    task_server.answers[TASKS] = {"tasks": [honest(), lying]}
+    outcome = ada.run("approver", "approve", TASK_ID, other, *options(ada, task_server), "--yes")
+    assert outcome.refusal == "review.payload"
+    assert task_server.bodies(APPROVAL) == []
+    assert ada.run("approver", "approve", TASK_ID, *options(ada, task_server), "--yes").code == 0
+
+
+def test_a_lying_task_is_rejected_with_a_signed_rejection(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": [honest() | {"payload": b64(b"Pay 10000 to Eve.")}]}
+    assert ada.run("approver", "reject", TASK_ID, *options(ada, task_server), typed="n\n").code == 1
+    assert task_server.bodies(APPROVAL) == []
+    outcome = ada.run("approver", "reject", TASK_ID, *options(ada, task_server), "--yes", "--json")
+    signed = base64.b64decode(outcome.json()[0]["signed"])
+    assert signed == b"REJECTED:" + base64.b64decode(honest_bytes(task_server)) + TASK_ID.encode()
+    assert b64(signed) == task_server.bodies(APPROVAL)[0]["approvalToBeSigned"]
+
+
+def test_an_honest_task_is_shown_before_it_is_rejected(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": [honest()]}
+    outcome = ada.run("approver", "reject", TASK_ID, *options(ada, task_server), typed="y\n")
+    assert outcome.code == 0
+    assert outcome.out.index("Pay 10 to") < outcome.out.index("Rejected:")
+
+
+@pytest.mark.rule("R10")
+def test_r10_a_modify_is_shown_in_words_with_what_it_opens(ada: Officers, task_server: TaskServer) -> None:
+    policy = make_policy(quorum(1, BEN), modify=Rule.ALWAYS)
+    token = HSM.stamp(modify_token(encode_policy(policy)))
+    task_server.answers[TASKS] = {"tasks": [honest_task(ADA, token, hsm=HSM, policy=POLICY)]}
+    shown = ada.run("approver", "show", TASK_ID, *options(ada, task_server)).out
+    for words in (
+        "replace the key's policy",
+        "this one person",
+        "Against the present policy (attested)",
+        "open modify",
+    ):
+        assert words in " ".join(shown.split())
+    described = ada.run("approver", "show", TASK_ID, *options(ada, task_server), "--json").json()
+    assert described["policy"]["ruleModify"] is None
+    assert "keyStatus" not in described["policy"]
+
+
+def test_the_words_of_a_refusing_server_cannot_repaint_the_screen(ada: Officers, task_server: TaskServer) -> None:
+    message = "\x1b[2JAll approved.\u202e"
+    task_server.answers[TASKS] = (403, {"errorCode": 403, "reason": "r", "message": message})
+    outcome = ada.run("approver", "tasks", *options(ada, task_server))
+    assert outcome.error is not None
+    assert str(outcome.error) == "<U+001B>[2JAll approved.<U+202E>"
+
+
+def test_a_wrong_passphrase_reaches_no_server(ada: Officers, task_server: TaskServer) -> None:
+    ada.passphrase_file.write_text("not this one at all")
+    outcome = ada.run("approver", "tasks", *options(ada, task_server))
+    assert outcome.refusal == "approver-key.wrong-passphrase"
+    assert task_server.received == []
+
+
+def test_a_task_that_waits_for_nobody_is_unknown(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": []}
+    assert ada.run("approver", "show", TASK_ID, *options(ada, task_server)).refusal == "task.unknown"
+
+
+def test_without_a_pinned_device_the_hsms_word_is_called_unverified(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": [honest()]}
+    shown = ada.run("approver", "show", TASK_ID, *ada.at(task_server.url, "ada")).out
+    assert "NOT VERIFIED" in shown
