@@ -34,8 +34,6 @@ class KeyRecord:
         created: Seconds since the epoch.
         state_counter: Counter of the HSM's store at the key's last change.
         attested_at: When the HSM attested this, seconds since the epoch; None for an unsigned look-up.
-        open_modify: The attested `openModify` (R10), None where not attested.
-        open_unblock: The attested `openUnblock` (R10), None where not attested.
     """
 
     label: str
@@ -48,8 +46,6 @@ class KeyRecord:
     created: int
     state_counter: int
     attested_at: int | None = None
-    open_modify: bool | None = None
-    open_unblock: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

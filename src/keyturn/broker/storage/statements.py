@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, delete, insert, literal_column, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, or_, select, update
 
 from keyturn.broker.storage.rows import FetchedRow, OfflineKeyRow, RequestRow, TaskRow, TaskState
 from keyturn.broker.storage.tables import evidence, offline_keys, requests, spent_timestamps, tasks
@@ -38,6 +38,7 @@ REQUESTS_WITH_STATUS: Final = (
     .where(requests.c.status == bindparam("w_status"))
     .order_by(requests.c.created_at)
 )
+COUNTS: Final = select(requests.c.status, func.count()).group_by(requests.c.status)
 DUE_REQUESTS: Final = select(requests.c.due_at, requests.c.id).where(requests.c.due_at.is_not(None))
 
 ADVANCE_REQUEST: Final = (
@@ -78,7 +79,8 @@ MARK_FETCHED: Final = update(tasks).where(tasks.c.id == bindparam("w_id")).value
 SPENT_TIMESTAMP: Final = select(spent_timestamps.c.used_at).where(
     spent_timestamps.c.signer == bindparam("w_signer"), spent_timestamps.c.timestamp == bindparam("w_timestamp")
 )
-SPEND_TIMESTAMP: Final = insert(spent_timestamps)
+SPEND_TIMESTAMP: Final = insert(spent_timestamps).prefix_with("OR REPLACE", dialect="sqlite")
+"""Also renews the time of a pair that served before."""
 FORGET_TIMESTAMPS: Final = delete(spent_timestamps).where(spent_timestamps.c.used_at < bindparam("w_before"))
 
 OFFLINE_KEY: Final = _offline_key.where(offline_keys.c.label == bindparam("w_label"))

@@ -1,0 +1,109 @@
+"""The air-gapped profile: no HSM at all. Answers come from the register, and what would change a key is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from keyturn.broker.model import Profile
+from keyturn.broker.register import Register, attested_of, parsed, record_of
+from keyturn.crypto.registry import verify
+from keyturn.errors import ErrorCode, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.broker.executor import KeyRecord, SignedStamp
+    from keyturn.broker.model import AttestedKey, CreateCall, SignCall
+    from keyturn.ska.actions import Action
+    from keyturn.ska.decision import IntegrityKey
+
+
+class AirGappedExecutor:
+    """Stands in for an HSM that is out of reach.
+
+    Args:
+        chains: As in `Register`.
+    """
+
+    profile = Profile.AIR_GAPPED
+
+    def __init__(self, chains: Sequence[str]) -> None:
+        self.register = Register(chains)
+
+    @property
+    def connected(self) -> bool:
+        """False: satisfied requests wait for the courier."""
+        return False
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def key(self, label: str) -> KeyRecord:
+        """The registered key."""
+        return record_of(await self.register.row(label))
+
+    async def labels(self) -> list[str]:
+        """All registered labels."""
+        return await self.register.labels()
+
+    async def attested(self, label: str) -> AttestedKey:
+        """The registered attestation."""
+        return attested_of(await self.register.row(label))
+
+    async def integrity_keys(self) -> tuple[IntegrityKey, ...]:
+        """None: there are no timestamps across the gap yet."""
+        return ()
+
+    async def create(self, operation_id: bytes, call: CreateCall) -> AttestedKey:
+        """Refused."""
+        _refuse(
+            "created",
+            "Create the key at the offline side and register it here with POST /v1/offlineKey.",
+        )
+
+    async def delete(self, operation_id: bytes, label: str) -> None:
+        """Refused."""
+        _refuse("deleted", "Delete it at the offline side; DELETE /v1/offlineKey/{label} makes this side forget it.")
+
+    async def stamp(self, label: str, action: Action, payload: bytes) -> SignedStamp:
+        """Refused."""
+        _refuse("given a timestamp", "Signed time across the gap is not available yet.")
+
+    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+        """Refused."""
+        _refuse("used", "Open a request with POST /v1/sign, and carry it to the offline side.")
+
+    async def modify(self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes]) -> AttestedKey:
+        """Refused."""
+        _refuse("changed", "Open a request with POST /v1/modify, and carry it to the offline side.")
+
+    async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
+        """Check a signature with the registered public key."""
+        public_key = parsed((await self.register.row(label)).xml).public_key
+        try:
+            verify(public_key, algorithm, payload, signature)
+        except KeyturnError as error:
+            if error.code is ErrorCode.INVALID_SIGNATURE:
+                return False
+            raise
+        return True
+
+    async def chain(self) -> list[str]:
+        """The pinned certificates."""
+        return self.register.chain_pems
+
+    async def figures(self) -> dict[str, int]:
+        """How many keys are registered."""
+        return {"registeredKeys": len(await self.register.labels())}
+
+    async def describe(self) -> dict[str, Any]:
+        """There is no HSM; isolation is the gap."""
+        return {"isolation": "air-gap", "pinnedCertificates": len(self.register.chain_pems)}
+
+
+def _refuse(what: str, cure: str) -> NoReturn:
+    raise KeyturnError(
+        ErrorCode.UNSUPPORTED_OPERATION,
+        f"This broker has no HSM (profile air-gapped), so that no key can be {what} here. {cure}",
+        refusal="profile.air-gapped",
+    )

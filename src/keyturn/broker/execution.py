@@ -1,0 +1,256 @@
+"""Takes requests to the HSM and brings the outcome home.
+
+The order is what makes a request execute once, whatever dies in between:
+
+1. With the approval that completes it, one commit writes which approvals go to the HSM (`sent`) and that the
+   request is due. Only then is the approval acknowledged or anything sent.
+2. The call carries the request's UUID as operation id. The HSM stores its result under it before it answers.
+3. One commit writes the outcome.
+
+After a crash between 1 and 3 the request is due: it is taken up at start with the same bytes and the same id, and
+the HSM answers with what it has stored, or acts for the first time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from keyturn.broker import progress
+from keyturn.broker.executor import ExecutionRefusedError
+from keyturn.broker.model import RequestKind, SignCall
+from keyturn.broker.prediction import StepKind, last_closing, next_step
+from keyturn.broker.states import RequestStatus
+from keyturn.broker.storage import statements
+from keyturn.broker.storage.database import StaleError
+from keyturn.broker.storage.rows import EVIDENCE_REFUSED_APPROVAL, RequestRow, TaskRow
+from keyturn.errors import ErrorCode, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.broker.executor import Executor, KeyRecord
+    from keyturn.broker.locks import RequestLocks
+    from keyturn.broker.prediction import Step
+    from keyturn.broker.scheduler import Scheduler
+    from keyturn.broker.storage.database import Database, Transaction
+    from keyturn.clock import Clock
+    from keyturn.ska.decision import IntegrityKey
+
+_log: Final = logging.getLogger("keyturn.broker")
+
+LONGEST_DELAY: Final = 60.0
+"""Most seconds between two tries to reach an HSM."""
+CLOCK_DIFFERENCE: Final = 1.0
+"""Seconds after which a call is repeated that came too early by the HSM's clock."""
+TRIES: Final = 8
+"""How often a step is decided again because another broker changed the request in between."""
+
+_POSTPONING: Final = frozenset({ErrorCode.CONNECTIVITY, ErrorCode.HSM_FAILURE})
+"""Failures that say nothing about the request: it is tried again, unchanged."""
+
+
+class Execution:
+    """Drives requests.
+
+    Args:
+        database: The store.
+        executor: The side that acts.
+        clock: Where the time comes from.
+        locks: One lock per request.
+    """
+
+    def __init__(self, database: Database, executor: Executor, clock: Clock, locks: RequestLocks) -> None:
+        self._database = database
+        self._executor = executor
+        self._clock = clock
+        self._locks = locks
+        self.scheduler: Scheduler | None = None
+
+    def schedule(self, request: RequestRow) -> None:
+        """Keep the scheduler's appointment in step with the store."""
+        if self.scheduler is not None:
+            self.scheduler.at(request.due_at, request.id)
+
+    async def step_of(self, request: RequestRow, tasks: Sequence[TaskRow]) -> Step:
+        """What a request does next."""
+        return next_step(
+            request,
+            tasks,
+            now=self._clock.now(),
+            connected=self._executor.connected,
+            integrity_keys=await self.integrity_keys(request),
+        )
+
+    async def integrity_keys(self, request: RequestRow) -> Sequence[IntegrityKey]:
+        """Keys whose timestamps count; asked for only where there is a timestamp."""
+        return () if request.stamp is None else await self._executor.integrity_keys()
+
+    async def drive(self, request_id: str) -> None:
+        """Take a request as far as it goes now."""
+        async with self._locks.of(request_id):
+            for _ in range(TRIES):
+                try:
+                    await self._drive(request_id)
+                except StaleError:
+                    continue
+                return
+
+    async def _drive(self, request_id: str) -> None:
+        request, tasks = await self._database.read(lambda tx: progress.load(tx, request_id))
+        if not RequestStatus(request.status).is_open:
+            return
+        try:
+            step = await self.step_of(request, tasks)
+        except KeyturnError as error:
+            if error.code not in _POSTPONING:
+                raise
+            await self._postpone(request, error)
+            return
+        if request.sent is None:
+            request = await self._database.write(lambda tx: progress.take_step(tx, request, step))
+            self.schedule(request)
+        if step.kind is StepKind.SEND:
+            await self.send(request, tasks)
+
+    async def send(self, request: RequestRow, tasks: Sequence[TaskRow]) -> None:
+        """Send a request whose `sent` is written, and write down the outcome. Call it under the request's lock.
+
+        Args:
+            request: The request as it stands in the store.
+            tasks: All its tasks.
+        """
+        by_id = {task.id: task for task in tasks}
+        sent = [by_id[task_id] for task_id in json.loads(request.sent or "[]")]
+        approvals = [task.authorization or b"" for task in sent]
+        key: KeyRecord | None = None
+        result: bytes | None = None
+        try:
+            operation_id = uuid.UUID(request.id).bytes
+            if request.kind == RequestKind.SIGN:
+                result = await self._executor.sign(operation_id, sign_call(request), approvals)
+            else:
+                await self._executor.modify(operation_id, request.key_label, request.payload, approvals)
+                key = await self._executor.key(request.key_label)
+        except ExecutionRefusedError as error:
+            await self._refused(request, sent, error)
+            return
+        except KeyturnError as error:
+            if error.code in _POSTPONING:
+                await self._postpone(request, error)
+            else:
+                await self._fail(request, error)
+            return
+        now = self._clock.now()
+
+        def store(tx: Transaction) -> list[str]:
+            progress.advance(
+                tx,
+                request,
+                status=RequestStatus.EXECUTED.value,
+                executed_at=int(now),
+                result=result,
+                failure=None,
+            )
+            if key is None:
+                return []
+            return progress.rebase_open_requests(tx, request.key_label, key.uuid, key.policy, key.state_counter, now)
+
+        rebased = await self._database.write(store)
+        self._done(request)
+        self.due_now(rebased, now)
+
+    def due_now(self, request_ids: Sequence[str], now: float) -> None:
+        """Have requests looked at by the scheduler at once."""
+        if self.scheduler is not None:
+            for request_id in request_ids:
+                self.scheduler.at(now, request_id)
+
+    def _done(self, request: RequestRow) -> None:
+        if self.scheduler is not None:
+            self.scheduler.at(None, request.id)
+
+    async def _fail(self, request: RequestRow, error: KeyturnError) -> None:
+        await self._database.write(
+            lambda tx: progress.advance(tx, request, status=RequestStatus.FAILED.value, failure=error.message)
+        )
+        self._done(request)
+
+    async def _postpone(self, request: RequestRow, error: KeyturnError) -> None:
+        delay = min(LONGEST_DELAY, 2.0 ** min(request.attempts, 10))
+        _log.warning("request %s waits %.0f s for the HSM: %s", request.id, delay, error.message)
+        request = await self._database.write(
+            lambda tx: progress.advance(
+                tx, request, due_at=self._clock.now() + delay, attempts=request.attempts + 1, failure=error.message
+            )
+        )
+        self.schedule(request)
+
+    async def _refused(self, request: RequestRow, sent: Sequence[TaskRow], error: ExecutionRefusedError) -> None:
+        """Write down a refusal: what more or other approvals can cure goes back to waiting (R25)."""
+        now = self._clock.now()
+        closing = last_closing(request)
+        if error.refusal == "approvals.too-late" or (
+            error.is_about_approvals and closing is not None and now >= closing
+        ):
+            changes: dict[str, Any] = {"status": RequestStatus.EXPIRED.value}
+        elif error.refusal == "approvals.too-early":
+            changes = {"status": RequestStatus.APPROVED.value, "due_at": now + CLOCK_DIFFERENCE, "sent": None}
+        elif error.is_about_approvals:
+            changes = {"status": RequestStatus.PENDING.value, "due_at": closing, "sent": None}
+        else:
+            await self._fail(request, error)
+            return
+        bad = [(sent[position], word) for position, word in error.bad_approvals if position < len(sent)]
+        reopen = changes["status"] == RequestStatus.PENDING.value
+
+        def store(tx: Transaction) -> RequestRow:
+            changed = progress.advance(tx, request, failure=error.message, **changes)
+            for task, word in bad if reopen else ():
+                tx.run(statements.REOPEN_TASK, {"w_id": task.id, "marked": word})
+                tx.run(
+                    statements.INSERT_EVIDENCE,
+                    {
+                        "request_id": request.id,
+                        "task_id": task.id,
+                        "signer": task.signer,
+                        "kind": EVIDENCE_REFUSED_APPROVAL,
+                        "statement": request.statement,
+                        "signature": task.authorization or b"",
+                        "digest": word,
+                        "recorded_at": now,
+                    },
+                )
+            return changed
+
+        changed = await self._database.write(store)
+        self.schedule(changed)
+        if reopen:
+            await self._follow_policy(changed)
+
+    async def _follow_policy(self, request: RequestRow) -> None:
+        """After a refusal: the HSM may hold a newer policy than the one the prediction was made with."""
+        try:
+            key = await self._executor.key(request.key_label)
+        except KeyturnError:
+            return
+        if key.uuid != request.key_uuid or key.policy == request.policy:
+            return
+        now = self._clock.now()
+        rebased = await self._database.write(
+            lambda tx: progress.rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
+        )
+        self.due_now(rebased, now)
+
+
+def sign_call(request: RequestRow) -> SignCall:
+    """The call that a stored request for a signature makes."""
+    return SignCall(
+        payload=request.payload,
+        key_name=request.key_label,
+        algorithm=request.algorithm,
+        signature_type=request.signature_type,
+        payload_type=request.payload_type,
+    )

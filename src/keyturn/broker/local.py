@@ -1,0 +1,166 @@
+"""The local profile: a connected HSM does the work.
+
+Everything here is translation between the broker's values and the HSM's protocol. The look-up of a key serves
+predictions only; the HSM decides by what it holds itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp
+from keyturn.broker.model import AttestedKey, Profile
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.client import HsmRefusedError
+from keyturn.ska.decision import IntegrityKey
+from keyturn.ska.policy import encode_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+    from typing import TypeVar
+
+    from keyturn.broker.model import CreateCall, SignCall
+    from keyturn.hsm import protocol
+    from keyturn.hsm.client import HsmClient
+    from keyturn.ska.actions import Action
+
+    T = TypeVar("T")
+
+_NOT_A_REFUSAL = frozenset({ErrorCode.HSM_FAILURE, ErrorCode.CONNECTIVITY})
+"""Codes with which the HSM says that it is unwell: sealed, its clock off, its store broken. They judge no call."""
+
+
+class LocalExecutor:
+    """Sends calls to an HSM.
+
+    Args:
+        client: A connected client; closed with the executor.
+    """
+
+    profile = Profile.LOCAL
+
+    def __init__(self, client: HsmClient) -> None:
+        self._client = client
+        self._integrity_keys: tuple[IntegrityKey, ...] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """True: there is an HSM to send requests to."""
+        return True
+
+    async def close(self) -> None:
+        """Close the line."""
+        await self._client.close()
+
+    async def key(self, label: str) -> KeyRecord:
+        """Look a key up; unsigned, for predictions."""
+        facts = await _asked(self._client.lookup(label))
+        return KeyRecord(
+            label=facts.label,
+            uuid=facts.uuid,
+            generation=facts.generation,
+            algorithm=facts.algorithm,
+            public_key=facts.public_key,
+            policy=facts.policy,
+            blocked=facts.blocked,
+            created=facts.created,
+            state_counter=facts.state_counter,
+        )
+
+    async def labels(self) -> list[str]:
+        """All labels, sorted."""
+        return await _asked(self._client.labels())
+
+    async def attested(self, label: str) -> AttestedKey:
+        """Attested attributes of a key."""
+        return _attested(await _asked(self._client.attest(label)))
+
+    async def integrity_keys(self) -> tuple[IntegrityKey, ...]:
+        """The HSM's current integrity key; asked for once, and again when a stamp names another one."""
+        if self._integrity_keys is None:
+            info = await _asked(self._client.info())
+            self._integrity_keys = (IntegrityKey(name=info.integrity_key_name, spki=info.integrity_key),)
+        return self._integrity_keys
+
+    async def create(self, operation_id: bytes, call: CreateCall) -> AttestedKey:
+        """Create a key."""
+        answer = self._client.create(
+            operation_id,
+            call.label,
+            call.algorithm,
+            curve_oid=call.curve_oid,
+            key_size=call.key_size,
+            attributes=call.attributes,
+            policy=b"" if call.policy is None else encode_policy(call.policy),
+            blocked=call.blocked,
+            key_id=call.key_id,
+        )
+        return _attested(await _asked(answer))
+
+    async def delete(self, operation_id: bytes, label: str) -> None:
+        """Delete a key."""
+        await _asked(self._client.delete(operation_id, label))
+
+    async def stamp(self, label: str, action: Action, payload: bytes) -> SignedStamp:
+        """Have the HSM sign the time; its current integrity key is noted on the way."""
+        stamped = await _asked(self._client.stamp(label, int(action), payload))
+        if self._integrity_keys is not None and self._integrity_keys[0].name != stamped.key_name:
+            self._integrity_keys = None
+        return SignedStamp(timestamp=stamped.timestamp, signature=stamped.signature, algorithm=stamped.algorithm)
+
+    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+        """Sign."""
+        return await _asked(
+            self._client.sign(
+                operation_id,
+                call.key_name,
+                call.payload,
+                call.algorithm,
+                signature_type=call.signature_type,
+                approvals=approvals,
+            )
+        )
+
+    async def modify(self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes]) -> AttestedKey:
+        """Replace a key's policy."""
+        return _attested(await _asked(self._client.modify(operation_id, label, policy, approvals)))
+
+    async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
+        """Check a signature with a key's public part."""
+        return await _asked(self._client.verify(label, payload, algorithm, signature))
+
+    async def chain(self) -> list[str]:
+        """Certificates of the attestation key."""
+        return (await _asked(self._client.info())).device_chain
+
+    async def figures(self) -> dict[str, int]:
+        """Figures about the key store."""
+        return await _asked(self._client.statistics())
+
+    async def describe(self) -> dict[str, Any]:
+        """Who the HSM is."""
+        info = await _asked(self._client.info())
+        return {
+            "hsm": info.version,
+            "sealed": info.sealed,
+            "instanceId": info.instance_id,
+            "restoreEpoch": info.restore_epoch,
+            "isolation": info.isolation,
+            "switches": info.switches,
+        }
+
+
+async def _asked(answer: Awaitable[T]) -> T:
+    """Wait for an answer; a refusal becomes the broker's own kind of error."""
+    try:
+        return await answer
+    except HsmRefusedError as error:
+        if error.code in _NOT_A_REFUSAL:
+            raise KeyturnError(error.code, error.message, refusal=error.refusal) from error
+        raise ExecutionRefusedError(
+            error.code, error.message, refusal=error.refusal, bad_approvals=error.bad_approvals
+        ) from error
+
+
+def _attested(answer: protocol.Attested) -> AttestedKey:
+    return AttestedKey(xml=answer.xml, signature=answer.signature, attestation_key_name=answer.attestation_key_name)

@@ -1,0 +1,180 @@
+"""How a request moves on in the store: the units of work that change requests and their tasks.
+
+Every change of a request is one call of `advance`. It checks the transition, names the version it started from, and
+closes the tasks of a request that ends, all in the unit of the fact that caused it (law 3).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from keyturn.broker.prediction import StepKind, governing_rule
+from keyturn.broker.states import RequestStatus, require_transition
+from keyturn.broker.storage import statements
+from keyturn.broker.storage.database import StaleError
+from keyturn.broker.storage.rows import RequestRow, TaskRow, TaskState
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.policy_rules import listed_approvers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from keyturn.broker.prediction import Step
+    from keyturn.broker.storage.database import Transaction
+    from keyturn.ska.policy import Rule
+
+_CHANGING: Final = ("status", "version", "due_at", "sent", "attempts", "executed_at", "result", "failure")
+
+
+def load(tx: Transaction, request_id: str) -> tuple[RequestRow, list[TaskRow]]:
+    """Read a request with its tasks.
+
+    Raises:
+        KeyturnError: 651 for an unknown request.
+    """
+    request = tx.one(RequestRow._make, statements.REQUEST, {"w_id": request_id})
+    if request is None:
+        raise KeyturnError(
+            ErrorCode.REQUEST_NOT_EXISTENT,
+            "There is no request with this id. Check the id that was returned when it was opened.",
+        )
+    return request, tx.all(TaskRow._make, statements.TASKS_OF_REQUEST, {"w_request": request_id})
+
+
+def advance(tx: Transaction, request: RequestRow, **changes: Any) -> RequestRow:
+    """Change a request.
+
+    Args:
+        tx: The unit's transaction.
+        request: The request as it was read.
+        **changes: New values of `status`, `due_at`, `sent`, `attempts`, `executed_at`, `result`, `failure`.
+
+    Returns:
+        The request as it is now.
+
+    Raises:
+        KeyturnError: 611 for a transition that does not exist.
+        StaleError: The request has changed since it was read.
+    """
+    changed = request._replace(version=request.version + 1, **changes)
+    if changed.status != request.status:
+        require_transition(RequestStatus(request.status), RequestStatus(changed.status))
+    if not RequestStatus(changed.status).is_open:
+        changed = changed._replace(due_at=None, sent=None)
+        tx.run(statements.CLOSE_OPEN_TASKS, {"w_request": request.id})
+    values = {name: getattr(changed, name) for name in _CHANGING}
+    if tx.run(statements.ADVANCE_REQUEST, {"w_id": request.id, "w_version": request.version, **values}) == 0:
+        raise StaleError
+    return changed
+
+
+def take_step(tx: Transaction, request: RequestRow, step: Step) -> RequestRow:
+    """Write down what a request does next, before it does it.
+
+    For `SEND` this fixes which approvals go to the HSM. Whoever takes up the request after a crash sends the same
+    ones under the same operation id, so that the HSM gives its stored result (architecture.md, processes 1).
+    """
+    match step.kind:
+        case StepKind.WAIT:
+            return advance(tx, request, status=RequestStatus.PENDING.value, due_at=step.due_at)
+        case StepKind.HOLD:
+            return advance(tx, request, status=RequestStatus.APPROVED.value, due_at=step.due_at)
+        case StepKind.SEND:
+            return advance(tx, request, due_at=step.due_at, sent=json.dumps(step.sent))
+        case StepKind.EXPIRE:
+            return advance(
+                tx,
+                request,
+                status=RequestStatus.EXPIRED.value,
+                failure="The time in which its approvals count has passed. Open a new request.",
+            )
+
+
+def task_rows(request_id: str, rule: Rule, now: float, *, first: int = 0) -> list[TaskRow]:
+    """Make one task for every approver a rule names.
+
+    Args:
+        request_id: Their request.
+        rule: The rule that governs the action.
+        now: Seconds since the epoch.
+        first: Position of the first one.
+    """
+    return [
+        TaskRow(
+            id=str(uuid.uuid4()),
+            request_id=request_id,
+            position=position,
+            signer=bytes.fromhex(load_approver_key(approver.spki).fingerprint),
+            spki=approver.spki,
+            state=TaskState.OPEN.value,
+            created_at=now,
+            fetched_at=now,
+            decided_at=None,
+            authorization=None,
+            marked="",
+        )
+        for position, approver in enumerate(listed_approvers(rule), first)
+    ]
+
+
+def insert_tasks(tx: Transaction, tasks: Iterable[TaskRow]) -> None:
+    """Write new tasks."""
+    tx.run_many(statements.INSERT_TASK, (task._asdict() for task in tasks))
+
+
+def open_requests_of(tx: Transaction, label: str) -> Sequence[RequestRow]:
+    """The open requests of a key whose outcome does not lie with the HSM at this moment."""
+    rows = tx.all(RequestRow._make, statements.OPEN_REQUESTS_OF_KEY, {"w_label": label})
+    return [row for row in rows if row.sent is None]
+
+
+def cancel_open_requests(tx: Transaction, label: str) -> list[str]:
+    """Cancel the open requests of a key that is gone; returns their ids (rest-api.md section 6.1)."""
+    cancelled = []
+    for request in open_requests_of(tx, label):
+        advance(tx, request, status=RequestStatus.CANCELLED.value, failure="Its key was deleted.")
+        cancelled.append(request.id)
+    return cancelled
+
+
+def rebase_open_requests(
+    tx: Transaction, label: str, uuid_text: str, policy: bytes, counter: int, now: float
+) -> list[str]:
+    """Let a key's open requests follow a change of its policy.
+
+    Approvals are not bound to a policy (ska-wire-format.md section 8, rule 18): those given count under the new one
+    if their signer is listed there. Whoever is newly listed gets a task; open tasks of those no longer listed go.
+
+    Args:
+        tx: The unit's transaction.
+        label: The key's label.
+        uuid_text: Its uuid; requests for an earlier key of the label are left alone.
+        policy: The policy blob now in force.
+        counter: State counter of the change.
+        now: Seconds since the epoch; the requests become due, because fewer approvals may be enough now.
+
+    Returns:
+        Ids of the requests.
+    """
+    changed = []
+    for request in open_requests_of(tx, label):
+        if request.key_uuid != uuid_text or request.policy == policy:
+            continue
+        values = {"version": request.version + 1, "due_at": now, "policy": policy, "key_counter": counter}
+        if tx.run(statements.REBASE_REQUEST, {"w_id": request.id, "w_version": request.version, **values}) == 0:
+            raise StaleError
+        old = tx.all(TaskRow._make, statements.TASKS_OF_REQUEST, {"w_request": request.id})
+        new = task_rows(request.id, governing_rule(policy, request.action), now, first=len(old))
+        listed = {task.signer for task in new}
+        known = {task.signer: task for task in old}
+        insert_tasks(tx, (task for task in new if task.signer not in known))
+        for task in old:
+            if task.state == TaskState.OPEN and task.signer not in listed:
+                tx.run(statements.SET_TASK_STATE, {"w_id": task.id, "state": TaskState.CLOSED.value})
+            elif task.state == TaskState.CLOSED and task.signer in listed:
+                tx.run(statements.SET_TASK_STATE, {"w_id": task.id, "state": TaskState.OPEN.value})
+        changed.append(request.id)
+    return changed
