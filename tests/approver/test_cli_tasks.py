@@ -145,7 +145,7 @@ def test_r10_a_modify_is_shown_in_words_with_what_it_opens(ada: Officers, task_s
     for words in (
         "replace the key's policy",
         "this one person",
-        "Against the present policy (attested)",
+        "Against the policy of 2023-11-14T22:13:20Z (attested)",
         "open modify",
     ):
         assert words in " ".join(shown.split())

@@ -121,12 +121,13 @@ def test_r11_a_new_policy_is_put_into_words_with_fingerprints_against_the_office
     shown = review(modify_task(), book=book)
     text = "\n".join(shown.policy_lines)
     assert "2 of these 3 people" in text
-    assert f'YOU; key {_spaced(ADA)}; the policy calls them "ada"' in text
-    assert f'Benjamin B.; key {_spaced(BEN)}; the policy calls them "ben"' in text
-    assert f'NOT IN YOUR ADDRESS BOOK; key {_spaced(fay)}; the policy calls them "fay"' in text
-    changes = "\n".join(shown.change_lines)
-    assert f'no longer listed: NOT IN YOUR ADDRESS BOOK; key {_spaced(EVE)}; the policy calls them "eve"' in changes
-    assert f'newly listed: NOT IN YOUR ADDRESS BOOK; key {_spaced(fay)}; the policy calls them "fay"' in changes
+    assert f'- YOU\n    key {_spaced(ADA)}\n    the policy calls them "ada"\n' in _outdented(text)
+    assert f'- Benjamin B.\n    key {_spaced(BEN)}\n    the policy calls them "ben"\n' in _outdented(text)
+    assert f'- NOT IN YOUR ADDRESS BOOK\n    key {_spaced(fay)}\n    the policy calls them "fay"' in _outdented(text)
+    changes = _outdented("\n".join(shown.change_lines))
+    stranger = "- NOT IN YOUR ADDRESS BOOK\n    key"
+    assert f'no longer listed:\n  {stranger} {_spaced(EVE)}\n    the policy calls them "eve"' in changes
+    assert f'newly listed:\n  {stranger} {_spaced(fay)}\n    the policy calls them "fay"' in changes
     assert any("not in your address book" in warning and _spaced(fay) in warning for warning in shown.warnings)
     assert not any(_spaced(BEN) in warning for warning in shown.warnings)
 
@@ -135,10 +136,12 @@ def test_r11_a_name_in_a_policy_cannot_pass_for_the_address_book() -> None:
     mallory = Officer("mallory")
     disguised = replace(mallory.as_approver(), name='YOU"; key 0000')
     token = modify_token(encode_policy(make_policy(quorum(1, disguised))))
-    text = "\n".join(review(honest_task(ADA, token)).policy_lines)
-    shown_as = f'- NOT IN YOUR ADDRESS BOOK; key {_spaced(mallory)}; the policy calls them "YOU"; key 0000"'
-    assert text.count(shown_as) == 4
-    assert "- YOU" not in text
+    lines = review(honest_task(ADA, token)).policy_lines
+    assert [line.strip() for line in lines[2:]] == [
+        "- NOT IN YOUR ADDRESS BOOK",
+        f"key {_spaced(mallory)}",
+        'the policy calls them "YOU"; key 0000"',
+    ]
 
 
 def test_r11_claims_and_labels_are_escaped() -> None:
@@ -192,7 +195,7 @@ def test_r8_a_payload_that_is_itself_an_approval_is_pointed_out() -> None:
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        (EMPTY_POLICY, "To block the key: NO APPROVAL IS NEEDED"),
+        (EMPTY_POLICY, "unblock the key or change this policy: NO APPROVAL IS NEEDED"),
         (make_policy(quorum(1, ADA), unblock=Rule.NEVER), "To unblock the key: never possible"),
         (make_policy(quorum(2, ADA, BEN, timelock=3600, timeout=90_000)), "not earlier than 1 hour after"),
         (make_policy(quorum(2, ADA, BEN, timelock=3600, timeout=90_000)), "not later than 1 day 1 hour after"),
@@ -514,6 +517,11 @@ def _fingerprint(officer: Officer) -> str:
 
 def _spaced(officer: Officer) -> str:
     return spaced_fingerprint(_fingerprint(officer))
+
+
+def _outdented(text: str) -> str:
+    """The text with the first two levels of indent made one, so that tests read the same for every depth."""
+    return text.replace("\n    -", "\n  -").replace("\n      ", "\n    ")
 
 
 def _foreign_device_certificate() -> bytes:

@@ -68,31 +68,31 @@ def duration(seconds: int) -> str:
 
 
 def describe_policy(policy: Policy, reader: Reader) -> tuple[str, ...]:
-    """All four rules as lines of text, indented by meaning.
+    """All four rules as lines of text, indented by meaning; rules that are the same are told once.
 
     Args:
         policy: The policy.
         reader: For whom.
     """
     lines: list[str] = []
-    for action in Action:
-        lines += describe_rule(policy.rule(action), action, reader)
+    for actions, rule in _same_rules(policy):
+        lines += describe_rule(rule, actions, reader)
     return tuple(lines)
 
 
-def describe_rule(rule: Rule, action: Action, reader: Reader) -> list[str]:
+def describe_rule(rule: Rule, actions: tuple[Action, ...], reader: Reader) -> list[str]:
     """One rule as lines of text.
 
     Args:
         rule: The rule.
-        action: What it governs.
+        actions: What it governs.
         reader: For whom.
     """
-    what = f"To {ACTION_WORDS[action]}:"
+    what = f"To {_listed([ACTION_WORDS[action] for action in actions])}:"
     if not rule.tokens:
         return [f"{what} never possible, nobody can."]
     if is_always_fulfilled(rule):
-        return [f"{what} NO APPROVAL IS NEEDED. Whoever reaches the HSM can.", *_token_times(rule)]
+        return [f"{what} NO APPROVAL IS NEEDED. Whoever reaches the HSM can."]
     if len(rule.tokens) == 1:
         return [what, *_describe_token(rule.tokens[0], reader, "  ")]
     lines = [f"{what} one of these {len(rule.tokens)} ways is enough:"]
@@ -109,23 +109,42 @@ def describe_changes(before: Policy, after: Policy, reader: Reader) -> tuple[str
         after: The policy to be approved.
         reader: For whom.
     """
-    lines = []
+    changes: dict[tuple[Rule, Rule], list[Action]] = {}
     for action in Action:
-        old, new = before.rule(action), after.rule(action)
-        what = ACTION_WORDS[action]
+        changes.setdefault((before.rule(action), after.rule(action)), []).append(action)
+    lines: list[str] = []
+    for (old, new), actions in changes.items():
+        what = f"To {_listed([ACTION_WORDS[action] for action in actions])}:"
         if old == new:
-            lines.append(f"To {what}: unchanged.")
+            lines.append(f"{what} unchanged.")
             continue
-        lines.append(f"To {what}: CHANGED.")
+        lines.append(f"{what} CHANGED.")
         old_people = {approver.identity: approver for approver in listed_approvers(old)}
         new_people = {approver.identity: approver for approver in listed_approvers(new)}
-        lines += [
-            f"  no longer listed: {_person(old_people[who], reader)}" for who in old_people if who not in new_people
-        ]
-        lines += [f"  newly listed: {_person(new_people[who], reader)}" for who in new_people if who not in old_people]
+        for words, people, others in (
+            ("no longer listed:", old_people, new_people),
+            ("newly listed:", new_people, old_people),
+        ):
+            different = [approver for identity, approver in people.items() if identity not in others]
+            if different:
+                lines.append(f"  {words}")
+                lines += [line for approver in different for line in _person(approver, reader, "    ")]
         if old_people.keys() == new_people.keys():
             lines.append("  the same people, under other conditions")
     return tuple(lines)
+
+
+def _same_rules(policy: Policy) -> list[tuple[tuple[Action, ...], Rule]]:
+    """The rules of a policy, each once, with the actions that it governs."""
+    governed: dict[Rule, list[Action]] = {}
+    for action in Action:
+        governed.setdefault(policy.rule(action), []).append(action)
+    return [(tuple(actions), rule) for rule, actions in governed.items()]
+
+
+def _listed(parts: list[str]) -> str:
+    """Words joined as in a sentence."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
 
 
 def strangers(policy: Policy, reader: Reader) -> tuple[str, ...]:
@@ -144,11 +163,6 @@ def strangers(policy: Policy, reader: Reader) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _token_times(rule: Rule) -> list[str]:
-    """Limits of an always fulfilled rule, which may still be bound in time."""
-    return [line for token in rule.tokens for line in _times(token, "  ")]
-
-
 def _times(token: Token, indent: str) -> list[str]:
     lines = []
     if token.timelock:
@@ -163,7 +177,7 @@ def _describe_token(token: Token, reader: Reader, indent: str) -> list[str]:
     lines += _times(token, indent)
     for number, group in enumerate(token.groups):
         lines.append(f"{indent}{'and ' if number else ''}{_quorum(group)}:")
-        lines += [f"{indent}  - {_person(approver, reader)}" for approver in group.approvers]
+        lines += [line for approver in group.approvers for line in _person(approver, reader, f"{indent}  ")]
     return lines
 
 
@@ -175,12 +189,12 @@ def _quorum(group: Group) -> str:
     return f"{'all' if group.quorum == size else group.quorum} of these {size} people{named}"
 
 
-def _person(approver: Approver, reader: Reader) -> str:
-    fingerprint = load_approver_key(approver.identity).fingerprint
+def _person(approver: Approver, reader: Reader, indent: str) -> list[str]:
+    """An approver in lines of their own, so that no name in a policy can pass for a fingerprint or for the reader."""
+    fingerprint = load_approver_key(approver.spki).fingerprint
+    lines = [f"{indent}- {reader.who(fingerprint)}", f"{indent}  key {spaced_fingerprint(fingerprint)}"]
     name = approver.name
     if name is None and approver.certificate is not None:
         with suppress(FormatError):  # Without a common name the fingerprint alone must do.
             name = certificate_name(approver.certificate)
-    # The fingerprint comes first, so that no name can pass for one.
-    called = f'; the policy calls them "{visible(name)}"' if name else ""
-    return f"{reader.who(fingerprint)}; key {spaced_fingerprint(fingerprint)}{called}"
+    return [*lines, f'{indent}  the policy calls them "{visible(name)}"'] if name else lines

@@ -132,7 +132,7 @@ def review_task(
         change_lines=() if policy is None or before is None else describe_changes(before, policy, reader),
         stamp=stamp,
         attested=attested,
-        claims=tuple(Claim(claim.name, visible(claim.text, lines=True)) for claim in claims),
+        claims=tuple(Claim(claim.name, visible(claim.text, lines=True)) for claim in dict.fromkeys(claims)),
         warnings=tuple(_warnings(token, policy, attested, reader, own_spki)),
     )
 

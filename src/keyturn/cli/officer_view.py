@@ -74,9 +74,11 @@ def show_review(review: Review, to: Console) -> None:
         to.print(_panel("Payload, from the bytes to be signed", Group(*blocks)))
     if review.policy is not None:
         to.print(_panel("The NEW policy, from the bytes to be signed", Text("\n".join(review.policy_lines))))
-        if review.change_lines:
-            source = "attested" if review.attested is not None and review.attested.verified else "unverified"
-            to.print(_panel(f"Against the present policy ({source})", Text("\n".join(review.change_lines))))
+        if review.attested is not None and review.change_lines:
+            source = "attested" if review.attested.verified else "unverified"
+            # An old attestation verifies as well as a new one, so its time is told.
+            title = f"Against the policy of {iso(review.attested.attestation.attest_time)} ({source})"
+            to.print(_panel(title, Text("\n".join(review.change_lines))))
     if review.claims:
         lines = "\n".join(f"{claim.name}: {claim.text}" for claim in review.claims)
         to.print(_panel("CLAIMS of the server, which your signature does NOT cover", Text(lines), "yellow"))
