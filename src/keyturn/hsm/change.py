@@ -25,7 +25,7 @@ from keyturn.hsm.records import (
     associated_key_data,
     associated_operation_data,
     associated_system_key_data,
-    encode_canonical,
+    encode_record,
     store_error,
 )
 from keyturn.hsm.sealing import Domain
@@ -57,6 +57,7 @@ class Change:
     def __init__(self, state: StoreState, done: Callable[[bool], None]) -> None:
         self._state = state
         self._done = done
+        self._rows: dict[tuple[str, bytes], bytes | None] = {}
         self._keys: dict[str, KeyRecord | None] = {}
         self._labels: dict[str, LabelRecord] = {}
         self._operations: dict[bytes, OperationRecord] = {}
@@ -98,7 +99,9 @@ class Change:
         label = self._labels.get(record.label) or self._state.labels.get(record.label)
         if label is None or label.generations < record.generation or (record.policy and not label.ever_protected):
             protected = bool(record.policy) or (label is not None and label.ever_protected)
-            self._labels[record.label] = LabelRecord(record.label, record.generation, protected)
+            label = self._labels[record.label] = LabelRecord(record.label, record.generation, protected)
+            self._rows["labels", record.label.encode()] = encode_record(label)
+        self._rows["keys", record.uuid.encode()] = encode_record(stored)
         self._keys[record.uuid] = stored
         return stored
 
@@ -113,6 +116,7 @@ class Change:
         """
         if self._key(uuid) is None:
             raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {uuid}.")
+        self._rows["keys", uuid.encode()] = None
         self._keys[uuid] = None
 
     def put_operation(self, operation_id: bytes, input_digest: bytes, result: bytes, *, time: int) -> OperationRecord:
@@ -137,7 +141,9 @@ class Change:
         sequence = self._state.operation_sequence + len(self._operations) + 1
         record = OperationRecord(operation_id, sequence, input_digest, time)
         sealed = self._state.sealing.seal(Domain.OPERATIONS, result, associated_operation_data(record))
-        record = self._operations[operation_id] = replace(record, result=sealed)
+        record = replace(record, result=sealed)
+        self._rows["operations", operation_id] = encode_record(record)
+        self._operations[operation_id] = record
         return record
 
     def put_system_key(self, record: SystemKeyRecord, private_key: bytes | None = None) -> SystemKeyRecord:
@@ -165,6 +171,7 @@ class Change:
         else:
             sealed = self._state.sealing.seal(Domain.SYSTEM_KEYS, private_key, associated_system_key_data(record))
             stored = replace(record, private_key=sealed)
+        self._rows["system_keys", record.name.encode()] = encode_record(stored)
         self._system_keys[record.name] = stored
         return stored
 
@@ -183,7 +190,7 @@ class Change:
         Args:
             moment: Seconds since the epoch that were used or signed.
         """
-        self._clock_mark = max(moment, self._state.clock_mark, self._clock_mark or 0.0)
+        self._clock_mark = max(float(moment), self._state.clock_mark, self._clock_mark or 0.0)
 
     def turn_clock_back(self, moment: float) -> None:
         """Set the clock mark to an earlier `moment`. Called by `ClockGuard.confirm` only, on an administrator's word.
@@ -191,7 +198,7 @@ class Change:
         Args:
             moment: Seconds since the epoch.
         """
-        self._clock_mark = moment
+        self._clock_mark = float(moment)
 
     def mark_restored(self, above: int) -> None:
         """Raise the restore epoch. Called by `keyturn.hsm.backup` only.
@@ -234,6 +241,7 @@ class Change:
 
     def _apply(self) -> None:
         state = self._state
+        state.rows.update(self._rows)
         if self._keys:
             state.state_counter += 1
         # Removals first: a label may pass to a new key within one change.
@@ -244,16 +252,10 @@ class Change:
                     del state.keys[gone.label]
                 if state.uses.pop(uuid, None) is not None:
                     state.used.add(uuid)
-                state.rows["keys", uuid.encode()] = None
             else:
                 state.keys[record.label] = state.keys_by_uuid[uuid] = record
-                state.rows["keys", uuid.encode()] = encode_canonical(record)
-        for name, label in self._labels.items():
-            state.labels[name] = label
-            state.rows["labels", name.encode()] = encode_canonical(label)
-        for name, system_key in self._system_keys.items():
-            state.system_keys[name] = system_key
-            state.rows["system_keys", name.encode()] = encode_canonical(system_key)
+        state.labels.update(self._labels)
+        state.system_keys.update(self._system_keys)
         self._apply_operations()
         for uuid, times in self._uses.items():
             if uuid in state.keys_by_uuid:
@@ -270,7 +272,6 @@ class Change:
         for identity, record in self._operations.items():
             state.operations[identity] = record
             state.operation_sequence = record.sequence
-            state.rows["operations", identity] = encode_canonical(record)
         while len(state.operations) > MAX_OPERATIONS:
             oldest = next(iter(state.operations))
             del state.operations[oldest]

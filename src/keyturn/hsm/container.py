@@ -32,8 +32,9 @@ _SCHEMA: Final = {
     "root": "CREATE TABLE root (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL)",
 } | {name: f"CREATE TABLE {name} (id BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID" for name in TABLES}
 
-_UPSERT: Final = {name: f"INSERT OR REPLACE INTO {name} (id, content) VALUES (?, ?)" for name in TABLES}  # noqa: S608 - our names
-_DELETE: Final = {name: f"DELETE FROM {name} WHERE id = ?" for name in TABLES}  # noqa: S608 - our names
+# Table names are constants of ours; SQLite takes no parameters in their place.
+_UPSERT: Final = {name: f"INSERT OR REPLACE INTO {name} (id, content) VALUES (?, ?)" for name in TABLES}  # noqa: S608
+_DELETE: Final = {name: f"DELETE FROM {name} WHERE id = ?" for name in TABLES}  # noqa: S608
 
 Rows = Mapping[tuple[str, bytes], bytes | None]
 """Changes of one commit: table and id to the new content, None to delete."""

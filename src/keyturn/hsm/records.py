@@ -161,6 +161,29 @@ def encode_canonical(value: object) -> bytes:
     return _ENCODER.encode(value)
 
 
+def encode_record(record: Record) -> bytes:
+    """Encode a record that is about to be stored, and make sure that it will be readable.
+
+    Structs do not check types when they are made. A wrong one must fail now, in the caller's hands, and not at the next
+    start.
+
+    Args:
+        record: The record.
+
+    Returns:
+        MessagePack.
+
+    Raises:
+        TypeError: A field has a wrong type; a mistake of the program.
+    """
+    content = encode_canonical(record)
+    try:
+        msgspec.msgpack.decode(content, type=type(record))
+    except msgspec.MsgspecError as error:
+        raise TypeError(f"not a {type(record).__name__}: {error}") from error
+    return content
+
+
 def decode_record(kind: type[_T], content: bytes) -> _T:
     """Decode a record that this store wrote.
 
@@ -172,15 +195,12 @@ def decode_record(kind: type[_T], content: bytes) -> _T:
         The record.
 
     Raises:
-        KeyturnError: `store.record-damaged`: it is not such a record, or not in canonical form.
+        KeyturnError: `store.record-damaged`: it is not such a record.
     """
     try:
-        record = msgspec.msgpack.decode(content, type=kind)
+        return msgspec.msgpack.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _record_damaged(kind) from error
-    if encode_canonical(record) != content:
-        raise _record_damaged(kind)
-    return record
 
 
 def associated_key_data(record: KeyRecord) -> bytes:

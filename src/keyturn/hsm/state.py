@@ -18,7 +18,7 @@ from keyturn.hsm.records import (
     RootRecord,
     SystemKeyRecord,
     decode_record,
-    encode_canonical,
+    encode_record,
     store_error,
 )
 from keyturn.hsm.sealing import Domain, SealingKeys
@@ -128,7 +128,7 @@ def seal_root(sealing: SealingKeys, root: RootRecord, version: int) -> bytes:
     Returns:
         Sealed bytes.
     """
-    return sealing.seal(Domain.ROOT, encode_canonical(root), _root_tag(version))
+    return sealing.seal(Domain.ROOT, encode_record(root), _root_tag(version))
 
 
 def open_root(sealing: SealingKeys, sealed: bytes, version: int) -> RootRecord:

@@ -253,6 +253,11 @@ class Store:
         return self._state.log_losses
 
     @property
+    def commit_number(self) -> int:
+        """Number of the last commit begun."""
+        return self._state.commit
+
+    @property
     def operation_count(self) -> int:
         """Number of results kept."""
         return len(self._state.operations)
@@ -353,7 +358,7 @@ class Store:
     def observe_clock(self, moment: float) -> None:
         """Make the clock mark at least `moment`; it is written with the next commit of anything."""
         if moment > self._state.clock_mark:
-            self._state.clock_mark = moment
+            self._state.clock_mark = float(moment)
             self._lazy_clock = True
 
     def persist(self) -> None:
