@@ -26,6 +26,9 @@ from keyturn.ska.key_strength import check_dsa, check_ed25519, check_rsa
 MAX_SPKI: Final = 4096
 """Largest public key in bytes; an RSA key of 8192 bits has about 1060, a DSA key of 3072 bits about 1230."""
 
+MAX_CERTIFICATE: Final = 16384
+"""Largest certificate in bytes; what is read is remembered, and this bounds how much."""
+
 KeyKind = Literal["RSA", "EC", "ED", "DSA"]
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | dsa.DSAPublicKey
 
@@ -125,7 +128,7 @@ def load_approver_key(spki: bytes) -> ApproverKey:
     return ApproverKey(identity, key, kind, hashlib.sha256(identity).hexdigest())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def certificate_spki(certificate: bytes) -> bytes:
     """Take the public key out of a certificate. Dates, chain and signature are not looked at (wire format 9.13).
 
@@ -156,7 +159,7 @@ def load_approver_certificate(certificate: bytes) -> ApproverKey:
     return load_approver_key(certificate_spki(certificate))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def certificate_name(certificate: bytes) -> str:
     """Find the name under which a certificate's holder approves: the subject's common name.
 
@@ -269,6 +272,8 @@ def _spki(algorithm: bytes, bits: bytes) -> bytes:
 
 def _certificate_parts(certificate: bytes) -> tuple[bytes, bytes]:
     """Subject content and complete SubjectPublicKeyInfo (RFC 5280 section 4.1)."""
+    if len(certificate) > MAX_CERTIFICATE:
+        raise _bad_certificate(f"it has {len(certificate)} bytes, more than {MAX_CERTIFICATE}")
     try:
         outer = der.sequence_of(certificate, "certificate")
         body = der.DERReader(outer.take(der.SEQUENCE), "certificate")

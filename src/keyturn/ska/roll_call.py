@@ -54,7 +54,7 @@ class RollCall:
         return identity if identity in self.tokens_of else None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def roll_call(rule: Rule) -> RollCall:
     """Prepare the roll call of a rule.
 
