@@ -14,6 +14,9 @@ from typing import Final
 TRUST_WORDS: Final = 16
 """Words to compare when trust is given for the first time: 128 bits, out of reach of a search for a twin."""
 
+APPROVAL_DOMAIN: Final = "approval"
+"""Domain of the words that stand for the bytes an approver signs; the same wherever they are shown."""
+
 BYTEWORDS: Final[tuple[str, ...]] = tuple(
     """
     able acid also apex aqua arch atom aunt away axis back bald barn belt beta bias
