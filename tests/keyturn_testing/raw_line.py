@@ -1,0 +1,77 @@
+"""A bare socket to the HSM, for tests that take the broker's place and send what no honest broker would."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from keyturn.hsm import protocol
+from keyturn.hsm.framing import encode_frame
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+ANSWER_WITHIN = 20.0
+"""Seconds an answer may take on a loaded machine."""
+
+_answers = msgspec.msgpack.Decoder(tuple[int, protocol.Answer])
+
+
+class RawLine:
+    """A blocking connection that sends any bytes and reads answers.
+
+    Args:
+        address: `unix:/path`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(ANSWER_WITHIN)
+        self._socket.connect(address.removeprefix("unix:"))
+
+    def __enter__(self) -> RawLine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._socket.sendall(data)
+
+    def read(self) -> tuple[int, Any]:
+        """Read one answer; EOFError when the HSM has closed the line."""
+        (size,) = struct.unpack(">I", self._exactly(4))
+        return _answers.decode(self._exactly(size))
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            try:
+                piece = self._socket.recv(size - len(data))
+            except ConnectionResetError:
+                piece = b""
+            if not piece:
+                raise EOFError
+            data += piece
+        return data
+
+    def closed(self) -> bool:
+        """Whether the HSM has closed the line."""
+        try:
+            self.read()
+        except EOFError:
+            return True
+        return False
+
+    def ask(self, message: object) -> Any:
+        """Send a message, honest or not, and read its answer."""
+        self.send(encode_frame(7, message))
+        correlation, answer = self.read()
+        assert correlation == 7
+        return answer
