@@ -456,3 +456,14 @@ def test_no_bytes_make_verification_fail_otherwise_than_by_refusing(noise: bytes
         with pytest.raises(KeyturnError) as refused:
             verify(key.public_key(), "SHA256_WITH_ECDSA", DATA, noise, signature_type=signature_type)
         assert refused.value.code is ErrorCode.INVALID_SIGNATURE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [3072, 4096, 7680, 8192])
+def test_openssl_accepts_what_large_rsa_keys_sign(bits: int) -> None:
+    key = generate(make_spec("RSA", "", bits))
+    for name in ("SHA256_WITH_RSA", "SHA512_WITH_RSA_PSS", "NONESHA384_WITH_RSA", "NONE_WITH_RSA"):
+        signature = sign(key, name, sample_payload(name))
+        assert len(signature) == bits // 8
+        assert judged_by_openssl(name, public_spki(key), signature, DATA)
+        assert not judged_by_openssl(name, public_spki(key), signature, flipped(DATA))

@@ -491,7 +491,7 @@ def test_the_json_object_of_an_ed_key_without_policy() -> None:
             algorithm_oid="1.3.101.112",
             curve_oid=None,
             key_id="7",
-            attributes={"sign": True, "verify": True, "unique": True},
+            attributes={"sign": True, "verify": True, "wrap": False, "unique": True},
         )
     )
     assert (shown["curveOid"], shown["policy"], shown["id"]) == (None, None, "7")

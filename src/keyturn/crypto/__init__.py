@@ -1,5 +1,5 @@
 """Algorithms by their API names, each registered in one place.
 
-`keys` makes and describes keys, `registry` signs and verifies by algorithm name, `payloads` says what a payload
-must look like. Nothing here decides whether a key may be used: that is `ska.decide()`, enforced by the HSM.
+`keys` makes and describes keys, `registry` signs and verifies by algorithm name, `schemes` does the work behind the
+names, `single_meaning` says what a protected key may sign. Nothing here decides whether a key may be used: that is `ska.decide()`, enforced by the HSM.
 """

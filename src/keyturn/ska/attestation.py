@@ -41,8 +41,8 @@ _CREATIONS: Final[dict[str, Creation]] = {"generated": "generated", "imported": 
 FORMAT_VERSION: Final = "1"
 """Version of the `<keyturn>` element; it changes with every change of what stands in it."""
 
-# API name, XML name, and whether the `json` object has it always (null where unknown), when set, or never.
-_ATTRIBUTES: Final[tuple[tuple[str, str, Literal["always", "set", "never"]], ...]] = (
+# API name, XML name, and whether the `json` object has it always (null where unknown), when it is true, or never.
+_ATTRIBUTES: Final[tuple[tuple[str, str, Literal["always", "true", "never"]], ...]] = (
     ("decrypt", "decrypt", "always"),
     ("sign", "sign", "always"),
     ("ekaSign", "eka_sign", "always"),
@@ -56,11 +56,11 @@ _ATTRIBUTES: Final[tuple[tuple[str, str, Literal["always", "set", "never"]], ...
     ("copyable", "copyable", "always"),
     ("destroyable", "destroyable", "always"),
     ("unique", "unique", "never"),
-    ("encrypt", "encrypt", "set"),
-    ("verify", "verify", "set"),
-    ("wrap", "wrap", "set"),
-    ("bip32", "bip32", "set"),
-    ("slip10", "slip10", "set"),
+    ("encrypt", "encrypt", "true"),
+    ("verify", "verify", "true"),
+    ("wrap", "wrap", "true"),
+    ("bip32", "bip32", "true"),
+    ("slip10", "slip10", "true"),
 )
 ATTRIBUTE_NAMES: Final = frozenset(name for name, _, _ in _ATTRIBUTES)
 """API names of the attributes that can be attested."""
@@ -341,7 +341,7 @@ def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
     attributes = {
         name: attestation.attributes.get(name)
         for name, _, shown in _ATTRIBUTES
-        if shown == "always" or (shown == "set" and attestation.attributes.get(name) is not None)
+        if shown == "always" or (shown == "true" and attestation.attributes.get(name))
     }
     policy = attestation.policy
     return {
