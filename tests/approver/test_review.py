@@ -477,6 +477,15 @@ def test_r11_malformed_timestamps_inside_the_approval_are_refused() -> None:
         assert error.value.refusal == "review.timestamp"
 
 
+def test_r11_a_timestamp_that_no_clock_can_show_is_refused() -> None:
+    for seconds in (253_402_300_800, 2**64 - 1):
+        with pytest.raises(KeyturnError) as error:
+            review(honest_task(ADA, HSM.stamp(sign_token(PAYLOAD), seconds=seconds), hsm=HSM, policy=POLICY))
+        assert error.value.refusal == "review.timestamp"
+    shown = review(honest_task(ADA, HSM.stamp(sign_token(PAYLOAD), seconds=253_402_300_799), hsm=HSM, policy=POLICY))
+    assert shown.stamp is not None
+
+
 def test_r11_key_attributes_under_another_device_are_refused_and_without_a_pin_shown_as_unverified() -> None:
     task = stamped_task()
     with pytest.raises(KeyturnError) as error:

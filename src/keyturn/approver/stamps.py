@@ -8,7 +8,7 @@ Source: ska-wire-format.md sections 4 to 6, rest-api.md section 3.7; security-ru
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from keyturn.approver.tasks import disagrees
 from keyturn.errors import KeyturnError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from keyturn.approver.tasks import Task
     from keyturn.ska.attestation import KeyAttestation
     from keyturn.ska.messages import ApprovalToken
+
+LAST_SECOND: Final = 253_402_300_799
+"""The end of the year 9999, the last that ISO 8601 texts here can name; seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,10 @@ def check_stamp(task: Task, token: ApprovalToken, attested: AttestedKey | None) 
         raise disagrees(
             "approvalToBeSigned", "timestamp", f"The timestamp inside it is malformed: {error.message}"
         ) from None
+    if stamp.seconds > LAST_SECOND:
+        raise disagrees(
+            "approvalToBeSigned", "timestamp", "The timestamp inside it names no year that a clock can show."
+        )
     if token.action in {Action.USE, Action.MODIFY} and (
         stamp.action_payload != token.payload or stamp.is_policy is not (token.action is Action.MODIFY)
     ):
