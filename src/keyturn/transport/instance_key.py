@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING, Final, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.ska.key_strength import check_ed25519
 from keyturn.ska.words import TRUST_WORDS, checksum_words
 from keyturn.transport.cose import PUBLIC_KEY_SIZE
 from keyturn.transport.files import PRIVATE_FILE, make_private_directory, read_bounded, write_atomically
@@ -125,31 +126,15 @@ def check_public_key(public_key: bytes) -> bytes:
     """Return `public_key` if it is a usable Ed25519 key of 32 bytes.
 
     Raises:
-        KeyturnError: `instance-key.unusable` if it is not, or is one of the keys under which anybody can sign.
+        KeyturnError: `instance-key.unusable` if it is not, or is one of the keys under which anybody can sign (R13).
     """
     try:
         if len(public_key) != PUBLIC_KEY_SIZE:
-            raise ValueError("length")
-        Ed25519PublicKey.from_public_bytes(public_key)
-    except ValueError as error:
+            raise _unusable()
+        check_ed25519(public_key)
+    except FormatError as error:
         raise _unusable() from error
-    if _is_small_order(public_key):
-        raise _unusable()
     return public_key
-
-
-_PRIME: Final = (1 << 255) - 19
-_ORDER_EIGHT_Y: Final = int.from_bytes(
-    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
-)
-_SMALL_ORDER_Y: Final = frozenset({0, 1, _PRIME - 1, _ORDER_EIGHT_Y, _PRIME - _ORDER_EIGHT_Y})
-"""y coordinates of the eight points of small order on edwards25519 (RFC 8032 section 5.1): under such a key a signature
-can be valid for every message."""
-
-
-def _is_small_order(public_key: bytes) -> bool:
-    y = int.from_bytes(public_key, "little") & ((1 << 255) - 1)
-    return y % _PRIME in _SMALL_ORDER_Y or y >= _PRIME
 
 
 def _unusable() -> KeyturnError:
