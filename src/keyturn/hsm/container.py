@@ -182,6 +182,10 @@ class Container:
             if header is not None:
                 connection.execute("UPDATE header SET content = ?", (header,))
 
+    def replace_root(self, root: bytes) -> None:
+        """Put another sealed root record; called inside a migration's transaction."""
+        self._connection.execute("UPDATE root SET content = ?", (root,))
+
     def set_version(self, version: int) -> None:
         """Record the store version; called inside a migration's transaction."""
         self._connection.execute("UPDATE header SET version = ?", (version,))

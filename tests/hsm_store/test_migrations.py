@@ -1,0 +1,176 @@
+"""Stores of every version open, and the way from one version to the next is all or nothing."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keyturn.clock import ManualClock
+from keyturn.errors import KeyturnError
+from keyturn.hsm import migrations, state
+from keyturn.hsm import store as store_module
+from keyturn.hsm.audit import verify
+from keyturn.hsm.state import open_root, seal_root
+from keyturn.hsm.store import Store
+from keyturn.hsm.system_keys import SystemKeys
+from keyturn_testing.hsm_store import (
+    PRIVATE_KEY,
+    add_key,
+    behind_its_back,
+    create_store,
+    input_digest,
+    open_store,
+    operation_id,
+)
+
+if TYPE_CHECKING:
+    from keyturn.hsm.container import Container
+    from keyturn.hsm.sealing import SealingKeys
+
+GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_PASSPHRASE = b"golden, for tests only"
+
+
+def check_golden(store: Store) -> None:
+    key = store.key("treasury")
+    assert key is not None
+    assert key.policy == b"a policy"
+    assert store.open_private_key(key) == PRIVATE_KEY
+    assert store.uses(key.uuid) == 7
+    gone = store.label_history("gone")
+    assert store.key("gone") is None
+    assert gone is not None
+    assert gone.generations == 1
+    operation = store.operation(operation_id(1))
+    assert operation is not None
+    assert operation.input_digest == input_digest(1)
+    assert store.operation_result(operation) == b"result"
+    assert store.instance_id == "ff121191-3d9e-44c7-bb9d-5e692291223e"
+    assert store.clock_mark == 1_700_000_042
+    assert store.state_counter == 3
+    keys = SystemKeys.open(store, now=1_700_000_100)
+    assert keys.names == {"attestation-key", "timestamp-key"}
+    assert store.instance_id in keys.attestation.certificate.decode("latin-1")
+
+
+def test_a_store_of_version_1_opens(directory: Path) -> None:
+    shutil.copytree(GOLDEN / "v1", directory)
+    directory.chmod(0o700)
+    head = verify(directory / "decisions.log")
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_golden(store)
+    assert store.restore_epoch == 0
+    assert store.log.head == head
+    add_key(store, "new")
+    store.close()
+
+
+def test_a_backup_of_version_1_is_restored(directory: Path) -> None:
+    Store.restore(GOLDEN / "v1" / "store.ktbackup", directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_golden(store)
+    assert store.restore_epoch == 1
+    store.close()
+
+
+def test_version_too_new(directory: Path) -> None:
+    create_store(directory).close()
+    with behind_its_back(directory) as disk:
+        disk.execute("UPDATE header SET version = version + 1")
+    with pytest.raises(KeyturnError, match="newer program") as refused:
+        open_store(directory)
+    assert refused.value.refusal == "store.version-too-new"
+    with behind_its_back(directory) as disk:
+        disk.execute("UPDATE header SET version = version - 1")
+    open_store(directory).close()
+
+
+def test_version_unknown(directory: Path) -> None:
+    create_store(directory).close()
+    with behind_its_back(directory) as disk:
+        disk.execute("UPDATE header SET version = 0")
+    with pytest.raises(KeyturnError) as refused:
+        open_store(directory)
+    assert refused.value.refusal == "store.version-unknown"
+    with behind_its_back(directory) as disk:
+        disk.execute("UPDATE header SET version = 1")
+    open_store(directory).close()
+
+
+# --- a version 2 that exists in this test only: two steps from 1 to 3, each seals the root anew --------------
+
+
+def to_next(version: int) -> migrations.Migration:
+    def migrate(container: Container, sealing: SealingKeys) -> None:
+        root = open_root(sealing, container.read_root(), version)
+        container.replace_root(seal_root(sealing, root, version + 1))
+
+    return migrate
+
+
+@pytest.fixture
+def version_3(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration]:
+    """The program of the day after tomorrow."""
+    steps = {1: to_next(1), 2: to_next(2)}
+    real = migrations.migrate
+    monkeypatch.setattr(
+        store_module,
+        "migrate",
+        lambda container, sealing, version: real(container, sealing, version, target=3, migrations=steps),
+    )
+    monkeypatch.setattr(store_module, "STORE_VERSION", 3)
+    return steps
+
+
+def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
+    directory: Path, version_3: dict[int, migrations.Migration]
+) -> None:
+    shutil.copytree(GOLDEN / "v1", directory)
+    directory.chmod(0o700)
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_golden(store)
+    store.close()
+    with behind_its_back(directory) as disk:
+        assert disk.execute("SELECT version FROM header").fetchone() == (3,)
+    with sqlite3.connect(directory / "hsm.db.version-1") as kept:
+        assert kept.execute("SELECT version FROM header").fetchone() == (1,)
+    kept.close()
+    assert (directory / "hsm.db.version-1").stat().st_mode & 0o777 == 0o600
+    again = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_golden(again)
+    again.close()
+
+
+def test_a_step_that_fails_leaves_the_store_as_it_was(
+    directory: Path, version_3: dict[int, migrations.Migration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(GOLDEN / "v1", directory)
+    directory.chmod(0o700)
+
+    def fail(container: Container, sealing: SealingKeys) -> None:
+        raise RuntimeError("a mistake in the second step")
+
+    good, version_3[2] = version_3[2], fail
+    with pytest.raises(RuntimeError):
+        Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    with behind_its_back(directory) as disk:
+        assert disk.execute("SELECT version FROM header").fetchone() == (1,)
+    version_3[2] = good
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_golden(store)
+    store.close()
+
+
+def test_a_root_of_one_version_is_none_of_another(directory: Path) -> None:
+    store = create_store(directory)
+    sealed = store._container.read_root()
+    sealing = store._state.sealing
+    state.open_root(sealing, sealed, 1)
+    with pytest.raises(KeyturnError) as refused:
+        state.open_root(sealing, sealed, 2)
+    assert refused.value.refusal == "store.seal-broken"
+    store.close()
