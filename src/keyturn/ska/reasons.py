@@ -5,11 +5,11 @@ Source: house rule "explanations are values"; decisions 18 for the times.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import FormatError
 from keyturn.ska.approver_keys import certificate_name, load_approver_key
+from keyturn.ska.iso_time import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +64,8 @@ def moment(seconds: int | None) -> str:
     if seconds is None:
         return "no time"
     try:
-        return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
+        return format_time(seconds)
+    except FormatError:
         return f"second {seconds}"
 
 
