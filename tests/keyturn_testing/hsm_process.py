@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +57,10 @@ class HsmProcess:
         self.env = env
         self.process: subprocess.Popen[bytes] | None = None
         self.ready: dict[str, Any] = {}
-        self._run = tempfile.TemporaryDirectory(
-            prefix="kt-"
-        )  # Socket paths must be short, whatever the test is called.
-        self._errors = Path(self._run.name) / "stderr"
+        # Socket paths must be short, whatever the test is called.
+        self._run = Path(tempfile.mkdtemp(prefix="kt-"))
+        self._errors = self._run / "stderr"
+        self._cleanup = weakref.finalize(self, shutil.rmtree, self._run, ignore_errors=True)
 
     def __enter__(self) -> HsmProcess:
         return self.start()
@@ -67,17 +69,17 @@ class HsmProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        self._run.cleanup()
+        self._cleanup()
 
     @property
     def address(self) -> str:
         """Address for `HsmClient.connect`."""
-        return f"unix:{self._run.name}/hsm.sock"
+        return f"unix:{self._run}/hsm.sock"
 
     @property
     def admin_socket(self) -> Path:
         """Path of the administration socket."""
-        return Path(self._run.name) / "admin.sock"
+        return self._run / "admin.sock"
 
     @property
     def pid(self) -> int:
@@ -98,7 +100,7 @@ class HsmProcess:
             *("--kdf-memory", "8192"),
         ]
         if self.passphrase is not None:
-            file = Path(self._run.name) / "passphrase"
+            file = self._run / "passphrase"
             file.write_bytes(self.passphrase + b"\n")
             file.chmod(0o600)
             words += ["--passphrase-file", str(file)]
