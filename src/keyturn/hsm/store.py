@@ -29,20 +29,14 @@ from keyturn.hsm.directory_lock import DirectoryLock
 from keyturn.hsm.durability import Durability
 from keyturn.hsm.migrations import STORE_VERSION, migrate
 from keyturn.hsm.records import (
-    KeyRecord,
-    LabelRecord,
-    OperationRecord,
-    SystemKeyRecord,
-    associated_key_data,
-    associated_operation_data,
-    associated_system_key_data,
     store_error,
 )
-from keyturn.hsm.sealing import Domain, KdfParameters, create_header, open_header, rewrap_header
+from keyturn.hsm.sealing import KdfParameters, create_header, open_header, rewrap_header
 from keyturn.hsm.state import StoreState, load_state, seal_root
+from keyturn.hsm.store_reader import StoreReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from keyturn.clock import Clock
@@ -56,7 +50,7 @@ LAZY_USES: Final = 4096
 """… or at most so many uses."""
 
 
-class Store:
+class Store(StoreReader):
     """An open store; made by `create` or `open`.
 
     Args:
@@ -80,12 +74,12 @@ class Store:
         clock: Clock,
         torn_log: int = 0,
     ) -> None:
+        super().__init__(state)
         self.directory = directory
         self.log = log
         self.torn_log = torn_log
         self._lock = lock
         self._container = container
-        self._state = state
         self._clock = clock
         self._committer = Committer()
         self._durability = Durability(self._committer, self._take)
@@ -224,107 +218,6 @@ class Store:
             self.log.close()
             self._container.close()
             self._lock.release()
-
-    # --- reading -----------------------------------------------------------------------------------------
-
-    @property
-    def instance_id(self) -> str:
-        """UUID text of this store, given at creation and kept through restores."""
-        return self._state.instance_id
-
-    @property
-    def restore_epoch(self) -> int:
-        """How often this store was restored from a backup. Counters compare only within one epoch."""
-        return self._state.restore_epoch
-
-    @property
-    def state_counter(self) -> int:
-        """Number of change-sets that altered keys."""
-        return self._state.state_counter
-
-    @property
-    def clock_mark(self) -> float:
-        """Highest time used so far, seconds since the epoch."""
-        return self._state.clock_mark
-
-    @property
-    def log_losses(self) -> int:
-        """How often a lost decision log was accepted."""
-        return self._state.log_losses
-
-    @property
-    def commit_number(self) -> int:
-        """Number of the last commit begun."""
-        return self._state.commit
-
-    @property
-    def operation_count(self) -> int:
-        """Number of results kept."""
-        return len(self._state.operations)
-
-    def key(self, label: str) -> KeyRecord | None:
-        """The key that bears `label` now."""
-        return self._state.keys.get(label)
-
-    def key_by_uuid(self, uuid: str) -> KeyRecord | None:
-        """The key with this identity."""
-        return self._state.keys_by_uuid.get(uuid)
-
-    def labels(self) -> list[str]:
-        """Labels of all keys, sorted."""
-        return sorted(self._state.keys)
-
-    def label_history(self, label: str) -> LabelRecord | None:
-        """What is remembered of a label, or None if no key ever bore it."""
-        return self._state.labels.get(label)
-
-    def next_generation(self, label: str) -> int:
-        """The generation that a new key of this label must have."""
-        record = self._state.labels.get(label)
-        return 1 if record is None else record.generations + 1
-
-    def operation(self, operation_id: bytes) -> OperationRecord | None:
-        """The record of an operation, or None when it was never done or is forgotten (`MAX_OPERATIONS`)."""
-        return self._state.operations.get(operation_id)
-
-    def operation_result(self, record: OperationRecord) -> bytes:
-        """The encoded answer of an operation."""
-        return self._state.sealing.open(Domain.OPERATIONS, record.result, associated_operation_data(record))
-
-    def uses(self, uuid: str) -> int:
-        """How often a key was used. After a crash it may lack the last uses of an ordinary key (`LAZY_SECONDS`)."""
-        return self._state.uses.get(uuid, 0)
-
-    def open_private_key(self, record: KeyRecord) -> bytes:
-        """The private key of a record. Called by `keyturn.hsm.door` only (rule R3).
-
-        Args:
-            record: As the store gave it.
-
-        Returns:
-            PKCS#8, DER.
-
-        Raises:
-            KeyturnError: `store.no-private-key`; `store.seal-broken`: any public field differs from what was sealed.
-        """
-        if not record.private_key:
-            raise store_error("no-private-key", f"Key {record.label!r} has a public part only.")
-        return self._state.sealing.open(Domain.KEYS, record.private_key, associated_key_data(record))
-
-    def system_keys(self) -> Iterable[SystemKeyRecord]:
-        """The HSM's own keys, for `keyturn.hsm.system_keys`."""
-        return list(self._state.system_keys.values())
-
-    def open_system_key(self, record: SystemKeyRecord) -> bytes:
-        """The private half of a system key. Called by `keyturn.hsm.system_keys` only (rule R5).
-
-        Args:
-            record: As the store gave it.
-
-        Returns:
-            PKCS#8, DER.
-        """
-        return self._state.sealing.open(Domain.SYSTEM_KEYS, record.private_key, associated_system_key_data(record))
 
     # --- changing ----------------------------------------------------------------------------------------
 
