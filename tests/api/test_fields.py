@@ -10,7 +10,6 @@ from keyturn.api.fields import (
     MAX_BLOB,
     MAX_PAYLOAD,
     base64_list,
-    checked_timestamp,
     from_base64,
     keyed_base64,
     no_password,
@@ -71,32 +70,6 @@ def test_no_password_has_four_spellings_and_a_password_is_refused() -> None:
         assert "secret" not in caught.value.message
     with pytest.raises(FormatError, match="single characters"):
         no_password("signRequest.keyPassword", ["se"])
-
-
-@pytest.mark.parametrize(
-    "good",
-    ["2023-10-30T17:30:24+00:00", "2024-08-14T20:02:58+02:00", "2024-08-14T20:02:58.123Z", "2024-08-14T20:02:58Z"],
-)
-def test_timestamps_of_real_clients_are_taken_as_sent(good: str) -> None:
-    assert checked_timestamp("timestamp", good) == good
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "",
-        "now",
-        "2024-08-14",
-        "2024-08-14T20:02:58",
-        "2024-08-14 20:02:58Z",
-        "2024-08-14T20:02Z",
-        "2024-08-14T20:02:58Z\n",
-        "٢024-08-14T20:02:58Z",
-    ],
-)
-def test_other_timestamps_are_refused(bad: str) -> None:
-    with pytest.raises(FormatError, match="is not a valid ISO-8601 timestamp"):
-        checked_timestamp("timestamp", bad)
 
 
 def test_a_list_names_the_entry_that_is_wrong_and_has_a_limit() -> None:

@@ -1,4 +1,4 @@
-"""The data formats of the API's fields: base64, passwords, timestamps.
+"""The data formats of the API's fields: base64, PEM armour, hex, passwords.
 
 Source: rest-api.md section 1.2.
 """
@@ -23,10 +23,6 @@ MAX_XML: Final = 256 * 1024
 """Most bytes of an attestation XML (R19)."""
 
 _ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) (?:[A-Z]+ )?(?:PRIVATE KEY|PUBLIC KEY|CERTIFICATE)-----")
-_TIMESTAMP: Final = re.compile(
-    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:Z|[+-]\d{2}:\d{2})", flags=re.ASCII
-)
-MAX_TIMESTAMP: Final = 64
 
 
 def from_base64(name: str, text: str, *, limit: int = MAX_BLOB) -> bytes:
@@ -148,21 +144,6 @@ def no_password(name: str, value: Sequence[str] | str | None) -> None:
         f"password mismatch: field '{name}' holds a password, but keys have no passwords here; leave it out.",
         refusal="password.not-supported",
     )
-
-
-def checked_timestamp(name: str, text: str) -> str:
-    """Check the form of a timestamp and hand it on unchanged, since signatures cover the text as sent.
-
-    Args:
-        name: The field's dotted path, for the message.
-        text: ISO-8601 with date, time, and `Z` or an offset.
-
-    Raises:
-        FormatError: If it has another form.
-    """
-    if len(text) > MAX_TIMESTAMP or not _TIMESTAMP.fullmatch(text):
-        raise FormatError(f"Field '{name}' is not a valid ISO-8601 timestamp", refusal="timestamp.malformed")
-    return text
 
 
 def not_available(name: str, value: object) -> None:

@@ -78,11 +78,16 @@ async def qr_code(services: Services, call: Call, body: None) -> QrCodes | Reply
     options = call.options(*_QR_QUERY)
     form = options.get("format", "ur")
     if form not in {"ur", "json"}:
-        raise FormatError(f"Value '{form[:60]}' is not valid for field format; possible: ur, json.")
+        raise FormatError(
+            f"Value '{form[:60]}' is not valid for field format; possible: ur, json.", refusal="query.wrong-value"
+        )
+    level = options.get("errorCorrection")
+    if level not in {None, "L", "M", "Q", "H"}:
+        raise FormatError("Field 'errorCorrection' must be L, M, Q or H.", refusal="query.wrong-value")
     drawing: dict[str, Any] = {
         "max_version": _whole_number(options, "maxVersion", 1, 40),
         "extra": _whole_number(options, "extra", 0, MAX_EXTRA),
-        "error_correction": options.get("errorCorrection"),
+        "error_correction": level,
     }
     view = await services.broker.request(call.parameter)
     if view.input_offline_hsm is None:
