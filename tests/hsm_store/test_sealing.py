@@ -151,3 +151,25 @@ def test_a_new_passphrase_opens_the_same_keys_and_the_old_one_no_longer() -> Non
     with pytest.raises(KeyturnError) as refused:
         rewrap_header(header, b"not it", b"another one", CHEAP_KDF)
     assert refused.value.refusal == "store.wrong-passphrase"
+
+
+@given(header=st.binary(max_size=200))
+def test_no_header_makes_open_raise_anything_else(header: bytes) -> None:
+    with pytest.raises(KeyturnError) as refused:
+        open_header(header, PASSPHRASE)
+    assert refused.value.refusal == "store.header-damaged"
+
+
+def test_a_machine_without_the_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Starved:
+        def __init__(self, **parameters: object) -> None: ...
+
+        def derive(self, passphrase: bytes) -> bytes:
+            raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("keyturn.hsm.sealing.Argon2id", Starved)
+        with pytest.raises(KeyturnError, match="8192 KiB") as refused:
+            create_header(PASSPHRASE, CHEAP_KDF)
+    assert refused.value.refusal == "store.bad-kdf"
+    create_header(PASSPHRASE, CHEAP_KDF)

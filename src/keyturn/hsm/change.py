@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 MAX_OPERATIONS: Final = 100_000
 """Results kept for repeated calls; the oldest go first. A caller repeats a call after a broken line or a crash, so
 minutes would do: at the targeted 150 approved flows per second this is eleven minutes, at a person's pace years. About
-45 MB of memory when full."""
+70 MB of memory when full."""
 
 OPERATION_ID_SIZE: Final = 16
 _DIGEST_SIZE: Final = 32

@@ -256,7 +256,13 @@ def _derive_kek(passphrase: bytes, header: Header) -> bytes:
     function = Argon2id(
         salt=header.salt, length=_KEY_SIZE, iterations=kdf.iterations, lanes=kdf.lanes, memory_cost=kdf.memory_kib
     )
-    return function.derive(passphrase)
+    try:
+        return function.derive(passphrase)
+    except MemoryError as error:
+        raise store_error(
+            "bad-kdf",
+            f"This machine has no {kdf.memory_kib} KiB to spare for the passphrase. Free some, or add memory.",
+        ) from error
 
 
 def _derive_subkey(master: bytes, domain: Domain) -> bytes:
