@@ -137,7 +137,7 @@ async def test_cancelled_requests_vanish_from_the_lists_and_stay_cancelled(tmp_p
     async with memory_world(tmp_path) as (world, hsm):
         await world.create("treasury", make_policy(use=quorum(1, ADA)))
         request_id, other = await world.ask_signature("treasury"), await world.ask_signature("treasury")
-        (task, _) = await world.tasks(ADA)
+        (task,) = await world.tasks(ADA, request_id=request_id)
         await world.broker.cancel(request_id)
         assert (await world.view(request_id)).status is RequestStatus.CANCELLED
         assert [each.request_id for each in await world.tasks(ADA)] == [other]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from keyturn.broker import progress
 from keyturn.broker.execution import TRIES
-from keyturn.broker.prediction import StepKind, parsed_policy
+from keyturn.broker.prediction import parsed_policy
 from keyturn.broker.signers import digest_of, load_signer, require_fresh, require_signature
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
@@ -97,9 +97,7 @@ class Approvals:
                 request = await self._database.write(_storing_approval(approved, request, step))
             except StaleError:
                 continue
-            self._execution.schedule(request)
-            if step is not None and step.kind is StepKind.SEND:
-                await self._execution.send(request, tasks)
+            await self._execution.carry_out(request, tasks, step)
             return
         raise _busy()
 

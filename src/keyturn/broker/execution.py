@@ -22,6 +22,7 @@ from keyturn.broker import progress
 from keyturn.broker.executor import ExecutionRefusedError
 from keyturn.broker.model import RequestKind, SignCall
 from keyturn.broker.prediction import StepKind, last_closing, next_step
+from keyturn.broker.scheduler import AFTER_AN_ERROR
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
@@ -111,17 +112,30 @@ class Execution:
             return
         if request.sent is None:
             request = await self._database.write(lambda tx: progress.take_step(tx, request, step))
-            self.schedule(request)
-        if step.kind is StepKind.SEND:
-            await self.send(request, tasks)
+        await self.carry_out(request, tasks, step)
 
-    async def send(self, request: RequestRow, tasks: Sequence[TaskRow]) -> None:
-        """Send a request whose `sent` is written, and write down the outcome. Call it under the request's lock.
+    async def carry_out(self, request: RequestRow, tasks: Sequence[TaskRow], step: Step | None) -> None:
+        """Do what has just been written down. Call it under the request's lock.
 
         Args:
             request: The request as it stands in the store.
             tasks: All its tasks.
+            step: The step that was written; None when nothing follows from what was written.
         """
+        if step is None or step.kind is not StepKind.SEND:
+            self.schedule(request)
+            return
+        try:
+            await self._send(request, tasks)
+        except BaseException as error:
+            # The approvals may have reached the HSM. The store says so; the scheduler will find out.
+            if self.scheduler is not None:
+                self.scheduler.at(self._clock.now() + AFTER_AN_ERROR, request.id)
+            if not isinstance(error, StaleError):
+                raise
+
+    async def _send(self, request: RequestRow, tasks: Sequence[TaskRow]) -> None:
+        """Send a request whose `sent` is written, and write down the outcome."""
         by_id = {task.id: task for task in tasks}
         sent = [by_id[task_id] for task_id in json.loads(request.sent or "[]")]
         approvals = [task.authorization or b"" for task in sent]

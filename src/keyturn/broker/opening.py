@@ -163,9 +163,8 @@ class Opening:
             return progress.take_step(tx, request, step)
 
         request = await self._database.write(store)
-        self._execution.schedule(request)
-        if step.kind is StepKind.SEND:
-            await self._execution.drive(request.id)
+        # Nobody else knows the id yet, so that the request's lock is not needed.
+        await self._execution.carry_out(request, tasks, step)
         return request.id
 
     async def _stamp(self, key: KeyRecord, action: Action, rule: Rule | None, payload: bytes) -> SignedStamp | None:

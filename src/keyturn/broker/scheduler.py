@@ -8,7 +8,6 @@ loses no appointment.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import logging
 from typing import TYPE_CHECKING, Final
@@ -42,6 +41,9 @@ class Scheduler:
         self._heap: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self._stopping = False
+        self._driving: set[asyncio.Task[None]] = set()
+        self._gate = asyncio.Semaphore(AT_ONCE)
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -74,25 +76,33 @@ class Scheduler:
 
     async def stop(self) -> None:
         """Stop; what is being driven is finished first."""
+        self._stopping = True
+        self._wake.set()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await self._task
+        while self._driving:
+            await asyncio.wait(self._driving)
 
     async def run_due(self) -> None:
-        """Drive everything that is due now, and return when that is done."""
-        gate = asyncio.Semaphore(AT_ONCE)
+        """Drive everything that is due now, and return when that and all that had begun before is done."""
+        while self._start_due() or self._driving:
+            await asyncio.wait(self._driving)
 
-        async def one(request_id: str) -> None:
-            async with gate:
-                try:
-                    await self._drive(request_id)
-                except Exception:
-                    _log.exception("request %s could not be driven; it is tried again", request_id)
-                    self.at(self._clock.now() + AFTER_AN_ERROR, request_id)
+    def _start_due(self) -> bool:
+        due = self._take_due()
+        for request_id in due:
+            task = asyncio.get_running_loop().create_task(self._drive_one(request_id))
+            self._driving.add(task)
+            task.add_done_callback(self._driving.discard)
+        return bool(due)
 
-        while due := self._take_due():
-            await asyncio.gather(*(one(request_id) for request_id in due))
+    async def _drive_one(self, request_id: str) -> None:
+        async with self._gate:
+            try:
+                await self._drive(request_id)
+            except Exception:
+                _log.exception("request %s could not be driven; it is tried again", request_id)
+                self.at(self._clock.now() + AFTER_AN_ERROR, request_id)
 
     def _take_due(self) -> list[str]:
         now = self._clock.now()
@@ -106,11 +116,15 @@ class Scheduler:
         return taken
 
     async def _run(self) -> None:
-        while True:
+        loop = asyncio.get_running_loop()
+        while not self._stopping:
             self._wake.clear()
-            await asyncio.shield(asyncio.ensure_future(self.run_due()))
+            # Not waited for: one request that hangs at the HSM holds up no other.
+            self._start_due()
             nap = LONGEST_NAP
             if self._heap:
                 nap = min(nap, max(0.0, self._heap[0][0] - self._clock.now()))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), nap)
+            alarm = loop.call_later(nap, self._wake.set)
+            if not self._stopping:
+                await self._wake.wait()
+            alarm.cancel()
