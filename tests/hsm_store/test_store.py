@@ -459,6 +459,22 @@ def test_missing(directory: Path) -> None:
     open_store(directory).close()
 
 
+def test_unusable_directory(directory: Path) -> None:
+    directory.write_text("a file where a directory should be")
+    with pytest.raises(KeyturnError, match="owner and permissions") as refused:
+        create_store(directory)
+    assert refused.value.refusal == "store.unusable"
+    directory.unlink()
+    create_store(directory).close()
+    (directory / "hsm.lock").unlink()
+    (directory / "hsm.lock").mkdir()
+    with pytest.raises(KeyturnError) as refused:
+        open_store(directory)
+    assert refused.value.refusal == "store.unusable"
+    (directory / "hsm.lock").rmdir()
+    open_store(directory).close()
+
+
 def test_a_creation_that_was_interrupted_is_none(directory: Path) -> None:
     directory.mkdir(mode=0o700)
     (directory / "hsm.db").touch()

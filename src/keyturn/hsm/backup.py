@@ -23,7 +23,7 @@ from keyturn.hsm.audit import KIND_RESTORED, LogEntry, continue_log
 from keyturn.hsm.container import Container, sync_path
 from keyturn.hsm.directory_lock import DirectoryLock
 from keyturn.hsm.migrations import STORE_VERSION, migrate
-from keyturn.hsm.records import store_error
+from keyturn.hsm.records import store_error, translated_os_errors
 from keyturn.hsm.sealing import open_header
 from keyturn.hsm.state import load_state, open_root
 from keyturn.hsm.store import DATABASE_FILE, LOG_FILE, Store
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _FILES: Final = (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", LOG_FILE)
 
 
+@translated_os_errors()
 def restore(
     backup: Path, directory: Path, passphrase: bytes, *, clock: Clock, overwrite: bool = False, epoch_above: int = 0
 ) -> None:

@@ -11,12 +11,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from keyturn.hsm.container import Container, sync_path
-from keyturn.hsm.records import store_error
+from keyturn.hsm.records import store_error, translated_os_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+@translated_os_errors()
 def write_backup(container: Container, target: Path) -> None:
     """Copy the last commit into a new file, mode 0600. Runs in the commit thread, between two commits.
 

@@ -8,11 +8,15 @@ bytes.
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from keyturn.errors import ErrorCode, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _T = TypeVar("_T")
@@ -231,6 +235,17 @@ def store_error(word: str, message: str) -> KeyturnError:
         The error, to be raised.
     """
     return KeyturnError(ErrorCode.HSM_FAILURE, message, refusal=f"store.{word}")
+
+
+@contextmanager
+def translated_os_errors() -> Iterator[None]:
+    """Turn what the operating system refuses, about files of the store, into `store.unusable`."""
+    try:
+        yield
+    except OSError as error:
+        raise store_error(
+            "unusable", f"{error.filename or 'The store'}: {error.strerror}. Check its disk, its owner and permissions."
+        ) from error
 
 
 def _record_damaged(kind: type[object]) -> KeyturnError:

@@ -121,11 +121,11 @@ class Store(StoreReader):
             The open store, empty.
 
         Raises:
-            KeyturnError: `store.exists`, `store.locked`, `store.bad-passphrase`.
+            KeyturnError: `store.exists`, `store.locked`, `store.bad-passphrase`, `store.unusable`.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
-        with contextlib.ExitStack() as undo:
+        with translated_os_errors(), contextlib.ExitStack() as undo:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)
             lock = DirectoryLock(directory)
             undo.callback(lock.release)
             if cls.exists(directory):
@@ -158,7 +158,7 @@ class Store(StoreReader):
         Raises:
             KeyturnError: `store.…`: see the module's words. Nothing has been changed then.
         """
-        with contextlib.ExitStack() as undo:
+        with translated_os_errors(), contextlib.ExitStack() as undo:
             if not (directory / DATABASE_FILE).exists():
                 raise store_error(
                     "missing", f"There is no store in {directory}. Create one, or name the right directory."
