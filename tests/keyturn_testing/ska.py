@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -101,7 +101,7 @@ KINDS = {
 }
 
 
-@lru_cache(maxsize=64)
+@cache
 def person(name: str) -> Person:
     """Find the person of this name; everybody keeps one key for the whole run."""
     key: PrivateKey
@@ -121,7 +121,7 @@ def person(name: str) -> Person:
     return Person(name, key)
 
 
-@lru_cache(maxsize=4096)
+@cache
 def _signed(name: str, data: bytes) -> tuple[str, bytes]:
     key = person(name).key
     if isinstance(key, rsa.RSAPrivateKey):
@@ -133,7 +133,7 @@ def _signed(name: str, data: bytes) -> tuple[str, bytes]:
     return "EDDSA", key.sign(data)
 
 
-@lru_cache(maxsize=64)
+@cache
 def _certificate(name: str) -> bytes:
     key = person(name).key
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])

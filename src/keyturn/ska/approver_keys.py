@@ -196,7 +196,7 @@ def _read(spki: bytes) -> tuple[bytes, PublicKey, KeyKind]:
         reader.finish()
         oid = algorithm.take_any()[2]
         if oid in (_RSA, _RSA_PSS):
-            return _read_rsa(bits)
+            return _read_rsa(algorithm, der.NULL if oid == _RSA else der.SEQUENCE, bits)
         if oid == _EC:
             return _read_ec(algorithm, bits)
         if oid == _ED25519:
@@ -212,8 +212,11 @@ def _read(spki: bytes) -> tuple[bytes, PublicKey, KeyKind]:
     raise _unsupported("Only RSA, EC, Ed25519 and DSA keys can approve.")
 
 
-def _read_rsa(bits: bytes) -> tuple[bytes, PublicKey, KeyKind]:
+def _read_rsa(algorithm: der.DERReader, parameters: int, bits: bytes) -> tuple[bytes, PublicKey, KeyKind]:
     # The parameters of RSASSA-PSS are dropped on purpose: they choose a padding, not another key (R13).
+    if not algorithm.at_end() and algorithm.take(parameters) and parameters == der.NULL:
+        raise FormatError("The public key holds a NULL with content.")
+    algorithm.finish()
     body = der.sequence_of(bits, "RSA public key")
     n, e = body.take_unsigned(), body.take_unsigned()
     body.finish()
