@@ -28,9 +28,7 @@ from keyturn.hsm.container import Container, sync_path
 from keyturn.hsm.directory_lock import DirectoryLock
 from keyturn.hsm.durability import Durability
 from keyturn.hsm.migrations import STORE_VERSION, migrate
-from keyturn.hsm.records import (
-    store_error,
-)
+from keyturn.hsm.records import store_error, translated_os_errors
 from keyturn.hsm.sealing import KdfParameters, create_header, open_header, rewrap_header
 from keyturn.hsm.state import StoreState, load_state, seal_root
 from keyturn.hsm.store_reader import StoreReader
