@@ -126,16 +126,31 @@ class URCollector:
         """
         part = parse(text)
         if isinstance(part, bytes):
-            self._require_room(part not in self._wholes)
-            new = part not in self._wholes
-            self._wholes.setdefault(part, {})[source] = None
-            return new
+            return self.receive_whole(part, source)
         decoder = self._decoders.get(part.header)
         if decoder is None:
             self._require_room(True)
             decoder = self._decoders[part.header] = fountain.Decoder(part.header)
         self._sources.setdefault(part.header, {})[source] = None
         return decoder.receive(part)
+
+    def receive_whole(self, content: bytes, source: str = "") -> bool:
+        """Take in a whole message that came otherwise, such as a file.
+
+        Args:
+            content: What it carries.
+            source: Where it came from.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            FormatError: `ur.too-many-messages`.
+        """
+        new = content not in self._wholes
+        self._require_room(new)
+        self._wholes.setdefault(content, {})[source] = None
+        return new
 
     def messages(self) -> tuple[Message, ...]:
         """Everything received so far; the same message in one piece and in parts counts once."""
@@ -222,6 +237,12 @@ class IncompleteError(FormatError):
     messages: tuple[Message, ...] = ()
 
 
+class SeveralMessagesError(FormatError):
+    """Parts of several messages; `messages` are these. Its refusal word is `ur.several-messages`."""
+
+    messages: tuple[Message, ...] = ()
+
+
 def require_one(messages: tuple[Message, ...]) -> Received:
     """The one complete message of a set.
 
@@ -233,8 +254,8 @@ def require_one(messages: tuple[Message, ...]) -> Received:
 
     Raises:
         IncompleteError: `ur.incomplete` if one message is there and parts are missing.
-        FormatError: `ur.several-messages` if parts of several are there and not exactly one is complete; `ur.nothing`
-            if nothing is; `ur.poisoned`.
+        SeveralMessagesError: `ur.several-messages` if parts of several are there and not exactly one is complete.
+        FormatError: `ur.nothing` if nothing is there; `ur.poisoned`.
     """
     complete = [message for message in messages if message.content is not None]
     if len(complete) == 1:
@@ -244,12 +265,14 @@ def require_one(messages: tuple[Message, ...]) -> Received:
     if not messages:
         raise FormatError("There is no part of any message here.", refusal="ur.nothing")
     if len(messages) > 1:
-        raise FormatError(
+        several = SeveralMessagesError(
             "These parts belong to different messages: "
             + "; and ".join(describe(message) for message in messages)
             + ". Sort them and import one message at a time.",
             refusal="ur.several-messages",
         )
+        several.messages = messages
+        raise several
     if messages[0].problem is not None:
         raise messages[0].problem
     error = IncompleteError(f"Parts are missing: {describe(messages[0])}.", refusal="ur.incomplete")

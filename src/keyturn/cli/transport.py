@@ -1,0 +1,336 @@
+"""`keyturn transport`: what a courier and the people at both ends of the gap do.
+
+    keyturn transport trust                        show our words; --pin KEY after comparing the other side's
+    keyturn transport export --url … --request ID  online: a request goes out, as a file or as QR codes
+    keyturn transport import FILE… --url …         offline: look, confirm, execute, write the answer
+    keyturn transport import FILE… --url …         online: look, confirm, bring the answer back
+    keyturn transport show FILE…                   only look
+
+Exit status: 0 done; 1 refused (nothing happened); 2 wrong usage; 3 parts are missing; 4 the server or its HSM refused;
+5 the person said no.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from keyturn.approver.terminal import visible
+from keyturn.cli.officer import OfficerGroup, address_book_option, json_option
+from keyturn.cli.officer_view import console
+from keyturn.cli.transport_files import Target, target_options
+from keyturn.cli.transport_options import (
+    EXIT_DECLINED,
+    EXIT_INCOMPLETE,
+    EXIT_REFUSED_THERE,
+    ca_option,
+    data_dir_option,
+    open_reader,
+    open_station,
+    print_json,
+    yes_option,
+)
+from keyturn.cli.transport_trust import trust_command
+from keyturn.cli.transport_view import bundle_json, incomplete_json, show_bundle
+from keyturn.client import RestClient
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.transport.bundle import KEY, KINDS, REQUEST, RESULT, Bundle, open_bundle
+from keyturn.transport.carrier import collect
+from keyturn.transport.contents import RequestContents, read_contents
+from keyturn.transport.limits import MAX_BUNDLE
+from keyturn.transport.ur import IncompleteError, SeveralMessagesError, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from keyturn.transport.contents import Contents
+    from keyturn.transport.station import Station
+
+REFUSAL_STAYS: Final = (
+    "Nothing was done with the key. A refusal cannot be carried back yet: the online side could not tell it from an "
+    "invention before the HSM signs receipts (R24). The request stays pending there; tell the people what you read "
+    "here, and cancel the request online if it is final."
+)
+
+SOURCES = click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+
+
+@click.group("transport", cls=OfficerGroup)
+def transport() -> None:
+    """Carry requests and results across the gap, as files or as QR codes."""
+
+
+transport.add_command(trust_command)
+
+
+# --- export ----------------------------------------------------------------------------------------------------------
+
+
+@transport.command("export")
+@click.option("--url", help="The server from which to fetch what goes out.")
+@click.option("--request", "request_id", help="Id of the request.")
+@click.option(
+    "--key", "label", help="Label of a key whose attested attributes go out, for registration on the other side."
+)
+@click.option("--input", "source", type=click.File("rb"), help="JSON body from a file (- is standard input) instead.")
+@click.option("--kind", type=click.Choice(sorted(KINDS)), help="What the body of --input is.")
+@click.option("--to", "recipient", help="For which pinned side; may be left out if there is only one.")
+@click.option("--anyway", is_flag=True, help="Export although the preflight says that approvals are missing.")
+@target_options
+@data_dir_option
+@ca_option
+@json_option
+def export(
+    url: str | None,
+    request_id: str | None,
+    label: str | None,
+    source: Any,
+    kind: str | None,
+    recipient: str | None,
+    anyway: bool,
+    file: Path | None,
+    folder: Path | None,
+    extra: int,
+    max_version: int,
+    error_correction: str,
+    data_dir: Path,
+    ca_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Seal a request, a result or a key, and write it as a file or as QR codes."""
+    target = Target(file, folder, extra, max_version, error_correction)
+    if not target.named:
+        raise click.UsageError("Where to? Give --out FILE, --qr FOLDER, or both.")
+    target.require_free()
+    notes: list[str] = []
+    if source is not None:
+        if url is not None or label is not None or kind is None:
+            raise click.UsageError("--input needs --kind, and neither --url nor --key.")
+        if (kind == KEY) != (request_id is None):
+            raise click.UsageError("--request names the request of the body; a key has none.")
+        body = source.read(MAX_BUNDLE + 1)
+    elif url is not None and (request_id is None) != (label is None) and kind is None:
+        with RestClient(url, ca_file=ca_file) as server:
+            if request_id is not None:
+                kind, body = REQUEST, _fetch_request(server, request_id, notes, anyway=anyway)
+            else:
+                kind, body = KEY, _encode(server.key_attributes(str(label)))
+    else:
+        raise click.UsageError("What? Give --url with --request or --key, or --input with --kind.")
+    station = open_station(data_dir)
+    peer = station.trust.find(recipient)
+    # What the other side could not read does not leave, and takes no number.
+    read_contents(_draft(station, kind, request_id, body))
+    sealed = station.seal(kind, request_id, body, to=peer)
+    bundle = open_bundle(sealed, [station.key.public], me=peer.public)
+    contents = read_contents(bundle)
+    written = target.write(sealed, f"{bundle.name} for {peer.name}")
+    shown = {**bundle_json(bundle, contents, station), "recipient": peer.name, "written": written, "notes": notes}
+    if as_json:
+        print_json(shown)
+        return
+    screen = console()
+    show_bundle(bundle, contents, station, open_reader(None), screen)
+    _tell(screen.print, written, notes)
+
+
+def _draft(station: Station, kind: str, request_id: str | None, body: bytes) -> Bundle:
+    return Bundle(kind=kind, request_id=request_id, sender=station.key.public, recipient=None, sequence=1, body=body)
+
+
+def _fetch_request(server: RestClient, request_id: str, notes: list[str], *, anyway: bool) -> bytes:
+    """The offline input of a request, unless the journey would be for nothing."""
+    answer = server.request(request_id)
+    body = answer.get("inputOfflineHsm")
+    if body is None:
+        raise KeyturnError(
+            ErrorCode.UNSUPPORTED_OPERATION,
+            f"Request {request_id} has nothing to carry (status {answer.get('status')}). A request goes out when it "
+            "has at least one approval and is still waiting.",
+            refusal="export.nothing-to-carry",
+        )
+    preflight = server.preflight(request_id)
+    if preflight.get("satisfied") is not True:
+        reason = preflight.get("reason") or "approvals are missing"
+        if not anyway:
+            raise KeyturnError(
+                ErrorCode.MISSING_APPROVAL,
+                f"The offline HSM would refuse this: {reason} Collect what is missing first, or export it --anyway.",
+                refusal="export.not-satisfied",
+            )
+        notes.append(f"The preflight says that the offline HSM will refuse this: {reason}")
+    return _encode(body)
+
+
+# --- show and import -------------------------------------------------------------------------------------------------
+
+
+@transport.command("show")
+@SOURCES
+@address_book_option
+@data_dir_option
+@json_option
+def show(sources: tuple[Path, ...], address_book_path: Path | None, data_dir: Path, as_json: bool) -> None:
+    """Look into bundle files, folders or QR pictures; nothing is executed or noted."""
+    station = open_station(data_dir)
+    bundle, contents, notes = _open(station, sources, again=True, as_json=as_json)
+    if as_json:
+        print_json({**bundle_json(bundle, contents, station), "notes": notes})
+        return
+    screen = console()
+    show_bundle(bundle, contents, station, open_reader(address_book_path), screen)
+    _tell(screen.print, {}, notes)
+
+
+@transport.command("import")
+@SOURCES
+@click.option("--url", required=True, help="The server of this side: offline it executes, online it takes the answer.")
+@target_options
+@yes_option
+@address_book_option
+@data_dir_option
+@ca_option
+@json_option
+def import_command(
+    sources: tuple[Path, ...],
+    url: str,
+    file: Path | None,
+    folder: Path | None,
+    extra: int,
+    max_version: int,
+    error_correction: str,
+    yes: bool,
+    address_book_path: Path | None,
+    data_dir: Path,
+    ca_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Take in what the courier brought: show it, ask, do it, and write the answer where there is one.
+
+    SOURCES are bundle files, QR pictures (PNG) in any order, or a folder with them.
+    """
+    target = Target(file, folder, extra, max_version, error_correction)
+    station = open_station(data_dir)
+    bundle, contents, notes = _open(station, sources, again=False, as_json=as_json)
+    if bundle.kind == REQUEST:
+        if not target.named:
+            raise click.UsageError("Where shall the answer go? Give --out FILE, --qr FOLDER, or both.")
+        target.require_free()
+    screen = console(err=as_json)
+    show_bundle(bundle, contents, station, open_reader(address_book_path), screen)
+    for note in notes:
+        screen.print(f"! {visible(note)}")
+    if not yes and not click.confirm("Go on?", err=as_json):
+        screen.print("Nothing was done.")
+        sys.exit(EXIT_DECLINED)
+    with RestClient(url, ca_file=ca_file) as server:
+        done = _act(server, station, bundle, contents, target, as_json=as_json)
+    station.note(bundle)
+    if as_json:
+        print_json({**bundle_json(bundle, contents, station), "notes": notes, **done})
+        return
+    screen.print(done["said"])
+    _tell(screen.print, done.get("written", {}), [])
+
+
+def _act(
+    server: RestClient, station: Station, bundle: Bundle, contents: Contents, target: Target, *, as_json: bool
+) -> dict[str, Any]:
+    """Do what a bundle is for, on this side's server."""
+    try:
+        if bundle.kind == REQUEST:
+            answer = server.execute_offline_input(contents.body)
+        elif bundle.kind == RESULT:
+            server.import_offline_result(contents.body)
+            return {"said": f"The result is back: request {bundle.request_id} is done."}
+        else:
+            server.register_offline_key(contents.body)
+            return {"said": "The key is registered."}
+    except KeyturnError as error:
+        # What could not be reached has refused nothing; it can be tried again.
+        if error.code in {ErrorCode.CONNECTIVITY, ErrorCode.TECHNICAL}:
+            raise
+        _refused_there(error, bundle, as_json=as_json)
+    assert isinstance(contents, RequestContents)  # noqa: S101 - The others have returned.
+    result = _result_body(server, bundle, contents, answer)
+    sender = next(peer for peer in station.trust.peers() if peer.public == bundle.sender)
+    sealed = station.seal(RESULT, bundle.request_id, result, to=sender)
+    written = target.write(sealed, f"result {bundle.request_id} for {sender.name}")
+    return {"said": "The HSM has done it. Carry the answer back.", "answer": json.loads(result), "written": written}
+
+
+def _result_body(server: RestClient, bundle: Bundle, contents: RequestContents, answer: dict[str, Any]) -> bytes:
+    """The body for `PUT /v1/resultFromOfflineHsm` (decisions 14)."""
+    if isinstance(answer.get("signature"), str):
+        return _encode({"id": bundle.request_id, "result": answer["signature"]})
+    if "xml" not in answer:
+        # A compatible server may answer a modification with less than the attested attributes.
+        answer = server.key_attributes(contents.key_label)
+    return _encode({"id": bundle.request_id, "keyAttributes": answer})
+
+
+def _refused_there(error: KeyturnError, bundle: Bundle, *, as_json: bool) -> NoReturn:
+    refused = {"errorCode": error.code.number, "reason": error.code.reason, "message": error.message}
+    if as_json:
+        print_json({"refused": {**refused, "refusal": error.refusal}, "requestId": bundle.request_id})
+    word = f" [{error.code.number} {error.refusal or error.code.reason}]"
+    click.echo(f"keyturn: REFUSED: {visible(error.message)}{word}", err=True)
+    if bundle.kind == REQUEST:
+        click.echo(REFUSAL_STAYS, err=True)
+    sys.exit(EXIT_REFUSED_THERE)
+
+
+def _open(
+    station: Station, sources: Sequence[Path], *, again: bool, as_json: bool
+) -> tuple[Bundle, Contents, list[str]]:
+    """Collect, put together, check and decode; exits with 3 if parts are missing."""
+    carried = collect(sources)
+    try:
+        received = carried.require_one()
+    except IncompleteError as error:
+        if as_json:
+            print_json({"complete": False, "messages": incomplete_json(error.messages), "notes": list(carried.notes)})
+        click.echo(f"keyturn: {visible(error.message)} [{error.refusal}]", err=True)
+        sys.exit(EXIT_INCOMPLETE)
+    except SeveralMessagesError as error:
+        raise _named(station, error) from error
+    strays = [f"Left aside, parts of another message: {describe(stray)}" for stray in received.strays]
+    bundle = station.open(received.content, again=again)
+    return bundle, read_contents(bundle), [*carried.notes, *strays]
+
+
+def _named(station: Station, error: SeveralMessagesError) -> FormatError:
+    """The same refusal, with what the complete messages among them are."""
+    names = []
+    for message in error.messages:
+        if message.content is None:
+            continue
+        try:
+            names.append(f"“{message.name}” is {station.open(message.content, again=True).name}.")
+        except KeyturnError as problem:
+            names.append(f"“{message.name}” is refused: {problem.message}")
+    return FormatError(" ".join((error.message, *names)), refusal=error.refusal)
+
+
+# --- small things ----------------------------------------------------------------------------------------------------
+
+
+def _encode(body: object) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _tell(write: Callable[[str], object], written: dict[str, Any], notes: Sequence[str]) -> None:
+    for note in notes:
+        write(f"! {visible(note)}")
+    if "file" in written:
+        write(f"Written: {written['file']} ({written['bytes']} bytes)")
+    if "qr" in written:
+        drawn = written["qr"]
+        spare = f" and {drawn['spares']} spare" if drawn["spares"] else ""
+        write(
+            f"Drawn: {drawn['parts']} codes{spare} in {drawn['folder']}, “{drawn['name']}”; {drawn['pages']} to print"
+        )

@@ -1,0 +1,236 @@
+"""How a bundle looks before anything happens with it: on a terminal for people, as JSON for programs.
+
+What stands in a bundle was written elsewhere: it is escaped, framed, and never read as markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from keyturn.approver.payload import view_payload
+from keyturn.approver.policy_words import Reader, describe_policy
+from keyturn.approver.terminal import spaced_fingerprint, visible
+from keyturn.clock import iso
+from keyturn.ska.policy_json import policy_to_json
+from keyturn.transport.contents import ApprovalView, KeyContents, RequestContents, ResultContents, body_words
+from keyturn.transport.instance_key import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from keyturn.ska.attestation import KeyAttestation
+    from keyturn.transport.bundle import Bundle
+    from keyturn.transport.contents import Contents
+    from keyturn.transport.station import Station
+    from keyturn.transport.ur import Message
+
+TITLES: Final = {
+    "request": "A request for the offline HSM",
+    "result": "A result of the offline HSM",
+    "key": "A key of the offline HSM, to be registered",
+}
+
+
+def show_bundle(bundle: Bundle, contents: Contents, station: Station, reader: Reader, to: Console) -> None:
+    """Print what is in an opened bundle.
+
+    Args:
+        bundle: The bundle.
+        contents: Its body, decoded.
+        station: This side, for the other side's name.
+        reader: The person's address book.
+        to: Where.
+    """
+    facts = _grid()
+    facts.add_row("From", Text(f"{station.peer_name(bundle.sender)} (bundle {bundle.sequence})"))
+    if bundle.request_id is not None:
+        facts.add_row("Request", Text(bundle.request_id))
+    facts.add_row("Words of the whole", Text(" ".join(body_words(bundle)), style="bold"))
+    facts.add_row("", Text("the other side showed the same words when it exported this"))
+    to.print(_panel(TITLES[bundle.kind], facts))
+    if isinstance(contents, RequestContents):
+        _show_request(contents, reader, to)
+    elif isinstance(contents, ResultContents):
+        _show_result(contents, reader, to)
+    else:
+        to.print(_panel("The key, as its XML says; the broker verifies who signed that", _key_table(contents)))
+        _show_policy("Its policy", contents.attestation, reader, to)
+
+
+def _show_request(contents: RequestContents, reader: Reader, to: Console) -> None:
+    facts = _grid()
+    facts.add_row("Operation", Text(contents.operation.verb))
+    facts.add_row("Key", Text(visible(contents.key_label)))
+    if contents.algorithm:
+        facts.add_row("Algorithm", Text(visible(contents.algorithm)))
+    to.print(_panel("What is asked", facts))
+    if contents.payload is not None:
+        view = view_payload(contents.payload)
+        head = Text(f"{view.kind}, {view.size} bytes, SHA-256 {view.sha256}")
+        note = [Text(f"! {view.note}", style="bold yellow")] if view.note else []
+        to.print(_panel("Payload", Group(head, *note, Text(""), Text(view.shown))))
+    if contents.policy is not None:
+        to.print(_panel("The NEW policy", Text("\n".join(describe_policy(contents.policy, reader)))))
+    if not contents.approvals:
+        to.print(_panel("Approvals", Text("none")))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("", "Approver", "Words the approver saw", "HSM's time in it"):
+        table.add_column(column, overflow="fold")
+    for position, approval in enumerate(contents.approvals, 1):
+        mark = Text("!", style="bold red") if approval.problems else Text(str(position))
+        stamp = "" if approval.stamp is None else iso(approval.stamp)
+        table.add_row(mark, Text(_signer(approval, reader)), Text(" ".join(approval.words)), Text(stamp))
+    problems = [
+        Text(f"! Approval {position}: {visible(problem)}", style="bold red")
+        for position, approval in enumerate(contents.approvals, 1)
+        for problem in approval.problems
+    ]
+    counted = Text("Whether they are enough, the HSM decides.")
+    to.print(_panel(f"Approvals: {len(contents.approvals)}", Group(table, *problems, counted)))
+
+
+def _show_result(contents: ResultContents, reader: Reader, to: Console) -> None:
+    if contents.result is not None:
+        facts = _grid()
+        facts.add_row("Signature", Text(base64.b64encode(contents.result).decode()))
+        facts.add_row("SHA-256", Text(hashlib.sha256(contents.result).hexdigest()))
+        to.print(_panel("The signature; the broker verifies it before it counts", facts))
+    if contents.attestation is not None:
+        to.print(_panel("The key after the change; the broker verifies who says so", _key_table(contents)))
+        _show_policy("Its policy now", contents.attestation, reader, to)
+
+
+def _key_table(contents: KeyContents | ResultContents) -> Table:
+    attestation = contents.attestation
+    facts = _grid()
+    if attestation is None:
+        return facts
+    facts.add_row("Key", Text(visible(attestation.label)))
+    facts.add_row("Identity", Text(f"{attestation.uuid}, generation {attestation.generation}"))
+    facts.add_row("Kind", Text(f"{attestation.algorithm}, {attestation.creation} {iso(attestation.create_time)}"))
+    facts.add_row("Public key", Text(spaced_fingerprint(hashlib.sha256(attestation.public_key).hexdigest())))
+    facts.add_row("HSM", Text(f"{attestation.instance_id}, counter {attestation.state_counter}"))
+    facts.add_row("Isolation", Text(attestation.isolation))
+    if attestation.switches:
+        facts.add_row("Weakened by", Text(", ".join(attestation.switches), style="bold yellow"))
+    if attestation.open_modify:
+        facts.add_row("Careful", Text("this key's policy can be replaced without approvals", style="bold yellow"))
+    return facts
+
+
+def _show_policy(title: str, attestation: KeyAttestation, reader: Reader, to: Console) -> None:
+    if attestation.policy is None:
+        to.print(_panel(title, Text("none: an ordinary key, which needs no approvals")))
+    else:
+        to.print(_panel(title, Text("\n".join(describe_policy(attestation.policy, reader)))))
+
+
+def bundle_json(bundle: Bundle, contents: Contents, station: Station) -> dict[str, Any]:
+    """What is in an opened bundle, as JSON.
+
+    Args:
+        bundle: The bundle.
+        contents: Its body, decoded.
+        station: This side, for the other side's name.
+    """
+    shown: dict[str, Any] = {
+        "kind": bundle.kind,
+        "requestId": bundle.request_id,
+        "sequence": bundle.sequence,
+        "sender": {"name": station.peer_name(bundle.sender), "fingerprint": fingerprint(bundle.sender)},
+        "words": list(body_words(bundle)),
+    }
+    if isinstance(contents, RequestContents):
+        shown["request"] = {
+            "operation": contents.operation.inner,
+            "keyLabel": contents.key_label,
+            "algorithm": contents.algorithm or None,
+            "payload": None if contents.payload is None else _payload_json(contents.payload),
+            "policy": None if contents.policy is None else policy_to_json(contents.policy, blocked=None),
+            "approvals": [_approval_json(approval) for approval in contents.approvals],
+        }
+    elif isinstance(contents, ResultContents) and contents.result is not None:
+        shown["result"] = base64.b64encode(contents.result).decode()
+    if not isinstance(contents, RequestContents) and contents.attestation is not None:
+        attestation = contents.attestation
+        shown["key"] = {
+            "label": attestation.label,
+            "uuid": attestation.uuid,
+            "generation": attestation.generation,
+            "algorithm": attestation.algorithm,
+            "publicKeyFingerprint": hashlib.sha256(attestation.public_key).hexdigest(),
+            "stateCounter": attestation.state_counter,
+            "openModify": attestation.open_modify,
+        }
+    return shown
+
+
+def incomplete_json(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """What is there and what is missing of each message, as JSON.
+
+    Args:
+        messages: The messages, none of them complete.
+    """
+    return [
+        {
+            "name": message.name,
+            "total": message.progress.total,
+            "plain": list(message.progress.plain),
+            "mixed": message.progress.mixed,
+            "missing": list(message.progress.missing),
+            "needed": message.progress.needed,
+            "files": list(message.sources),
+        }
+        for message in messages
+    ]
+
+
+def _payload_json(payload: bytes) -> dict[str, Any]:
+    view = view_payload(payload)
+    return {
+        "kind": view.kind,
+        "size": view.size,
+        "sha256": view.sha256,
+        "shown": view.shown,
+        "base64": base64.b64encode(payload).decode(),
+        "note": view.note,
+    }
+
+
+def _approval_json(approval: ApprovalView) -> dict[str, Any]:
+    return {
+        "operation": None if approval.token is None else approval.token.action.name.lower(),
+        "signer": approval.signer,
+        "signerName": approval.signer_name,
+        "words": list(approval.words),
+        "timestamp": None if approval.stamp is None else iso(approval.stamp),
+        "problems": list(approval.problems),
+    }
+
+
+def _signer(approval: ApprovalView, reader: Reader) -> str:
+    if not approval.signer:
+        return "unknown"
+    named = f" (certificate of {visible(approval.signer_name)})" if approval.signer_name else ""
+    return f"{reader.who(approval.signer)}{named}\n{spaced_fingerprint(approval.signer)}"
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _panel(title: str, content: Any) -> Panel:
+    return Panel(content, title=Text(title, style="bold"), title_align="left")
