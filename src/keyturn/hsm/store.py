@@ -28,8 +28,15 @@ from keyturn.hsm.container import Container, sync_path
 from keyturn.hsm.directory_lock import DirectoryLock
 from keyturn.hsm.durability import Durability
 from keyturn.hsm.migrations import STORE_VERSION, migrate
-from keyturn.hsm.records import store_error, translated_os_errors
-from keyturn.hsm.sealing import KdfParameters, create_header, open_header, rewrap_header
+from keyturn.hsm.records import (
+    KeyRecord,
+    SystemKeyRecord,
+    associated_key_data,
+    associated_system_key_data,
+    store_error,
+    translated_os_errors,
+)
+from keyturn.hsm.sealing import Domain, KdfParameters, create_header, open_header, rewrap_header
 from keyturn.hsm.state import StoreState, load_state, seal_root
 from keyturn.hsm.store_reader import StoreReader
 
@@ -216,6 +223,35 @@ class Store(StoreReader):
             self.log.close()
             self._container.close()
             self._lock.release()
+
+    # --- private keys: one caller each (rules R3, R5) ----------------------------------------------------
+
+    def open_private_key(self, record: KeyRecord) -> bytes:
+        """The private key of a record. Called by `keyturn.hsm.door` only (rule R3).
+
+        Args:
+            record: As the store gave it.
+
+        Returns:
+            PKCS#8, DER.
+
+        Raises:
+            KeyturnError: `store.no-private-key`; `store.seal-broken`: any public field differs from what was sealed.
+        """
+        if not record.private_key:
+            raise store_error("no-private-key", f"Key {record.label!r} has a public part only.")
+        return self._state.sealing.open(Domain.KEYS, record.private_key, associated_key_data(record))
+
+    def open_system_key(self, record: SystemKeyRecord) -> bytes:
+        """The private half of a system key. Called by `keyturn.hsm.system_keys` only (rule R5).
+
+        Args:
+            record: As the store gave it.
+
+        Returns:
+            PKCS#8, DER.
+        """
+        return self._state.sealing.open(Domain.SYSTEM_KEYS, record.private_key, associated_system_key_data(record))
 
     # --- changing ----------------------------------------------------------------------------------------
 

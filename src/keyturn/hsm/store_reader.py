@@ -1,4 +1,4 @@
-"""Reading the store: look-ups in memory, never waiting for the disk."""
+"""Reading the store: look-ups in memory, never waiting for the disk. Nothing here yields a private key."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from keyturn.hsm.records import (
     LabelRecord,
     OperationRecord,
     SystemKeyRecord,
-    associated_key_data,
     associated_operation_data,
-    associated_system_key_data,
-    store_error,
 )
 from keyturn.hsm.sealing import Domain
 
@@ -100,33 +97,6 @@ class StoreReader:
         """How often a key was used. After a crash it may lack the last uses of an ordinary key (`LAZY_SECONDS`)."""
         return self._state.uses.get(uuid, 0)
 
-    def open_private_key(self, record: KeyRecord) -> bytes:
-        """The private key of a record. Called by `keyturn.hsm.door` only (rule R3).
-
-        Args:
-            record: As the store gave it.
-
-        Returns:
-            PKCS#8, DER.
-
-        Raises:
-            KeyturnError: `store.no-private-key`; `store.seal-broken`: any public field differs from what was sealed.
-        """
-        if not record.private_key:
-            raise store_error("no-private-key", f"Key {record.label!r} has a public part only.")
-        return self._state.sealing.open(Domain.KEYS, record.private_key, associated_key_data(record))
-
     def system_keys(self) -> Iterable[SystemKeyRecord]:
         """The HSM's own keys, for `keyturn.hsm.system_keys`."""
         return list(self._state.system_keys.values())
-
-    def open_system_key(self, record: SystemKeyRecord) -> bytes:
-        """The private half of a system key. Called by `keyturn.hsm.system_keys` only (rule R5).
-
-        Args:
-            record: As the store gave it.
-
-        Returns:
-            PKCS#8, DER.
-        """
-        return self._state.sealing.open(Domain.SYSTEM_KEYS, record.private_key, associated_system_key_data(record))
