@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -130,3 +131,9 @@ def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
 def test_settings_that_would_do_nothing_are_refused(flags: dict[str, object], why: str) -> None:
     with pytest.raises(KeyturnError, match=why):
         load_settings(file=None, environment={}, flags=flags)
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert sorted(name for row in rows for name in re.findall(r"`([^`]+)`", row)) == sorted(NAMES)

@@ -17,7 +17,7 @@ import msgspec
 from keyturn.errors import ErrorCode, FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 
@@ -102,15 +102,22 @@ def member_bytes(body: bytes, name: str) -> bytes:
 
 
 def _count_members(value: object, depth: int) -> int:
-    if isinstance(value, dict):
-        if depth == 0:
-            raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", refusal="json.too-deep")
-        return len(value) + sum(_count_members(v, depth - 1) for v in value.values() if isinstance(v, dict | list))
-    if isinstance(value, list):
-        if depth == 0:
-            raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", refusal="json.too-deep")
-        return sum(_count_members(v, depth - 1) for v in value if isinstance(v, dict | list))
-    return 0
+    """How many members all objects in `value` have together; every request passes here, so the types are exact."""
+    total = 0
+    inside: Iterable[object]
+    if type(value) is dict:
+        total = len(value)
+        inside = value.values()
+    elif type(value) is list:
+        inside = value
+    else:
+        return 0
+    if depth == 0:
+        raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", refusal="json.too-deep")
+    for one in inside:
+        if type(one) is dict or type(one) is list:
+            total += _count_members(one, depth - 1)
+    return total
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -237,6 +237,7 @@ class VerifyBody(Body, frozen=True, rename="camel"):
     """`POST /v1/verify`."""
 
     verify_signature_request: VerifySignatureRequest
+    request_signature: RequestSignature | None = None
 
 
 # --- approval tasks ---------------------------------------------------------------------------------------

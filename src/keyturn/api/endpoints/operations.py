@@ -111,6 +111,7 @@ async def verify(services: Services, call: Call, body: VerifyBody) -> SignatureV
     """Verify a signature with a key's public part; for EC keys DER and raw signatures are both read."""
     del call
     request = body.verify_signature_request
+    _check_form(body.request_signature)
     no_password("verifySignatureRequest.masterKeyPassword", request.master_key_password)
     not_available("verifySignatureRequest.signKeyObject", request.sign_key_object)
     payload = payload_bytes("verifySignatureRequest.payload", request.payload, "UNSPECIFIED")
