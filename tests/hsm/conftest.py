@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +30,13 @@ async def client(hsm: HsmProcess) -> AsyncIterator[HsmClient]:
     connected = await HsmClient.connect(hsm.address)
     yield connected
     await connected.close()
+
+
+@pytest.fixture
+def hsm_run() -> Iterator[Path]:
+    """A directory with a short path, for sockets."""
+    with tempfile.TemporaryDirectory(prefix="kt-") as made:
+        yield Path(made)
 
 
 @pytest.fixture

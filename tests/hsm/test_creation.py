@@ -198,9 +198,16 @@ async def test_modify_keeps_the_blocked_flag(client: HsmClient, label: str) -> N
     assert (await client.lookup(label)).blocked
 
 
+def _write(file: Path, text: str) -> None:
+    file.write_text(text)
+    file.chmod(0o600)
+
+
 @pytest.mark.rule("R10")
 async def test_the_switches_of_the_hsm_are_its_own_and_the_weakening_ones_are_attested(tmp_path: Path) -> None:
-    options = ("--require-protected-modify", "--allow-weak-keys", "--allow-unlabelled-approvals")
+    config = tmp_path / "hsm.yaml"
+    _write(config, "dataDir: /nowhere\nallowWeakKeys: true\nrequireProtectedModify: true\n")
+    options = ("--config", str(config), "--allow-unlabelled-approvals")
     with HsmProcess(tmp_path / "hsm", options=options) as hsm:
         client = await HsmClient.connect(hsm.address)
         for policy, word in (

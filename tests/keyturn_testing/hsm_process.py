@@ -37,6 +37,7 @@ class HsmProcess:
         directory: Data directory, made if missing.
         options: Further words for `keyturn hsm serve`.
         passphrase: Written to a file for `--passphrase-file`; None starts without one.
+        listen: Address of the broker's protocol, a Unix socket in a short directory if None.
         pass_fds: Descriptors that the process inherits.
         env: Environment, that of the test if None.
     """
@@ -47,12 +48,14 @@ class HsmProcess:
         *,
         options: Sequence[str] = (),
         passphrase: bytes | None = PASSPHRASE,
+        listen: str | None = None,
         pass_fds: Sequence[int] = (),
         env: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.options = tuple(options)
         self.passphrase = passphrase
+        self.listen = listen
         self.pass_fds = tuple(pass_fds)
         self.env = env
         self.process: subprocess.Popen[bytes] | None = None
@@ -74,7 +77,9 @@ class HsmProcess:
     @property
     def address(self) -> str:
         """Address for `HsmClient.connect`."""
-        return f"unix:{self._run}/hsm.sock"
+        if self.ready:
+            return str(self.ready["address"])
+        return self.listen or f"unix:{self._run}/hsm.sock"
 
     @property
     def admin_socket(self) -> Path:
@@ -94,6 +99,7 @@ class HsmProcess:
 
     def start(self) -> HsmProcess:
         """Start it and wait until it says that it is ready."""
+        self.ready = {}
         words = [
             *(sys.executable, "-m", "keyturn", "hsm", "serve", "--json"),
             *("--data-dir", str(self.directory), "--listen", self.address, "--admin-socket", str(self.admin_socket)),

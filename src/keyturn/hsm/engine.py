@@ -331,8 +331,6 @@ class Engine:
             return self._repeated(call, stored)
         making = self._making.get(call.operation_id)
         if making is not None:
-            if making[0] != digest:
-                raise _input_differs()
             return asyncio.shield(making[1])
         plan = plan_creation(call, self._settings, self._system_names)
         if self._store.key(call.label) is not None or call.label in self._reserved:
@@ -409,6 +407,9 @@ class Engine:
                 f"an operation id has {protocol.OPERATION_ID_SIZE} bytes, not {len(operation_id)}",
                 refusal="operation.id-missing" if not operation_id else "operation.id-size",
             )
+        making = self._making.get(operation_id)
+        if making is not None and making[0] != digest:
+            raise _input_differs()
         stored = self._store.operation(operation_id)
         if stored is None:
             return None

@@ -22,16 +22,17 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
+
+import msgspec
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm.framing import FrameDecoder, FrameReader, UnknownMessageError, encode_frame
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Collection
+    from collections.abc import Awaitable, Collection
     from pathlib import Path
 
     from keyturn.hsm.addresses import Address
@@ -53,7 +54,7 @@ MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
 class Handler(Protocol[MessageT_contra]):
     """What a socket serves."""
 
-    def handle(self, message: MessageT_contra, peer: str) -> object | Awaitable[object]:
+    def handle(self, message: MessageT_contra, peer: str) -> msgspec.Struct | Awaitable[msgspec.Struct]:
         """Answer a message; never raises, a failure is a `Refused`. An awaitable for what is slow."""
         ...
 
@@ -107,6 +108,14 @@ class AnswerGate:
         self._held: list[tuple[Outlet, bytes]] = []
         self._release: asyncio.Task[None] | None = None
 
+    def flush(self) -> bool:
+        """Hand the decision log to the operating system; False when it cannot be written, and the HSM ends."""
+        try:
+            self._durability.flush()
+        except KeyturnError:
+            return False
+        return True
+
     def send(self, connection: Outlet, data: bytes) -> None:
         """Let `data` go to `connection`, at once if nothing is pending, else behind the commit.
 
@@ -114,9 +123,7 @@ class AnswerGate:
             connection: Where the answers go.
             data: Frames.
         """
-        try:
-            self._durability.flush()
-        except KeyturnError:
+        if not self.flush():
             # A decision that leaves no trace must have no effect: nobody hears of it.
             connection.abort()
             return
@@ -190,12 +197,12 @@ class FrameConnection(asyncio.Protocol, Generic[MessageT]):
                     answers.append(encode_frame(error.correlation, server.handler.refuse_frame(error, self._peer)))
                     continue
                 answer = server.handler.handle(message, self._peer)
-                if isinstance(answer, Awaitable):
+                if isinstance(answer, msgspec.Struct):
+                    answers.append(encode_frame(correlation, answer))
+                else:
                     task = asyncio.ensure_future(self._answer_later(correlation, answer))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-                else:
-                    answers.append(encode_frame(correlation, answer))
         except FormatError as error:
             self._broken = True
             answers.append(encode_frame(0, server.handler.refuse_frame(error, self._peer)))
@@ -204,7 +211,7 @@ class FrameConnection(asyncio.Protocol, Generic[MessageT]):
         if self._broken:
             self._close_when_sent()
 
-    async def _answer_later(self, correlation: int, answer: Awaitable[object]) -> None:
+    async def _answer_later(self, correlation: int, answer: Awaitable[msgspec.Struct]) -> None:
         result = await answer
         self._server.gate.send(self, encode_frame(correlation, result))
 
@@ -350,7 +357,7 @@ class SocketServer(Generic[MessageT]):
             credentials = peer_credentials(connection)
             peer = f"uid {credentials.uid} pid {credentials.pid}"
             if credentials.uid not in self._allowed_uids:
-                self.handler.refuse_frame(
+                self._turn_away(
                     FormatError(
                         f"user {credentials.uid} may not use this socket; see --allow-uid", refusal="peer.not-allowed"
                     ),
@@ -358,7 +365,7 @@ class SocketServer(Generic[MessageT]):
                 )
                 return None
         if len(self.connections) + len(self._handshakes) >= MAX_CONNECTIONS:
-            self.handler.refuse_frame(
+            self._turn_away(
                 FormatError(f"{MAX_CONNECTIONS} connections are open already", refusal="peer.too-many"), peer
             )
             return None
@@ -374,10 +381,15 @@ class SocketServer(Generic[MessageT]):
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT if connection.family != socket.AF_UNIX else None,
             )
         except (TimeoutError, OSError) as error:
-            self.handler.refuse_frame(
+            self._turn_away(
                 FormatError(f"no TLS connection came about: {type(error).__name__}", refusal="peer.tls-failed"), peer
             )
             connection.close()
+
+    def _turn_away(self, error: FormatError, peer: str) -> None:
+        """Log that somebody was not served; no answer follows that would take the line along."""
+        self.handler.refuse_frame(error, peer)
+        self.gate.flush()
 
     async def close(self) -> None:
         """Stop listening, cut all connections, remove the socket's file."""
