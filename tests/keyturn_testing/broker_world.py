@@ -16,12 +16,15 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from base64 import b64decode, b64encode
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from keyturn.broker.airgapped import AirGappedExecutor
 from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp
+from keyturn.broker.local import LocalExecutor
 from keyturn.broker.model import (
     ApprovalCall,
     AttestedKey,
@@ -35,14 +38,17 @@ from keyturn.broker.model import (
     TaskQuery,
 )
 from keyturn.broker.service import Broker
-from keyturn.clock import ManualClock, iso
+from keyturn.clock import ManualClock, SystemClock, iso
 from keyturn.crypto.keys import PrivateKey, generate, make_spec, public_spki
 from keyturn.crypto.registry import sign, verify
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.client import HsmClient
 from keyturn.ska.actions import Action
+from keyturn.ska.attestation import attestation_to_json
 from keyturn.ska.decision import IntegrityKey, NotAuthorisedError, Question, require_authorised
 from keyturn.ska.messages import Timestamp, encode_timestamp
 from keyturn.ska.policy import Policy, decode_policy, encode_policy
+from keyturn.ska.policy_json import policy_from_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
 
     from keyturn.broker.executor import Executor
     from keyturn.broker.model import RequestView, TaskView
+    from keyturn_testing.hsm_process import HsmProcess
     from keyturn_testing.officers import Officer
 
 P256 = "1.2.840.10045.3.1.7"
@@ -330,10 +337,6 @@ async def memory_world(directory: Path) -> AsyncIterator[tuple[World, MemoryHsm]
 
 def attributes_body(attested: AttestedKey) -> dict[str, Any]:
     """The body of the offline `POST /v1/key/attributes` answer as values: what the courier carries, through JSON."""
-    from base64 import b64encode
-
-    from keyturn.ska.attestation import attestation_to_json
-
     body = {
         "xml": attested.xml,
         "json": attestation_to_json(attested.attestation),
@@ -341,3 +344,54 @@ def attributes_body(attested: AttestedKey) -> dict[str, Any]:
         "attestationKeyName": attested.attestation_key_name,
     }
     return dict(json.loads(json.dumps(body)))
+
+
+@asynccontextmanager
+async def local_world(directory: Path, hsm: HsmProcess) -> AsyncIterator[World]:
+    """A broker of profile `local` on a real HSM process."""
+    client = await HsmClient.connect(hsm.address)
+    async with opened(directory, LocalExecutor(client), SystemClock()) as world:
+        yield world
+
+
+@asynccontextmanager
+async def gap_world(directory: Path, chain: Sequence[str], clock: Any = None) -> AsyncIterator[World]:
+    """A broker of profile `air-gapped` that has pinned the device certificate at the head of `chain`."""
+    executor = AirGappedExecutor(["".join(chain)] if chain else [])
+    async with opened(directory, executor, SystemClock() if clock is None else clock) as world:
+        yield world
+
+
+async def register(world: World, attested: AttestedKey) -> None:
+    """Carry an attested answer to the air-gapped side, as `POST /v1/offlineKey` takes it."""
+    body = attributes_body(attested)
+    await world.broker.register_offline_key(
+        xml=body["xml"],
+        signature=b64decode(body["xmlSignature"]),
+        json=body["json"],
+        attestation_key_name=body["attestationKeyName"],
+    )
+
+
+async def execute_offline(world: World, body: dict[str, Any]) -> dict[str, Any]:
+    """Do with `inputOfflineHsm` what the offline REST layer does; returns what its answer becomes on the way back.
+
+    Returns:
+        `{"result": …}` or `{"keyAttributes": …}`, to be completed with the request's id.
+    """
+    body = json.loads(json.dumps(body))
+    if "signRequest" in body:
+        inner = body["signRequest"]
+        call = SignCall(
+            payload=b64decode(inner["payload"]),
+            key_name=inner["signKeyName"],
+            algorithm=inner["signatureAlgorithm"],
+            signature_type=inner.get("signatureType", ""),
+        )
+        approvals = [b64decode(each) for each in inner["signedApprovals"]]
+        return {"result": b64encode(await world.broker.sign_now(call, approvals)).decode()}
+    inner = body["modifyRequest"]
+    policy, _ = policy_from_json(inner["policy"], require_all_rules=True)
+    change = ModifyCall(key_name=inner["modifyKeyName"], policy=policy)
+    approvals = [b64decode(each) for each in inner["signedApprovals"]]
+    return {"keyAttributes": attributes_body(await world.broker.modify_now(change, approvals))}

@@ -1,0 +1,18 @@
+"""The real HSM process, one per test module; tests use labels of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keyturn_testing.hsm_process import HsmProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HsmProcess]:
+    with HsmProcess(tmp_path_factory.mktemp("hsm")) as process:
+        yield process

@@ -1,0 +1,70 @@
+"""A broker process that is killed at the worst moment: `python dying_broker.py DIRECTORY HSM WHEN ARGUMENTS`.
+
+WHEN is `before-call` (the approvals are written down, nothing is sent yet) or `after-answer` (the HSM has answered,
+the broker has not committed). ARGUMENTS is a JSON object with what the last officer sends: the fields of an
+`ApprovalCall`, bytes in base64. The signature the HSM gave is printed before the end.
+
+It is the real broker with the real HSM; only the line between them is watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keyturn.broker.local import LocalExecutor
+from keyturn.broker.model import ApprovalCall, BrokerSettings, Signer
+from keyturn.broker.service import Broker
+from keyturn.clock import SystemClock
+from keyturn.hsm.client import HsmClient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.broker.model import SignCall
+
+
+class WatchedExecutor(LocalExecutor):
+    """Kills the process around the call.
+
+    Args:
+        client: The HSM.
+        when: See the module.
+    """
+
+    def __init__(self, client: HsmClient, when: str) -> None:
+        super().__init__(client)
+        self._when = when
+
+    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+        if self._when == "before-call":
+            os.kill(os.getpid(), signal.SIGKILL)
+        signature = await super().sign(operation_id, call, approvals)
+        print(b64encode(signature).decode(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return signature
+
+
+async def main(directory: str, address: str, when: str, arguments: str) -> None:
+    executor = WatchedExecutor(await HsmClient.connect(address), when)
+    broker = await Broker.open(BrokerSettings(data_dir=Path(directory)), executor, SystemClock())
+    fields = json.loads(arguments)
+    await broker.approve(
+        ApprovalCall(
+            task_id=fields["task_id"],
+            approval=b64decode(fields["approval"]),
+            signature=b64decode(fields["signature"]),
+            digest=fields["digest"],
+            signer=Signer(spki=b64decode(fields["spki"])),
+        )
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:5]))
