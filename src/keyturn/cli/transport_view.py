@@ -50,12 +50,14 @@ def show_bundle(bundle: Bundle, contents: Contents, station: Station, reader: Re
         reader: The person's address book.
         to: Where.
     """
+    ours = bundle.sender == station.key.public
     facts = _grid()
-    facts.add_row("From", Text(f"{station.peer_name(bundle.sender)} (bundle {bundle.sequence})"))
+    sender = "this side" if ours else station.peer_name(bundle.sender)
+    facts.add_row("From", Text(f"{sender} (bundle {bundle.sequence})"))
     if bundle.request_id is not None:
         facts.add_row("Request", Text(bundle.request_id))
     facts.add_row("Words of the whole", Text(" ".join(body_words(bundle)), style="bold"))
-    facts.add_row("", Text("the other side showed the same words when it exported this"))
+    facts.add_row("", Text(f"the other side {'shows' if ours else 'showed'} the same words, if nothing was changed"))
     to.print(_panel(TITLES[bundle.kind], facts))
     if isinstance(contents, RequestContents):
         _show_request(contents, reader, to)
