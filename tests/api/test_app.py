@@ -93,6 +93,10 @@ async def test_r30_foreign_hosts_and_pages_are_refused_before_anything_is_done(h
     assert body_of(foreign, 403)["refusal"] == "http.origin"
     rebound = await http.post("/v1/synchronousSign", json=SIGN, headers={"host": "evil.example"})
     assert body_of(rebound, 403)["refusal"] == "http.host"
+    own_host = ("host", "127.0.0.1:8080")
+    assert (await http.get("/v1/versionInfo", headers=[own_host])).status_code == 200
+    two = await http.get("/v1/versionInfo", headers=[("host", "evil.example"), own_host])
+    assert body_of(two, 403)["refusal"] == "http.host"
 
 
 async def test_an_announced_oversized_body_is_refused_unread(http: httpx.AsyncClient) -> None:

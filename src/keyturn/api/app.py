@@ -69,13 +69,14 @@ class Application:
         host = origin = content_type = length = None
         for name, value in scope["headers"]:
             if name == b"host":
-                host = value
+                # Two of them are one too many (RFC 9112, 3.2): an empty name is never ours.
+                host = value if host is None else b""
             elif name == b"content-type":
                 content_type = value
             elif name == b"content-length":
                 length = value
             elif name == b"origin":
-                origin = value
+                origin = value if origin is None else b""
         if self._guard is not None:
             self._guard.check(host, origin)
         method: str = scope["method"]

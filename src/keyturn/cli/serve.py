@@ -83,6 +83,8 @@ def serve(
     # The broker's files are nobody else's business, whatever the shell's umask says.
     os.umask(0o077)
     logging.basicConfig(level=logging.WARNING, format="keyturn: %(levelname)s: %(message)s", stream=sys.stderr)
+    # What strangers send is not worth a line of our log each, and its advice about packages does not apply.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -147,6 +149,8 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
             if as_json:
                 click.echo(json.dumps({"url": url, "pid": os.getpid(), "profile": settings.profile} | info))
 
+        if stop.is_set():
+            return  # Told to end while starting: nothing was announced, nothing is.
         watch = None if embedded is None else asyncio.create_task(_watch(embedded, stop))
         await run(app, bound, stop=stop, ready=ready)
         if watch is not None:
