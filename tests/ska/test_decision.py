@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska import der
 from keyturn.ska.actions import Action
+from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.decision import (
     Decision,
     NotAuthorisedError,
@@ -205,6 +206,32 @@ def test_a_listed_key_that_cannot_be_read_stands_in_nobodys_place() -> None:
     junk = encode_authorization(replace(decode_authorization(person("alice").approve()), spki=b"junk"))
     assert words(ask(policy, junk)) == ["approval.unlisted-key"]
     assert ask(policy, person("alice").approve()).authorised
+
+
+def test_a_certificate_sent_as_a_bare_key_is_nobody() -> None:
+    policy = use_policy(token(Group("officers", 1, (person("alice").by_certificate,))))
+    good = decode_authorization(person("alice").approve())
+    crossed = (replace(good, spki=person("alice").certificate), replace(good, spki=None, certificate=good.spki))
+    for bad in crossed:
+        decision = ask(policy, encode_authorization(bad))
+        assert words(decision) == ["approval.unlisted-key"]
+        assert decision.approvals[0].reason == "The approval does not carry a key that could approve."
+    assert ask(policy, encode_authorization(good)).authorised
+
+
+def test_an_unlisted_signer_is_named_by_fingerprint() -> None:
+    found = ask(TWO_OF_THREE, person("mallory").approve()).approvals[0]
+    assert found.reason.startswith(f"Key {load_approver_key(person('mallory').spki).fingerprint[:16]} signed")
+
+
+def test_nameless_approvers_are_named_by_common_name_or_fingerprint() -> None:
+    bob = Approver(person("bob").spki)
+    policy = use_policy(token(Group(None, 2, (person("alice").by_certificate, bob, Approver(b"junk"))), name=None))
+    fingerprint = load_approver_key(bob.spki).fingerprint[:16]
+    assert ask(policy).reason == (
+        "2 of 2 approvals in group number 1 are missing; "
+        f"outstanding: alice, key {fingerprint}, a key that cannot be read."
+    )
 
 
 # --- what is approved --------------------------------------------------------------------------------

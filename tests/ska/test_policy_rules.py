@@ -235,5 +235,14 @@ def test_a_policy_made_to_be_hard_is_shown_as_open(monkeypatch: pytest.MonkeyPat
     assert not open_modify(Policy(rule, Rule.NEVER, Rule.NEVER, rule))
 
 
+@pytest.mark.rule("R10")
+def test_the_hardest_policy_that_fits_is_answered_in_bounded_work() -> None:
+    crowd = [Approver(person(f"member {number}").spki) for number in range(40)]
+    ring = tuple(Group(None, 5, tuple(crowd[(i + step) % 40] for step in range(15))) for i in range(40))
+    cost = cost_of_rule(Rule((token(*ring),)))
+    assert cost is not None
+    assert 5 <= cost.least <= cost.most
+
+
 def test_the_good_group_is_made_of_good_keys() -> None:
     assert len({load_approver_key(a.spki) for a in GOOD.approvers}) == 3

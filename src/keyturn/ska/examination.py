@@ -24,6 +24,8 @@ from keyturn.ska.messages import (
     decode_authorization,
     decode_timestamp,
 )
+from keyturn.ska.reasons import key_words
+from keyturn.ska.roll_call import signer_identity
 from keyturn.ska.signatures import unwrap_signature, verify
 
 if TYPE_CHECKING:
@@ -98,12 +100,7 @@ class Examination:
             return _invalid(position, Fault("approval.malformed", error.message))
         identity = self._roll.identify(authorization)
         if identity is None:
-            return ApprovalFinding(
-                position,
-                Verdict.FOREIGN,
-                "approval.unlisted-key",
-                "The signer of this approval is not listed in the rule for this action.",
-            )
+            return ApprovalFinding(position, Verdict.FOREIGN, "approval.unlisted-key", _unlisted(authorization))
         statement = self._statements.get(authorization.approval)
         if statement is None:
             statement = self._statements[authorization.approval] = self._read(authorization.approval)
@@ -256,6 +253,13 @@ def _verify_with(key: IntegrityKey, data: bytes, signature: bytes) -> Fault | No
             f"The timestamp in the approval is not signed by the integrity key {key.name!r}.",
         )
     return None
+
+
+def _unlisted(authorization: Authorization) -> str:
+    identity = signer_identity(authorization)
+    if identity is None:
+        return "The approval does not carry a key that could approve."
+    return f"{key_words(identity).capitalize()} signed this approval, but is not listed in the rule for this action."
 
 
 def _invalid(position: int, fault: Fault, identity: bytes | None = None, stamp: int | None = None) -> ApprovalFinding:

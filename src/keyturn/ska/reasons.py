@@ -5,10 +5,11 @@ Source: house rule "explanations are values"; decisions 18 for the times.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import FormatError
-from keyturn.ska.approver_keys import certificate_name, load_approver_key
+from keyturn.ska.approver_keys import certificate_name
 from keyturn.ska.iso_time import format_time
 
 if TYPE_CHECKING:
@@ -76,9 +77,14 @@ def approver_words(approver: Approver) -> str:
     try:
         if approver.certificate is not None:
             return certificate_name(approver.certificate)
-        return f"key {load_approver_key(approver.spki).fingerprint[:16]}"
+        return key_words(approver.identity)
     except FormatError:
         return "a key that cannot be read"
+
+
+def key_words(identity: bytes) -> str:
+    """Name a key by the beginning of its fingerprint."""
+    return f"key {hashlib.sha256(identity).hexdigest()[:16]}"
 
 
 def _token(token: TokenFinding, tokens: Sequence[TokenFinding]) -> str:

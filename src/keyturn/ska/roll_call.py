@@ -22,13 +22,15 @@ class RollCall:
     """A rule, seen from its approvers.
 
     Args:
-        identity_by_form: From every form in which an approver is listed (public key or certificate bytes) to the
-            identity: most signers send exactly one of these, and are then found without any parsing.
+        by_key: From every listed public key, as it was listed, to the identity: most signers send exactly these bytes
+            and are then found without any parsing.
+        by_certificate: The same from every listed certificate.
         tokens_of: From identity to the tokens in which it is listed.
         groups: For each token, the listed identities of each group, in order.
     """
 
-    identity_by_form: dict[bytes, bytes]
+    by_key: dict[bytes, bytes]
+    by_certificate: dict[bytes, bytes]
     tokens_of: dict[bytes, tuple[Token, ...]]
     groups: tuple[tuple[tuple[bytes, ...], ...], ...]
 
@@ -41,17 +43,29 @@ class RollCall:
         Returns:
             The identity, None if this is nobody from the list.
         """
-        form = authorization.spki if authorization.spki is not None else authorization.certificate
-        if form is None:
-            return None
-        known = self.identity_by_form.get(form)
+        spki, certificate = authorization.spki, authorization.certificate
+        known = self.by_key.get(spki) if spki is not None else self.by_certificate.get(certificate or b"")
         if known is not None:
             return known
-        try:
-            identity = identity_of(form if authorization.spki is not None else certificate_spki(form))
-        except FormatError:
-            return None
+        identity = signer_identity(authorization)
         return identity if identity in self.tokens_of else None
+
+
+def signer_identity(authorization: Authorization) -> bytes | None:
+    """Find out who signed, listed or not.
+
+    Args:
+        authorization: Its public key or certificate says who.
+
+    Returns:
+        The identity, None if the key cannot be read.
+    """
+    try:
+        if authorization.certificate is not None:
+            return identity_of(certificate_spki(authorization.certificate))
+        return identity_of(authorization.spki or b"")
+    except FormatError:
+        return None
 
 
 @lru_cache(maxsize=512)
@@ -64,7 +78,8 @@ def roll_call(rule: Rule) -> RollCall:
     Returns:
         The roll call. A listed key that cannot be read stands in nobody's place: it can never be fulfilled.
     """
-    forms: dict[bytes, bytes] = {}
+    by_key: dict[bytes, bytes] = {}
+    by_certificate: dict[bytes, bytes] = {}
     tokens_of: dict[bytes, list[Token]] = {}
     groups: list[tuple[tuple[bytes, ...], ...]] = []
     for token in rule.tokens:
@@ -76,11 +91,14 @@ def roll_call(rule: Rule) -> RollCall:
                     identity = approver.identity
                 except FormatError:
                     continue
-                forms[approver.spki if approver.certificate is None else approver.certificate] = identity
+                by_key[approver.spki] = identity
+                if approver.certificate is not None:
+                    by_certificate[approver.certificate] = identity
                 of_group[identity] = None
                 listed = tokens_of.setdefault(identity, [])
                 if not listed or listed[-1] is not token:
                     listed.append(token)
             of_token.append(tuple(of_group))
         groups.append(tuple(of_token))
-    return RollCall(forms, {identity: tuple(tokens) for identity, tokens in tokens_of.items()}, tuple(groups))
+    listed_in = {identity: tuple(tokens) for identity, tokens in tokens_of.items()}
+    return RollCall(by_key, by_certificate, listed_in, tuple(groups))
