@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -112,3 +113,23 @@ def test_the_decision_log_holds_every_answer_that_left(tmp_path: Path) -> None:
         for number, answer in answers.items():
             outcome = "refused" if isinstance(answer, protocol.Refused) else "granted"
             assert logged[calls[number].operation_id.hex()] == outcome
+
+
+@pytest.mark.parametrize("room", [1, 4096], ids=["for nothing, standard error included", "for the log only"])
+def test_when_the_disk_refuses_no_answer_leaves_and_the_hsm_ends(tmp_path: Path, room: int) -> None:
+    hsm = HsmProcess(tmp_path / "hsm")
+    with hsm:
+        with RawLine(hsm.address) as line:
+            assert isinstance(line.ask(_create("before")), protocol.Attested)
+            # From now on no file of this process may grow, as on a full disk.
+            resource.prlimit(hsm.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+            call = _create("after")
+            line.send(encode_frame(7, call))
+            assert line.closed()
+        assert hsm.process is not None
+        assert hsm.process.wait(10) == 70
+        assert room == 1 or "cannot be written" in hsm.errors
+        hsm.start()
+        with RawLine(hsm.address) as line:
+            assert line.ask(protocol.ListKeys()).labels == ["before"]
+            assert isinstance(line.ask(call), protocol.Attested)

@@ -98,7 +98,8 @@ class HsmProcess:
         return self._errors.read_text() if self._errors.exists() else ""
 
     def start(self) -> HsmProcess:
-        """Start it and wait until it says that it is ready."""
+        """Start it, anew if it ran before, and wait until it says that it is ready."""
+        self.stop()
         self.ready = {}
         words = [
             *(sys.executable, "-m", "keyturn", "hsm", "serve", "--json"),
@@ -147,8 +148,7 @@ class HsmProcess:
         self._end(signal.SIGTERM)
 
     def restart(self) -> HsmProcess:
-        """Start it again on the same directory."""
-        self.stop()
+        """End it in good order and start it again on the same directory."""
         return self.start()
 
     def _end(self, number: signal.Signals) -> None:

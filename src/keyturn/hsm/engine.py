@@ -15,7 +15,6 @@ Source: keyturn.hsm.protocol; architecture.md, laws 1 to 5.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 import traceback
 from hashlib import sha256
@@ -31,6 +30,7 @@ from keyturn.hsm import protocol
 from keyturn.hsm.attesting import Attester
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.authority import Authority, approver_fingerprints, parse_policy, protects
+from keyturn.hsm.console import note
 from keyturn.hsm.creation import check_new_policy, plan_creation
 from keyturn.hsm.door import Act, Door, Kind
 from keyturn.hsm.framing import encode_message
@@ -455,7 +455,7 @@ class Engine:
             # A defect of ours. The trace goes to standard error, without values; the caller learns nothing of it.
             frames = traceback.extract_tb(error.__traceback__)
             where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-            print(f"keyturn hsm: internal error {type(error).__name__} in {where}", file=sys.stderr)  # noqa: T201
+            note(f"internal error {type(error).__name__} in {where}")
             error = KeyturnError(
                 ErrorCode.TECHNICAL, "the HSM has a defect; its standard error says where", refusal="internal.error"
             )

@@ -19,9 +19,10 @@ import uvloop
 
 from keyturn.clock import SystemClock
 from keyturn.errors import KeyturnError
+from keyturn.hsm.console import note
 from keyturn.hsm.hardening import die_with_parent, harden_process
 from keyturn.hsm.passphrase import development_passphrase, read_passphrase_file
-from keyturn.hsm.service import HsmService, note
+from keyturn.hsm.service import HsmService
 from keyturn.hsm.store import Store
 
 if TYPE_CHECKING:

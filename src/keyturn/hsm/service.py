@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import admin, protocol
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.clock_guard import ClockGuard
+from keyturn.hsm.console import note
 from keyturn.hsm.engine import Engine
 from keyturn.hsm.hardening import inspect_process
 from keyturn.hsm.passphrase import check_passphrase
@@ -50,11 +50,6 @@ class _Open:
     store: Store
     clock_guard: ClockGuard
     engine: Engine
-
-
-def note(text: str) -> None:
-    """Tell the operator: one line on standard error."""
-    print(f"keyturn hsm: {text}", file=sys.stderr, flush=True)  # noqa: T201 - A server's own messages.
 
 
 class HsmService:
@@ -196,8 +191,8 @@ class HsmService:
             self._timer = asyncio.get_running_loop().call_later(PERSIST_EVERY, self._persist)
 
     def _die(self, error: BaseException) -> None:
-        note(f"the store cannot be written, the HSM ends: {error}")
         self.end(70)
+        note(f"the store cannot be written, the HSM ends: {error}")
 
     def end(self, status: int = 0) -> None:
         """Ask the process to end.
