@@ -69,11 +69,25 @@ def test_show_says_what_would_be_signed_and_the_words_of_the_other_side(ada: Off
     assert "Pay 10 to [bold]Bob[/bold]." in shown.out
     assert "2023-11-14T22:13:20Z, verified" in shown.out
     assert shown.out.index("CLAIMS of the server") < shown.out.index("urgent, says your boss")
-    described = ada.run("approver", "show", TASK_ID, *options(ada, task_server), "--json").json()
+    described = ada.run("approver", "show", TASK_ID, *options(ada, task_server), "--json").json()[0]
     assert described["words"] == words.split()
     assert described["operation"] == "use"
     assert base64.b64decode(described["payload"]["base64"]) == PAYLOAD
     assert described["timestamp"]["verified"] is True
+
+
+def test_by_request_finds_your_own_task_and_says_when_there_is_none(ada: Officers, task_server: TaskServer) -> None:
+    task_server.answers[TASKS] = {"tasks": []}
+    refused = ada.run("approver", "show", "--request", "r1", *options(ada, task_server))
+    assert refused.refusal == "task.none-for-you"
+    task_server.answers[TASKS] = {"tasks": [honest()]}
+    assert "treasury" in ada.run("approver", "show", "--request", "r1", *options(ada, task_server)).out
+    assert task_server.bodies(TASKS)[-1]["requestId"] == "r1"
+
+
+@pytest.mark.parametrize("words", [(), (TASK_ID, "--request", "r1")], ids=["neither", "both"])
+def test_tasks_are_named_by_id_or_by_request(words: tuple[str, ...], ada: Officers, task_server: TaskServer) -> None:
+    assert ada.run("approver", "approve", *words, *options(ada, task_server)).code == 2
 
 
 def honest_bytes(server: TaskServer) -> str:
@@ -149,7 +163,7 @@ def test_r10_a_modify_is_shown_in_words_with_what_it_opens(ada: Officers, task_s
         "open modify",
     ):
         assert words in " ".join(shown.split())
-    described = ada.run("approver", "show", TASK_ID, *options(ada, task_server), "--json").json()
+    described = ada.run("approver", "show", TASK_ID, *options(ada, task_server), "--json").json()[0]
     assert described["policy"]["ruleModify"] is None
     assert "keyStatus" not in described["policy"]
 

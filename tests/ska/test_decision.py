@@ -566,7 +566,7 @@ def test_require_authorised_raises_with_the_decision() -> None:
     assert require_authorised(question).authorised
     with pytest.raises(NotAuthorisedError) as caught:
         require_authorised(replace(question, approvals=()))
-    assert caught.value.code is ErrorCode.MISSING_APPROVAL
+    assert caught.value.code is ErrorCode.IN_HSM
     assert caught.value.refusal == "approvals.missing"
     assert "outstanding: alice" in caught.value.message
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 # Our own bytes.

@@ -12,9 +12,11 @@ from keyturn.approver.review import FINALITY
 from keyturn.cli.approver_keys import contacts, keygen, whoami
 from keyturn.cli.officer import OfficerGroup, json_option, server_options, session
 from keyturn.cli.officer_view import console, review_json, show_review, show_tasks, task_json
-from keyturn.errors import KeyturnError
+from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keyturn.approver.client import ApproverClient, Sent
     from keyturn.approver.review import Review
     from keyturn.approver.tasks import Task
@@ -28,6 +30,12 @@ def approver() -> None:
 approver.add_command(keygen)
 approver.add_command(whoami)
 approver.add_command(contacts)
+
+
+def which_tasks(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which tasks a command is about: some by id, or one's own of a request."""
+    by_request = click.option("--request", "request_id", help="Your task of this request, instead of TASK.")
+    return click.argument("task_ids", metavar="[TASK...]", nargs=-1)(by_request(command))
 
 
 @approver.command("tasks")
@@ -45,30 +53,32 @@ def list_tasks(*, request_id: str | None, as_json: bool, **options: Any) -> None
 
 
 @approver.command("show")
-@click.argument("task_id", metavar="TASK")
+@which_tasks
 @server_options
 @json_option
-def show(*, task_id: str, as_json: bool, **options: Any) -> None:
-    """Show what approving TASK would sign, decoded here from the bytes themselves."""
+def show(*, task_ids: tuple[str, ...], request_id: str | None, as_json: bool, **options: Any) -> None:
+    """Show what approving each TASK would sign, decoded here from the bytes themselves."""
     with session(**options) as client:
-        review = client.review(client.task(task_id))
+        reviews = [client.review(task) for task in _chosen(client, task_ids, request_id)]
     if as_json:
-        click.echo(json.dumps(review_json(review), indent=2))
+        click.echo(json.dumps([review_json(review) for review in reviews], indent=2))
     else:
-        show_review(review, console())
+        for review in reviews:
+            show_review(review, console())
 
 
 @approver.command("approve")
-@click.argument("task_ids", metavar="TASK...", nargs=-1, required=True)
+@which_tasks
 @server_options
 @click.option("--yes", is_flag=True, help="Do not ask; what is signed is still printed.")
 @json_option
-def approve(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> None:
+def approve(*, task_ids: tuple[str, ...], request_id: str | None, yes: bool, as_json: bool, **options: Any) -> None:
     """Approve TASKs, each after it has been shown. If one of them is refused, none is approved."""
     screen = console(err=as_json)
     sent: list[Sent] = []
     with session(**options) as client:
-        for review in [client.review(client.task(task_id)) for task_id in dict.fromkeys(task_ids)]:
+        reviews = [client.review(task) for task in _chosen(client, task_ids, request_id)]
+        for review in reviews:
             show_review(review, screen)
             screen.print(FINALITY)
             if not yes and not click.confirm("Approve exactly this?", default=False, err=True):
@@ -78,20 +88,21 @@ def approve(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: A
             screen.print(
                 f"Approved: {review.task_id}. Signed {len(review.approval)} bytes, words {' '.join(review.words)}"
             )
-    _finish(sent, "approved", as_json=as_json, complete=len(sent) == len(dict.fromkeys(task_ids)))
+    _finish(sent, "approved", as_json=as_json, complete=len(sent) == len(reviews))
 
 
 @approver.command("reject")
-@click.argument("task_ids", metavar="TASK...", nargs=-1, required=True)
+@which_tasks
 @server_options
 @click.option("--yes", is_flag=True, help="Do not ask; what is rejected is still printed.")
 @json_option
-def reject(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: Any) -> None:
+def reject(*, task_ids: tuple[str, ...], request_id: str | None, yes: bool, as_json: bool, **options: Any) -> None:
     """Reject TASKs with a signed rejection, which is kept as evidence. Tasks that lie can be rejected, too."""
     screen = console(err=as_json)
     sent: list[Sent] = []
     with session(**options) as client:
-        for task in [client.task(task_id) for task_id in dict.fromkeys(task_ids)]:
+        tasks = _chosen(client, task_ids, request_id)
+        for task in tasks:
             outcome = _outcome(client, task)
             if isinstance(outcome, KeyturnError):
                 show_tasks([(task, outcome)], screen)
@@ -102,7 +113,23 @@ def reject(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: An
                 continue
             sent.append(client.reject(task))
             screen.print(f"Rejected: {task.id}. You cannot approve this request any more.")
-    _finish(sent, "rejected", as_json=as_json, complete=len(sent) == len(dict.fromkeys(task_ids)))
+    _finish(sent, "rejected", as_json=as_json, complete=len(sent) == len(tasks))
+
+
+def _chosen(client: ApproverClient, task_ids: tuple[str, ...], request_id: str | None) -> list[Task]:
+    """The tasks named by id, or this person's tasks of one request."""
+    if bool(task_ids) == (request_id is not None):
+        raise click.UsageError("Name tasks, or give --request and the id of a request; `tasks` lists both.")
+    if request_id is None:
+        return [client.task(task_id) for task_id in dict.fromkeys(task_ids)]
+    found = client.tasks(request_id=request_id)
+    if not found:
+        raise KeyturnError(
+            ErrorCode.TASK_NOT_EXISTENT,
+            "That request has no task that waits for this key: it is decided, gone, or does not list you.",
+            refusal="task.none-for-you",
+        )
+    return list(found)
 
 
 def _outcome(client: ApproverClient, task: Task) -> Review | KeyturnError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, Group
@@ -40,7 +41,7 @@ def console(*, err: bool = False) -> Console:
         err: Standard error, where standard output carries JSON.
     """
     plain = Console(stderr=err, highlight=False, markup=False, emoji=False)
-    if not plain.is_terminal:
+    if not plain.is_terminal and "COLUMNS" not in os.environ:
         plain.width = PLAIN_WIDTH
     return plain
 

@@ -194,16 +194,14 @@ class Decision:
 class NotAuthorisedError(KeyturnError):
     """The policy does not allow it; `decision` says why.
 
-    The code is 401 (missing approval) where more approvals would help, else 701.
+    The code is 701 as documented (rest-api.md section 1.4); `refusal` tells what is the matter.
 
     Args:
         decision: The decision that refused.
     """
 
     def __init__(self, decision: Decision) -> None:
-        missing = decision.refusal == "approvals.missing"
-        code = ErrorCode.MISSING_APPROVAL if missing else ErrorCode.IN_HSM
-        super().__init__(code, decision.reason, refusal=decision.refusal)
+        super().__init__(ErrorCode.IN_HSM, decision.reason, refusal=decision.refusal)
         self.decision = decision
 
     def __reduce__(self) -> tuple[object, ...]:
