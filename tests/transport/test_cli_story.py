@@ -352,3 +352,15 @@ def test_an_unreachable_server_refuses_nothing_and_the_stick_can_be_used_later(w
     words[words.index(world.vault.url)] = "http://127.0.0.1:9"
     assert run(*words).status == 1
     ok("import", *world.at_vault(stick, "--out", tmp_path / "back.ktb"))
+
+
+def test_the_broker_draws_codes_that_the_vault_imports(world: World, tmp_path: Path) -> None:
+    request_id = world.request(ADA, BEN)
+    with world.office.client() as rest:
+        images = rest.qr_codes(request_id, max_version=15, extra=1)
+        assert rest.qr_codes(request_id, max_version=15, extra=1) == images, "the same page again"
+    del images[1]
+    for at, image in enumerate(images):
+        (tmp_path / f"{at}.png").write_bytes(image)
+    done = ok("import", *world.at_vault(tmp_path, "--out", tmp_path / "back.ktb"))
+    assert done["requestId"] == request_id
