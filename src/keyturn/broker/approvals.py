@@ -69,7 +69,7 @@ class Approvals:
         key = load_signer(call.signer)
         task = await self._task(call.task_id, key)
         async with self._locks.of(task.request_id):
-            request, _ = await self._database.read(lambda tx: progress.load(tx, task.request_id))
+            request, tasks = await self._database.read(lambda tx: progress.load(tx, task.request_id))
             if call.approval.startswith(REJECTED):
                 await self._signed_rejection(call, key, request, task)
                 return
@@ -83,11 +83,12 @@ class Approvals:
                     certificate=call.signer.certificate,
                 )
             )
-            await self._store_approval(task, authorization)
+            await self._store_approval(task, authorization, request, tasks)
 
-    async def _store_approval(self, task: TaskRow, authorization: bytes) -> None:
+    async def _store_approval(
+        self, task: TaskRow, authorization: bytes, request: RequestRow, tasks: list[TaskRow]
+    ) -> None:
         for _ in range(TRIES):
-            request, tasks = await self._database.read(lambda tx: progress.load(tx, task.request_id))
             now = self._clock.now()
             approved = task._replace(state=TaskState.APPROVED.value, decided_at=now, authorization=authorization)
             tasks = [approved if each.id == task.id else each for each in tasks]
@@ -96,6 +97,7 @@ class Approvals:
             try:
                 request = await self._database.write(_storing_approval(approved, request, step))
             except StaleError:
+                request, tasks = await self._database.read(lambda tx: progress.load(tx, task.request_id))
                 continue
             await self._execution.carry_out(request, tasks, step)
             return

@@ -239,7 +239,9 @@ class Database:
                 batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
                 try:
                     self._writer.execute("BEGIN IMMEDIATE")
-                    outcomes = [self._run_unit(waiting) for waiting in batch]
+                    # A unit that is alone needs no savepoint: its transaction is one.
+                    alone = len(batch) == 1
+                    outcomes = [self._run_unit(waiting, alone=alone) for waiting in batch]
                     await loop.run_in_executor(self._thread, self._writer.execute, "COMMIT")
                 except sqlite3.Error as error:
                     self._give_up(batch, error)
@@ -254,16 +256,22 @@ class Database:
         finally:
             self._pump = None
 
-    def _run_unit(self, waiting: _Waiting) -> tuple[Any, Exception | None]:
-        self._writer.execute("SAVEPOINT unit")
+    def _run_unit(self, waiting: _Waiting, *, alone: bool) -> tuple[Any, Exception | None]:
+        if not alone:
+            self._writer.execute("SAVEPOINT unit")
         try:
             result = waiting.unit(self._write_transaction)
         except Exception as failure:
             # Whatever it is, it belongs to the one who gave the unit.
-            self._writer.execute("ROLLBACK TO unit")
-            self._writer.execute("RELEASE unit")
+            if alone:
+                self._writer.execute("ROLLBACK")
+                self._writer.execute("BEGIN")
+            else:
+                self._writer.execute("ROLLBACK TO unit")
+                self._writer.execute("RELEASE unit")
             return None, failure
-        self._writer.execute("RELEASE unit")
+        if not alone:
+            self._writer.execute("RELEASE unit")
         return result, None
 
     def _give_up(self, batch: Sequence[_Waiting], error: sqlite3.Error) -> None:
