@@ -29,14 +29,12 @@ from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.messages import ApprovalToken, decode_approval, looks_like_own_structure
 from keyturn.ska.policy import Policy, decode_policy
 from keyturn.ska.policy_rules import check_policy, listed_approvers, open_modify, open_unblock
-from keyturn.ska.words import checksum_words
+from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 
 if TYPE_CHECKING:
     from keyturn.approver.address_book import AddressBook
     from keyturn.approver.tasks import Task
 
-APPROVAL_WORDS_DOMAIN: Final = "approval"
-"""Domain of the eight checksum words over the approval bytes; every side that shows them uses this one."""
 
 OPERATIONS: Final = {
     Action.USE: "use the key (to sign, decrypt or unwrap; an approval does not say which)",
@@ -124,7 +122,7 @@ def review_task(
         task=task,
         approval=approval,
         token=token,
-        words=checksum_words(approval, domain=APPROVAL_WORDS_DOMAIN),
+        words=checksum_words(approval, domain=APPROVAL_DOMAIN),
         label=visible_bytes(token.label),
         payload=view_payload(token.payload) if token.action is Action.USE and token.payload is not None else None,
         policy=policy,

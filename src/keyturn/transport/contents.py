@@ -21,7 +21,7 @@ from keyturn.ska.messages import decode_approval, decode_authorization, decode_t
 from keyturn.ska.policy import decode_policy
 from keyturn.ska.policy_json import policy_from_json
 from keyturn.ska.signatures import unwrap_signature, verify
-from keyturn.ska.words import checksum_words
+from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 from keyturn.transport.bundle import KEY, REQUEST, Bundle
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from keyturn.ska.messages import ApprovalToken
     from keyturn.ska.policy import Policy
 
-APPROVAL_WORDS_DOMAIN: Final = "approval"
-"""Domain of the eight words over an approval's bytes: the approvers' clients use the same (R11)."""
 BODY_WORDS_DOMAIN: Final = "bundle"
 """Domain of the eight words over a bundle's body."""
 
@@ -226,7 +224,7 @@ def _approval(
         authorization = decode_authorization(_decoded(item, "an approval"))
     except FormatError as error:
         return ApprovalView(None, (), "", "", None, (error.message,))
-    words = checksum_words(authorization.approval, domain=APPROVAL_WORDS_DOMAIN)
+    words = checksum_words(authorization.approval, domain=APPROVAL_DOMAIN)
     problems: list[str] = []
     signer = name = ""
     try:

@@ -1,0 +1,16 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+LONGEST_ID = 48
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a parameter after its argument where its value is bytes or long text.
+
+    Keys and words made for a run differ from run to run; test names must not, or they cannot be dealt out to
+    several processes, nor found again.
+    """
+    if isinstance(val, bytes | bytearray) or (isinstance(val, str) and len(val) > LONGEST_ID):
+        return argname
+    return None
