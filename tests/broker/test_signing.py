@@ -190,3 +190,18 @@ async def test_synchronous_signing_learns_which_keys_have_a_policy(tmp_path: Pat
             assert caught.value.refusal == "approvals.missing"
         await world.broker.sign_now(calls["treasury"], [ADA.approve_use("treasury", b"pay")])
         assert hsm.executed == ["sign free", "sign open", "sign open", "sign treasury"]
+
+
+async def test_a_payload_that_would_not_fit_into_a_signed_approval_is_refused_at_opening(tmp_path: Path) -> None:
+    async with memory_world(tmp_path) as (world, _):
+        await world.create("free", None)
+        await world.create("plain", make_policy(use=quorum(1, BEN)))
+        await world.create("timed", make_policy(use=quorum(1, BEN, timeout=600)))
+        await world.ask_signature("free", b"x" * 65_536)
+        for label, too_large, fitting in (("plain", 61_500, 61_300), ("timed", 30_800, 30_500)):
+            with pytest.raises(KeyturnError) as caught:
+                await world.ask_signature(label, b"x" * too_large)
+            assert (caught.value.code, caught.value.refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.too-large")
+            request_id = await world.ask_signature(label, b"x" * fitting)
+            await world.approve(BEN, request_id)
+            assert (await world.view(request_id)).status is RequestStatus.EXECUTED

@@ -18,13 +18,14 @@ from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import RequestRow
 from keyturn.crypto.keys import describe_spki
 from keyturn.crypto.registry import require_single_meaning, signature_algorithm
-from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import ApprovalToken, encode_approval
 from keyturn.ska.policy import Rule, encode_policy
 from keyturn.ska.policy_json import policy_from_json, policy_to_json
 from keyturn.ska.policy_rules import check_policy, is_protected, required_timestamp
 from keyturn.ska.signatures import wrap_signature
+from keyturn.ska.tlv import MAX_BLOB
 
 if TYPE_CHECKING:
     from keyturn.broker.execution import Execution
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 MAX_PAYLOAD: Final = 65_536
 """Most payload bytes (rest-api.md section 1.3)."""
+SIGNED_APPROVAL_ROOM: Final = 4_096
+"""Bytes kept free beside an approval for its signature and the signer's key or certificate: all of it must fit into
+one blob. The largest keys and signatures (RSA 8192) take about 1 100 bytes each."""
 
 
 class Opening:
@@ -202,14 +206,27 @@ class Opening:
 
 
 def _statement(key: KeyRecord, action: Action, payload: bytes, stamp: SignedStamp | None) -> bytes:
-    return encode_approval(
-        ApprovalToken(
-            action=action,
-            label=key.label.encode(),
-            timestamp=None if stamp is None else stamp.timestamp,
-            timestamp_signature=None if stamp is None else wrap_signature(stamp.algorithm, stamp.signature),
-            payload=payload,
-        )
+    """Make the bytes approvers sign; refuse what they could sign but nobody could send afterwards."""
+    token = ApprovalToken(
+        action=action,
+        label=key.label.encode(),
+        timestamp=None if stamp is None else stamp.timestamp,
+        timestamp_signature=None if stamp is None else wrap_signature(stamp.algorithm, stamp.signature),
+        payload=payload,
+    )
+    # A timestamp repeats the payload.
+    largest = (MAX_BLOB - SIGNED_APPROVAL_ROOM) // (1 if stamp is None else 2)
+    try:
+        statement = encode_approval(token)
+    except FormatError:
+        statement = b""
+    if statement and len(statement) <= MAX_BLOB - SIGNED_APPROVAL_ROOM:
+        return statement
+    raise KeyturnError(
+        ErrorCode.INVALID_PAYLOAD,
+        f"With {len(payload)} bytes it does not fit into a signed approval of 64 KiB; about {largest} do for this "
+        "key. Sign a digest with a NONE… algorithm instead, or list fewer approvers in a policy.",
+        refusal="payload.too-large",
     )
 
 

@@ -243,7 +243,7 @@ class Database:
                     alone = len(batch) == 1
                     outcomes = [self._run_unit(waiting, alone=alone) for waiting in batch]
                     await loop.run_in_executor(self._thread, self._writer.execute, "COMMIT")
-                except sqlite3.Error as error:
+                except Exception as error:
                     self._give_up(batch, error)
                     continue
                 for waiting, (result, failure) in zip(batch, outcomes, strict=True):
@@ -274,7 +274,7 @@ class Database:
             self._writer.execute("RELEASE unit")
         return result, None
 
-    def _give_up(self, batch: Sequence[_Waiting], error: sqlite3.Error) -> None:
+    def _give_up(self, batch: Sequence[_Waiting], error: Exception) -> None:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
         for waiting in batch:
