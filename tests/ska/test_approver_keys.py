@@ -142,6 +142,19 @@ def test_weak_rsa_keys_are_refused(why: str, n: int | None, e: int) -> None:
         assert load_approver_key(spki_of(RSA + NULL, rsa_bits(good, exponent))).kind == "RSA"
 
 
+def test_an_rsa_modulus_that_is_a_prime_or_a_power_of_one_is_refused() -> None:
+    """Anybody finds the private exponent then; no small factor and no square root gives it away."""
+    prime, _, _, _ = grace()
+    power = (2**521 - 1) ** 5
+    good, _ = numbers_of_erin()
+    for n in (prime, power):
+        assert gcd(n, key_strength._small_primes()) == 1
+        with pytest.raises(FormatError, match="prime or a power of one") as caught:
+            load_approver_key(spki_of(RSA + NULL, rsa_bits(n)))
+        assert caught.value.refusal == "approver.weak-key"
+    assert load_approver_key(spki_of(RSA + NULL, rsa_bits(good))).kind == "RSA"
+
+
 def test_rsa_keys_have_2048_to_8192_bits() -> None:
     # The numbers are no real keys, but no small factor gives them away; only the size is at stake.
     def modulus(bits: int) -> int:

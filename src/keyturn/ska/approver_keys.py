@@ -101,6 +101,21 @@ def identity_of(spki: bytes) -> bytes:
     return _read(spki)[0]
 
 
+def public_key_of(spki: bytes) -> PublicKey:
+    """Read a public key without judging its strength; cheap whatever the key.
+
+    Args:
+        spki: DER SubjectPublicKeyInfo, at most `MAX_SPKI` bytes.
+
+    Returns:
+        The key.
+
+    Raises:
+        FormatError: As `identity_of`.
+    """
+    return _read(spki)[1]
+
+
 @lru_cache(maxsize=4096)
 def load_approver_key(spki: bytes) -> ApproverKey:
     """Load a public key that is to stand, or stands, in a policy, and check that nobody else can sign for it.

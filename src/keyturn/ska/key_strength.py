@@ -1,6 +1,7 @@
 """Checks that a listed public key is one for which only its holder can sign (rule R13).
 
-These checks cost milliseconds (for DSA up to a second), so they are done once per key: `approver_keys` remembers.
+These checks cost milliseconds (RSA of 8192 bits: a second, DSA: up to several), so they are done once per key:
+`approver_keys` remembers, and `key_effort` bounds what one policy may ask for.
 The Miller-Rabin bases are derived from the number itself, which keeps this module free of randomness; with the
 number of rounds chosen here, searching for a composite that passes means about 2^48 attempts of many milliseconds.
 
@@ -42,8 +43,8 @@ def check_rsa(n: int, e: int) -> None:
         e: Public exponent.
 
     Raises:
-        FormatError: `approver.weak-key` if the modulus is not of 2048 to 8192 bits, has a factor below 65536 or is
-            a square, or if the exponent is even, below 3 or above 2^32 - 1.
+        FormatError: `approver.weak-key` if the modulus is not of 2048 to 8192 bits, has a factor below 65536, is a
+            square, a prime or a power of one, or if the exponent is even, below 3 or above 2^32 - 1.
     """
     if not RSA_MIN_BITS <= n.bit_length() <= RSA_MAX_BITS:
         _weak(f"RSA approver keys have {RSA_MIN_BITS} to {RSA_MAX_BITS} bits; this one has {n.bit_length()}")
@@ -53,6 +54,10 @@ def check_rsa(n: int, e: int) -> None:
         _weak("the RSA modulus has a small prime factor, so that anybody can sign with it")
     if isqrt(n) ** 2 == n:
         _weak("the RSA modulus is a square, so that anybody can sign with it")
+    # A prime p divides 2^n - 2 when n is p or a power of p; when n is the product of two primes that somebody made,
+    # no factor does.
+    if gcd(pow(2, n, n) - 2, n) != 1:
+        _weak("the RSA modulus is a prime or a power of one, so that anybody can sign with it")
 
 
 def check_dsa(p: int, q: int, g: int, y: int) -> None:

@@ -17,15 +17,21 @@ from typing import Final, NoReturn
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.actions import Action
-from keyturn.ska.approver_keys import certificate_name, load_approver_certificate, load_approver_key
+from keyturn.ska.approver_keys import certificate_name, certificate_spki, identity_of, load_approver_key
+from keyturn.ska.key_effort import KeyEffort
 from keyturn.ska.policy import Approver, Group, Policy, Rule, TimeUnit, Token
 from keyturn.ska.policy_rules import RULE_NAMES
+from keyturn.ska.tlv import MAX_BLOB
 
 Resolve = Callable[[str], bytes]
 """Finds the DER certificate of an onboarded approver by name; raises a `KeyturnError` if there is none."""
 
 MAX_UNITS: Final = 0xFFFF_FFFF
 """Most minutes or seconds that the binary form can carry."""
+_TOKEN_BYTES: Final = 24
+_GROUP_BYTES: Final = 16
+_APPROVER_BYTES: Final = 4
+"""Fewest bytes that each takes in the binary form, an approver's key or certificate not counted."""
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _ARMOUR: Final = re.compile(
     r"\s*-----BEGIN (PUBLIC KEY|CERTIFICATE)-----([A-Za-z0-9+/=\s]*)-----END \1-----\s*",
@@ -52,7 +58,8 @@ def policy_from_json(
 
     Raises:
         FormatError: 600 `policy.json` for a wrong form; 401 for a group without approvers; 601, 602, 604, 407, 409
-            for approvers that cannot be listed; the message names the path.
+            for approvers that cannot be listed; the message names the path. 600 `policy.too-large` and
+            `policy.too-much-checking` before the work is done.
         KeyturnError: What `resolve` raises.
     """
     return _Source(allow_seconds=allow_seconds, resolve=resolve).policy(value, require_all_rules=require_all_rules)
@@ -117,6 +124,17 @@ class _Source:
         self._allow_seconds = allow_seconds
         self._resolve = resolve
         self._kinds: set[str] = set()
+        self._effort = KeyEffort()
+        self._room = MAX_BLOB
+
+    def _take(self, size: int) -> None:
+        """Account for the binary form, so that a text too long for it costs no more work than one that fits."""
+        self._room -= size
+        if self._room < 0:
+            raise FormatError(
+                f"policy: is more than the {MAX_BLOB} bytes that a policy may have; list fewer approvers.",
+                refusal="policy.too-large",
+            )
 
     def policy(self, value: object, *, require_all_rules: bool) -> tuple[Policy, bool]:
         known = (*RULE_NAMES.values(), "keyStatus")
@@ -153,6 +171,7 @@ class _Source:
         return Rule(tuple(self._token(token, f"{path}.tokens[{index}]") for index, token in enumerate(tokens)))
 
     def _token(self, value: object, path: str) -> Token:
+        self._take(_TOKEN_BYTES)
         fields = _object(value, path, ("name", "timelock", "timeout", "groups"))
         timelock = _integer(fields.get("timelock", 0), f"{path}.timelock")
         timeout = _integer(fields.get("timeout", 0), f"{path}.timeout")
@@ -175,6 +194,7 @@ class _Source:
         )
 
     def _group(self, value: object, path: str) -> Group:
+        self._take(_GROUP_BYTES)
         fields = _object(value, path, ("name", "quorum", "approvals"))
         if "quorum" not in fields:
             _refuse(f"{path}.quorum", "is missing")
@@ -206,13 +226,20 @@ class _Source:
         data = decode_base64(fields.get("value"), f"{path}.value")
         try:
             if kind == "public_key":
-                load_approver_key(data)
+                self._load(data, data)
                 return Approver(data, None, name)
-            load_approver_certificate(data)
+            self._load(certificate_spki(data), data)
             certificate_name(data)
         except FormatError as error:
             raise _placed(error, f"{path}.value") from None
         return Approver.of_certificate(data)
+
+    def _load(self, spki: bytes, listed: bytes) -> None:
+        """Check a key that is listed with these bytes, unless the policy asks for too much already."""
+        identity_of(spki)
+        self._take(_APPROVER_BYTES + len(listed))
+        self._effort.add(spki)
+        load_approver_key(spki)
 
     def _onboarded(self, name: str | None, value: object, path: str) -> Approver:
         if value is not None:
@@ -227,7 +254,7 @@ class _Source:
             )
         try:
             certificate = self._resolve(name)
-            load_approver_certificate(certificate)
+            self._load(certificate_spki(certificate), certificate)
             certificate_name(certificate)
         except FormatError as error:
             raise _placed(error, path) from None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import certificate_name, load_approver_key
+from keyturn.ska.key_effort import KeyEffort
 from keyturn.ska.policy import RULE_TAGS, Rule, encode_policy
 from keyturn.ska.policy_cost import cost_of_rule
 
@@ -46,7 +47,7 @@ def check_policy(policy: Policy, *, blocked: bool = False) -> None:
             `policy.timeout-below-timelock`, `policy.quorum-zero`, `policy.quorum-above-group`,
             `policy.empty-group` (401), `policy.duplicate-approver`, `policy.bad-name`, and the words of
             `load_approver_key` (R13).
-        FormatError: If it is larger than the binary form may be.
+        FormatError: If it is larger than the binary form may be; `policy.too-much-checking` (see `key_effort`).
     """
     if not policy.use.tokens:
         _refuse("use-never", "ruleUse has no token, so that nobody could ever use the key; name a token, or write null")
@@ -56,6 +57,7 @@ def check_policy(policy: Policy, *, blocked: bool = False) -> None:
             "the key is to start blocked, but ruleUnblock has no token, so that nobody could ever unblock it; name a "
             "token, or do not block it",
         )
+    _check_effort(policy)
     for action in RULE_TAGS:
         _check_rule(policy.rule(action), RULE_NAMES[action])
     encode_policy(policy)
@@ -128,6 +130,15 @@ def _is_cheaper(rule: Rule, use: Rule) -> bool:
     reference = cost_of_rule(use)
     # The least that the one can cost against the most that the other can: doubt is shown as open.
     return cost.least == 0 or reference is None or cost.least < reference.most
+
+
+def _check_effort(policy: Policy) -> None:
+    effort = KeyEffort()
+    for action in RULE_TAGS:
+        for token in policy.rule(action).tokens:
+            for group in token.groups:
+                for approver in group.approvers:
+                    effort.add(approver.spki)
 
 
 def _check_rule(rule: Rule, where: str) -> None:
