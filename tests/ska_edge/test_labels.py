@@ -57,6 +57,12 @@ def test_ordinary_labels_are_taken_as_they_are(label: str) -> None:
         ("key\uffff", "key", "label.character"),
         ("key\U000e0041", "key", "label.character"),
         ("key\u0378", "key", "label.character"),
+        ("key\ufe0f", "key", "label.character"),
+        ("key\U000e0100", "key", "label.character"),
+        ("ke\u034fy", "key", "label.character"),
+        ("key\u3164", "key", "label.character"),
+        ("key\uffa0", "key", "label.character"),
+        ("key\u2800", "key", "label.character"),
     ],
 )
 def test_a_label_with_a_defect_is_refused_and_without_it_taken(bad: str, good: str, word: str) -> None:

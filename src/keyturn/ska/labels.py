@@ -26,6 +26,13 @@ _FORBIDDEN_CATEGORIES: Final = {
     "Zp": "a paragraph separator",
 }
 
+_INVISIBLE: Final = frozenset(
+    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
+    | {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+)
+"""Characters that show nothing although their category is that of letters, marks or symbols: joiners, fillers,
+variation selectors (Unicode property Default_Ignorable_Code_Point) and the blank Braille pattern."""
+
 
 def _refused(label: str, why: str, refusal: str) -> FormatError:
     shown = ascii(label if len(label) <= MAX_LABEL_BYTES else label[:MAX_LABEL_BYTES] + "…")
@@ -36,8 +43,8 @@ def check_label(label: str) -> str:
     """Check that a text may be a key's label (R18).
 
     Args:
-        label: The label: Unicode NFC, 1 to 128 bytes of UTF-8, no control, format, bidi or unassigned characters, no
-            `/`, no space at either end.
+        label: The label: Unicode NFC, 1 to 128 bytes of UTF-8, no control, format, bidi, invisible or unassigned
+            characters, no `/`, no space at either end.
 
     Returns:
         The same label. It is never repaired: what was approved or registered elsewhere has the caller's bytes.
@@ -49,6 +56,8 @@ def check_label(label: str) -> str:
         raise _refused(label, "is empty; give 1 to 128 bytes.", "label.empty")
     for position, character in enumerate(label):
         what = _FORBIDDEN_CATEGORIES.get(unicodedata.category(character))
+        if what is None and ord(character) in _INVISIBLE:
+            what = "a character that nobody can see"
         if what is not None:
             raise _refused(
                 label, f"contains {what} (U+{ord(character):04X} at position {position}); remove it.", "label.character"
