@@ -19,7 +19,9 @@ from keyturn.hsm import protocol
 from keyturn.hsm.addresses import Address, parse_address
 from keyturn.hsm.client import HsmClient
 from keyturn.hsm.framing import encode_frame
-from keyturn.hsm.server import MAX_CONNECTIONS, MAX_HELD_BACK, AnswerGate, SocketServer, isolation
+from keyturn.hsm.gate import AnswerGate
+from keyturn.hsm.listening import isolation
+from keyturn.hsm.server import MAX_CONNECTIONS, MAX_HELD_BACK, SocketServer
 from keyturn_testing.hsm_process import HsmProcess
 from keyturn_testing.keys import create_ec
 from keyturn_testing.raw_line import RawLine

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -28,17 +26,16 @@ from keyturn.crypto import registry
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.attesting import Attester
-from keyturn.hsm.audit import LogEntry
-from keyturn.hsm.authority import Authority, approver_fingerprints, parse_policy, protects
-from keyturn.hsm.console import note
+from keyturn.hsm.authority import Authority, parse_policy, protects
 from keyturn.hsm.creation import check_new_policy, plan_creation
 from keyturn.hsm.door import Act, Door, Kind
 from keyturn.hsm.framing import encode_message
+from keyturn.hsm.journal import MAX_SHOWN, Journal
+from keyturn.hsm.operations import Operations, input_digest
 from keyturn.hsm.rate_limit import RateLimit
 from keyturn.hsm.records import KeyRecord
 from keyturn.hsm.worker import make_key_pair
 from keyturn.ska.actions import Action
-from keyturn.ska.decision import NotAuthorisedError, Verdict
 from keyturn.ska.messages import Timestamp, encode_timestamp
 
 if TYPE_CHECKING:
@@ -51,19 +48,11 @@ if TYPE_CHECKING:
     from keyturn.hsm.store import Store
     from keyturn.hsm.system_keys import SystemKeys
     from keyturn.hsm.worker import KeyPair, WorkerPool
-    from keyturn.ska.decision import Decision
 
 MAX_PAYLOAD: Final = 64 * 1024
 """Largest payload of one call in bytes (rest-api.md section 1.3)."""
 BURST: Final = 10
 """Rate limits allow this many seconds' worth at once."""
-
-_SHOWN_FINDINGS: Final = 16
-"""Approvals whose refusal is told one by one in a log line; a hostile call may bring a thousand."""
-_SHOWN: Final = 200
-"""Characters of a caller's text, or of a message, in a log line."""
-
-_answers: Final[msgspec.msgpack.Decoder[protocol.Answer]] = msgspec.msgpack.Decoder(protocol.Answer)
 
 
 class Engine:
@@ -95,7 +84,8 @@ class Engine:
         self._store = store
         self._system_keys = system_keys
         self._clock_guard = clock_guard
-        self._clock = clock
+        self._journal = Journal(store, clock)
+        self._operations = Operations(store)
         self._settings = settings
         self._isolation = isolation
         self._workers = workers
@@ -111,10 +101,7 @@ class Engine:
             int(BURST * settings.attestations_per_second) or 1,
             monotonic,
         )
-        self._making: dict[bytes, tuple[bytes, asyncio.Future[protocol.Answer]]] = {}
         self._reserved: set[str] = set()
-        self._granted = 0
-        self._refused = 0
         self._handlers: dict[type, Callable[..., protocol.Answer | Awaitable[protocol.Answer]]] = {
             protocol.GetInfo: self._info,
             protocol.ListKeys: self._list,
@@ -150,13 +137,11 @@ class Engine:
         try:
             return self._handlers[type(message)](message)
         except Exception as error:
-            return self._refuse(message, error, peer)
+            return self._journal.refuse(message, error, peer)
 
     def refuse_frame(self, error: FormatError, peer: str) -> protocol.Refused:
         """Log bytes that are no call; the answer says what was wrong with them."""
-        self._refused += 1
-        self._log("frame", "refused", refusal=error.refusal, note=f"{peer}: {error.message}")
-        return protocol.Refused(error.code.name, error.refusal, error.message)
+        return self._journal.refuse_frame(error, peer)
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -213,20 +198,21 @@ class Engine:
                 "operations": self._store.operation_count,
                 "stateCounter": self._store.state_counter,
                 "restoreEpoch": self._store.restore_epoch,
-                "grantedSinceStart": self._granted,
-                "refusedSinceStart": self._refused,
+                "grantedSinceStart": self._journal.granted,
+                "refusedSinceStart": self._journal.refused,
             }
         )
 
     # --- acting ------------------------------------------------------------------------------------------
 
-    def _sign(self, call: protocol.Sign) -> protocol.Answer:
+    def _sign(self, call: protocol.Sign) -> protocol.Answer | Awaitable[protocol.Answer]:
         digest = b""
         if call.operation_id:
-            digest = _input_digest(call)
-            stored = self._stored(call.operation_id, digest)
+            digest = input_digest(call)
+            stored = self._operations.recall(call.operation_id, digest)
             if stored is not None:
-                return self._repeated(call, stored)
+                self._journal.repeat(call)
+                return stored
         record = self._key(call.label)
         if record.policy and not call.operation_id:
             raise KeyturnError(
@@ -240,17 +226,18 @@ class Engine:
         if call.operation_id:
             with self._store.change() as change:
                 change.count_use(record.uuid)
-                change.put_operation(call.operation_id, digest, encode_message(answer), time=self._now())
+                change.put_operation(call.operation_id, digest, encode_message(answer), time=self._journal.now())
         else:
             self._store.count_use(record.uuid)
-        self._grant(call, record, decision, payload=call.payload)
+        self._journal.grant(call, record, decision, payload=call.payload)
         return answer
 
-    def _modify(self, call: protocol.Modify) -> protocol.Answer:
-        digest = _input_digest(call)
-        stored = self._stored(call.operation_id, digest)
+    def _modify(self, call: protocol.Modify) -> protocol.Answer | Awaitable[protocol.Answer]:
+        digest = input_digest(call)
+        stored = self._operations.recall(call.operation_id, digest)
         if stored is not None:
-            return self._repeated(call, stored)
+            self._journal.repeat(call)
+            return stored
         record = self._key(call.label)
         if not record.policy:
             raise KeyturnError(
@@ -265,14 +252,15 @@ class Engine:
             changed = change.put_key(msgspec.structs.replace(record, policy=call.policy))
             answer = self._attester.attest(changed, now)
             change.put_operation(call.operation_id, digest, encode_message(answer), time=now)
-        self._grant(call, record, decision, payload=call.policy)
+        self._journal.grant(call, record, decision, payload=call.policy)
         return answer
 
-    def _delete(self, call: protocol.DeleteKey) -> protocol.Answer:
-        digest = _input_digest(call)
-        stored = self._stored(call.operation_id, digest)
+    def _delete(self, call: protocol.DeleteKey) -> protocol.Answer | Awaitable[protocol.Answer]:
+        digest = input_digest(call)
+        stored = self._operations.recall(call.operation_id, digest)
         if stored is not None:
-            return self._repeated(call, stored)
+            self._journal.repeat(call)
+            return stored
         record = self._key(call.label)
         if not record.attributes.get("destroyable"):
             raise KeyturnError(
@@ -283,16 +271,16 @@ class Engine:
         answer = protocol.Done()
         with self._store.change() as change:
             change.remove_key(record.uuid)
-            change.put_operation(call.operation_id, digest, encode_message(answer), time=self._now())
+            change.put_operation(call.operation_id, digest, encode_message(answer), time=self._journal.now())
         self._door.forget(record.uuid)
-        self._grant(call, record, None)
+        self._journal.grant(call, record, None)
         return answer
 
     def _attest(self, call: protocol.Attest) -> protocol.Attested:
         record = self._key(call.label)
         self._attestations.take()
         answer = self._attester.attest(record, self._clock_guard.now())
-        self._grant(call, record, None)
+        self._journal.grant(call, record, None)
         return answer
 
     def _stamp(self, call: protocol.Stamp) -> protocol.Stamped:
@@ -319,19 +307,17 @@ class Engine:
         with self._store.change() as change:
             # A time that leaves is durable first: after a crash the clock may not stand before it.
             change.advance_clock(now)
-        self._grant(call, record, None, payload=call.payload, note=f"action {call.action}")
+        self._journal.grant(call, record, None, payload=call.payload, note=f"action {call.action}")
         return protocol.Stamped(blob, signature, integrity.algorithm, integrity.name)
 
     # --- creating ----------------------------------------------------------------------------------------
 
     def _create(self, call: protocol.CreateKey) -> protocol.Answer | Awaitable[protocol.Answer]:
-        digest = _input_digest(call)
-        stored = self._stored(call.operation_id, digest)
+        digest = input_digest(call)
+        stored = self._operations.recall(call.operation_id, digest)
         if stored is not None:
-            return self._repeated(call, stored)
-        making = self._making.get(call.operation_id)
-        if making is not None:
-            return asyncio.shield(making[1])
+            self._journal.repeat(call)
+            return stored
         plan = plan_creation(call, self._settings, self._system_names)
         if self._store.key(call.label) is not None or call.label in self._reserved:
             raise KeyturnError(
@@ -351,14 +337,13 @@ class Engine:
                 pair = await self._workers.generate(plan.spec, allow_weak=self._settings.allow_weak_keys)
                 return self._put_new_key(call, plan, digest, pair)
             except Exception as error:
-                return self._refuse(call, error, "")
+                return self._journal.refuse(call, error, "")
             finally:
                 self._reserved.discard(call.label)
-                self._making.pop(call.operation_id, None)
 
         self._reserved.add(call.label)
         task = asyncio.get_running_loop().create_task(make())
-        self._making[call.operation_id] = (digest, task)
+        self._operations.begin(call.operation_id, digest, task)
         return asyncio.shield(task)
 
     def _put_new_key(
@@ -384,7 +369,7 @@ class Engine:
             stored = change.put_key(record, private_key=pair.private_key)
             answer = self._attester.attest(stored, now)
             change.put_operation(call.operation_id, digest, encode_message(answer), time=now)
-        self._grant(call, stored, None, payload=call.policy)
+        self._journal.grant(call, stored, None, payload=call.policy)
         return answer
 
     # --- what all share ----------------------------------------------------------------------------------
@@ -394,156 +379,10 @@ class Engine:
         if record is None:
             raise KeyturnError(
                 ErrorCode.KEY_NOT_EXISTENT,
-                f"a key with the label {label[:_SHOWN]!r} does not exist",
+                f"a key with the label {label[:MAX_SHOWN]!r} does not exist",
                 refusal="key.unknown",
             )
         return record
-
-    def _stored(self, operation_id: bytes, digest: bytes) -> protocol.Answer | None:
-        """The stored answer of a repeated call, None for a new one."""
-        if len(operation_id) != protocol.OPERATION_ID_SIZE:
-            raise KeyturnError(
-                ErrorCode.VALIDATION_FAILED,
-                f"an operation id has {protocol.OPERATION_ID_SIZE} bytes, not {len(operation_id)}",
-                refusal="operation.id-missing" if not operation_id else "operation.id-size",
-            )
-        making = self._making.get(operation_id)
-        if making is not None and making[0] != digest:
-            raise _input_differs()
-        stored = self._store.operation(operation_id)
-        if stored is None:
-            return None
-        if stored.input_digest != digest:
-            raise _input_differs()
-        return _answers.decode(self._store.operation_result(stored))
-
-    def _now(self) -> int:
-        return int(self._clock.now())
-
-    def _repeated(self, call: protocol.Call, answer: protocol.Answer) -> protocol.Answer:
-        self._granted += 1
-        self._log(
-            _kind(call),
-            "granted",
-            label=_label(call),
-            operation=_operation(call),
-            note="stored result of a repeated call",
-        )
-        return answer
-
-    def _grant(
-        self, call: protocol.Call, record: KeyRecord, decision: Decision | None, *, payload: bytes = b"", note: str = ""
-    ) -> None:
-        self._granted += 1
-        self._store.log.append(
-            LogEntry(
-                time=self._now(),
-                kind=_kind(call),
-                outcome="granted",
-                label=record.label,
-                uuid=record.uuid,
-                payload=sha256(payload).hexdigest() if payload else "",
-                approvers=approver_fingerprints(decision) if decision is not None else (),
-                operation=_operation(call),
-                note=note,
-            )
-        )
-
-    def _refuse(self, call: protocol.Call, error: Exception, peer: str) -> protocol.Refused:
-        self._refused += 1
-        if not isinstance(error, KeyturnError):
-            # A defect of ours. The trace goes to standard error, without values; the caller learns nothing of it.
-            frames = traceback.extract_tb(error.__traceback__)
-            where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-            note(f"internal error {type(error).__name__} in {where}")
-            error = KeyturnError(
-                ErrorCode.TECHNICAL, "the HSM has a defect; its standard error says where", refusal="internal.error"
-            )
-        bad: list[tuple[int, str]] = []
-        if isinstance(error, NotAuthorisedError):
-            bad = [
-                (finding.position, finding.refusal)
-                for finding in error.decision.approvals
-                if finding.verdict is not Verdict.COUNTED
-            ]
-        words = "; ".join(f"approval {position}: {word}" for position, word in bad[:_SHOWN_FINDINGS])
-        if _kind(call) not in _READING:
-            payload = getattr(call, "payload", b"") or getattr(call, "policy", b"")
-            record = self._store.key(_label(call))
-            self._log(
-                _kind(call),
-                "refused",
-                label=_label(call),
-                uuid="" if record is None else record.uuid,
-                refusal=error.refusal or error.code.name,
-                payload=sha256(payload).hexdigest() if payload else "",
-                operation=_operation(call),
-                note=f"{peer}: {error.message[:_SHOWN]}" + (f" [{words}]" if words else ""),
-            )
-        return protocol.Refused(error.code.name, error.refusal or error.code.name, error.message, bad)
-
-    def _log(
-        self,
-        kind: str,
-        outcome: str,
-        *,
-        label: str = "",
-        uuid: str = "",
-        refusal: str = "",
-        payload: str = "",
-        operation: str = "",
-        note: str = "",
-    ) -> None:
-        self._store.log.append(
-            LogEntry(
-                time=self._now(),
-                kind=kind,
-                outcome=outcome,
-                label=label,
-                uuid=uuid,
-                refusal=refusal,
-                payload=payload,
-                operation=operation,
-                note=note,
-            )
-        )
-
-
-_READING: Final = frozenset({"info", "list", "lookup", "verify", "statistics"})
-_KINDS: Final[dict[type, str]] = {
-    kind: str(kind.__struct_config__.tag)
-    for kind in (
-        *(protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.CreateKey),
-        *(protocol.DeleteKey, protocol.Sign, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
-    )
-}
-
-
-def _kind(call: protocol.Call) -> str:
-    return _KINDS[type(call)]
-
-
-def _label(call: protocol.Call) -> str:
-    label: str = getattr(call, "label", "")
-    return label[:_SHOWN]
-
-
-def _operation(call: protocol.Call) -> str:
-    operation: bytes = getattr(call, "operation_id", b"")
-    return operation[: protocol.OPERATION_ID_SIZE].hex()
-
-
-def _input_digest(call: protocol.Call) -> bytes:
-    """SHA-256 over the whole canonical call, its kind included."""
-    return sha256(b"keyturn/operation-input/1\x00" + encode_message(call)).digest()
-
-
-def _input_differs() -> KeyturnError:
-    return KeyturnError(
-        ErrorCode.IN_HSM,
-        "this operation id has already served for another input; a new operation needs a new id",
-        refusal="operation.input-differs",
-    )
 
 
 def _check_payload(payload: bytes) -> None:

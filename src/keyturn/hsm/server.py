@@ -17,18 +17,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import socket
-import stat
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm.framing import FrameDecoder, FrameReader, UnknownMessageError, encode_frame
+from keyturn.hsm.listening import bind_tcp, bind_unix, peer_credentials
 
 if TYPE_CHECKING:
     import ssl
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keyturn.hsm.addresses import Address
+    from keyturn.hsm.gate import AnswerGate
     from keyturn.hsm.protocol import Refused
 
 MAX_CONNECTIONS: Final = 64
@@ -44,8 +42,6 @@ MAX_HELD_BACK: Final = 4 << 20
 """Bytes of answers that may wait for durability per connection before it is not read from any more."""
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds a client has for its TLS handshake."""
-
-_PEER_CREDENTIALS: Final = struct.Struct("3i")
 
 MessageT = TypeVar("MessageT")
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
@@ -61,96 +57,6 @@ class Handler(Protocol[MessageT_contra]):
     def refuse_frame(self, error: FormatError, peer: str) -> Refused:
         """Log bytes that are no message, and say so."""
         ...
-
-
-class Durability(Protocol):
-    """What an answer has to wait for."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether something was decided that is not on disk yet."""
-        ...
-
-    async def durable(self) -> None:
-        """Return once everything decided before the call is on disk; raise if that failed."""
-        ...
-
-    def flush(self) -> None:
-        """Hand the decision log's lines to the operating system; raise if that failed."""
-        ...
-
-
-class Outlet(Protocol):
-    """Where answers go: a connection, as the gate sees it."""
-
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-        ...
-
-    def held_back(self, size: int) -> None:
-        """Count bytes that wait."""
-        ...
-
-    def abort(self) -> None:
-        """Cut the line."""
-        ...
-
-
-class AnswerGate:
-    """Holds answers back until what was decided before them is durable. One for all connections.
-
-    Args:
-        durability: What to wait for.
-    """
-
-    def __init__(self, durability: Durability) -> None:
-        self._durability = durability
-        self._held: list[tuple[Outlet, bytes]] = []
-        self._release: asyncio.Task[None] | None = None
-
-    def flush(self) -> bool:
-        """Hand the decision log to the operating system; False when it cannot be written, and the HSM ends."""
-        try:
-            self._durability.flush()
-        except KeyturnError:
-            return False
-        return True
-
-    def send(self, connection: Outlet, data: bytes) -> None:
-        """Let `data` go to `connection`, at once if nothing is pending, else behind the commit.
-
-        Args:
-            connection: Where the answers go.
-            data: Frames.
-        """
-        if not self.flush():
-            # A decision that leaves no trace must have no effect: nobody hears of it.
-            connection.abort()
-            return
-        if self._release is None and not self._durability.pending:
-            connection.write(data)
-            return
-        self._held.append((connection, data))
-        connection.held_back(len(data))
-        if self._release is None:
-            self._release = asyncio.get_running_loop().create_task(self._release_all())
-
-    async def _release_all(self) -> None:
-        try:
-            while self._held:
-                held, self._held = self._held, []
-                try:
-                    await self._durability.durable()
-                except KeyturnError:
-                    # The commit failed: nobody may hear of what was decided. The store ends the process.
-                    for connection, _ in held:
-                        connection.abort()
-                    continue
-                for connection, data in held:
-                    connection.held_back(-len(data))
-                    connection.write(data)
-        finally:
-            self._release = None
 
 
 class FrameConnection(asyncio.Protocol, Generic[MessageT]):
@@ -257,21 +163,6 @@ class FrameConnection(asyncio.Protocol, Generic[MessageT]):
             self._transport.pause_reading()
 
 
-@dataclass(frozen=True, slots=True)
-class PeerCredentials:
-    """Who is at the other end of a Unix socket, as the kernel noted it at `connect`."""
-
-    pid: int
-    uid: int
-    gid: int
-
-
-def peer_credentials(connection: socket.socket) -> PeerCredentials:
-    """Read SO_PEERCRED (unix(7)) of a connected Unix socket."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
-    return PeerCredentials(*_PEER_CREDENTIALS.unpack(raw))
-
-
 class SocketServer(Generic[MessageT]):
     """One listening socket and its connections.
 
@@ -318,7 +209,7 @@ class SocketServer(Generic[MessageT]):
         """
         if address.path is not None:
             everyone = self._allowed_uids != {os.getuid()}
-            self._socket = _bind_unix(address.path, 0o666 if everyone else 0o600)
+            self._socket = bind_unix(address.path, 0o666 if everyone else 0o600)
             self._path = address.path
         else:
             if self._tls is None:
@@ -327,7 +218,7 @@ class SocketServer(Generic[MessageT]):
                     "TCP is served with mutual TLS only: give a certificate, its key and the CA of the clients",
                     refusal="tls.required",
                 )
-            self._socket = _bind_tcp(address.host, address.port)
+            self._socket = bind_tcp(address.host, address.port)
             address = type(address)(host=address.host, port=self._socket.getsockname()[1])
         self._socket.setblocking(False)
         self._accepting = asyncio.get_running_loop().create_task(self._accept(self._socket))
@@ -403,73 +294,3 @@ class SocketServer(Generic[MessageT]):
             self._path.unlink(missing_ok=True)
         for connection in list(self.connections):
             connection.abort()
-
-
-def _bind_unix(path: Path, mode: int) -> socket.socket:
-    """Bind a Unix socket, taking the place of one that a killed process left behind."""
-    if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink()
-            except OSError:
-                pass
-            else:
-                raise KeyturnError(
-                    ErrorCode.CONFIG_NOT_VALID,
-                    f"another process listens on {path}; stop it first or choose another socket",
-                    refusal="address.in-use",
-                )
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        # The mode is right from the first moment on: the umask covers the time before chmod.
-        previous = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(previous)
-        path.chmod(mode)
-        listener.listen(MAX_CONNECTIONS)
-    except OSError as error:
-        listener.close()
-        raise KeyturnError(
-            ErrorCode.CONFIG_NOT_VALID, f"cannot listen on {path}: {error.strerror}", refusal="address.invalid"
-        ) from None
-    return listener
-
-
-def _bind_tcp(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=MAX_CONNECTIONS
-        )
-    except OSError as error:
-        raise KeyturnError(
-            ErrorCode.CONFIG_NOT_VALID,
-            f"cannot listen on {host} port {port}: {error.strerror}",
-            refusal="address.in-use",
-        ) from None
-
-
-def isolation(address: Address, allowed_uids: Collection[int], own_uid: int) -> str:
-    """How far the broker is from the HSM's files and memory (R1).
-
-    A broker under the HSM's own user, or under root, reaches both: `none`. So does one that comes over this
-    machine's loopback, as far as we can know.
-
-    Args:
-        address: Where the broker's protocol is served.
-        allowed_uids: Users that may connect over a Unix socket.
-        own_uid: User id of the HSM.
-
-    Returns:
-        `none`, `user` or `machine`.
-    """
-    if address.path is not None:
-        return "none" if {0, own_uid} & set(allowed_uids) else "user"
-    try:
-        loopback = ipaddress.ip_address(address.host).is_loopback
-    except ValueError:
-        loopback = address.host == "localhost"
-    return "none" if loopback else "machine"

@@ -21,11 +21,13 @@ from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.clock_guard import ClockGuard
 from keyturn.hsm.console import note
 from keyturn.hsm.engine import Engine
+from keyturn.hsm.gate import AnswerGate
 from keyturn.hsm.hardening import inspect_process
+from keyturn.hsm.listening import isolation
 from keyturn.hsm.passphrase import check_passphrase
 from keyturn.hsm.sealing import KdfParameters
 from keyturn.hsm.self_test import run_self_test
-from keyturn.hsm.server import AnswerGate, SocketServer, isolation
+from keyturn.hsm.server import SocketServer
 from keyturn.hsm.store import Store
 from keyturn.hsm.system_keys import SystemKeys
 from keyturn.hsm.worker import WorkerPool
