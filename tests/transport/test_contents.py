@@ -17,6 +17,7 @@ from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.messages import ApprovalToken, encode_approval
 from keyturn.ska.policy import encode_policy
 from keyturn.ska.policy_json import policy_to_json
+from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 from keyturn.transport.bundle import Bundle
 from keyturn.transport.contents import ApprovalView, RequestContents, ResultContents, read_contents, strict_json
 from keyturn_testing.carriers import ALICE, REQUEST_ID
@@ -73,6 +74,7 @@ def test_a_good_approval_has_no_problems_and_the_words_of_the_officers_client() 
     (view,) = views(sign_request(approval()))
     assert view.problems == ()
     assert view.signer == load_approver_key(ADA.spki).fingerprint
+    assert view.token is not None
     assert view.words == checksum_words(encode_approval(view.token), domain=APPROVAL_DOMAIN)
 
 
