@@ -458,6 +458,16 @@ def test_no_bytes_make_verification_fail_otherwise_than_by_refusing(noise: bytes
         assert refused.value.code is ErrorCode.INVALID_SIGNATURE
 
 
+@pytest.mark.parametrize("bits", [513, 1024])
+def test_a_digest_too_large_for_a_small_rsa_key_is_an_invalid_signature_too(bits: int) -> None:
+    """Keys to verify with come from others, and can be smaller than any that we make."""
+    small = rsa.RSAPublicNumbers(3, 2 ** (bits - 1) + 1).public_key()
+    for name in algorithms_for("RSA"):
+        with pytest.raises(KeyturnError) as refused:
+            verify(small, name, sample_payload(name), bytes(small.key_size // 8))
+        assert refused.value.code is ErrorCode.INVALID_SIGNATURE
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [3072, 4096, 7680, 8192])
 def test_openssl_accepts_what_large_rsa_keys_sign(bits: int) -> None:

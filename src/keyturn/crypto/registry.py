@@ -262,7 +262,8 @@ def verify(
     key = load_public_key(public_key) if isinstance(public_key, bytes) else public_key
     try:
         entry.scheme.verify(key, payload, signature, form)
-    except InvalidSignature:
+    except (InvalidSignature, ValueError):
+        # The library's other word: a digest too large for a small key, which no signature can have.
         raise KeyturnError(
             ErrorCode.INVALID_SIGNATURE,
             f"The signature does not verify with {algorithm} under this key over this payload.",
