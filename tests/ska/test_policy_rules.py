@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska import policy_cost
 from keyturn.ska.approver_keys import load_approver_key
-from keyturn.ska.policy import EMPTY_POLICY, Approver, Group, Policy, Rule, TimeUnit, Token
+from keyturn.ska.policy import EMPTY_POLICY, Approver, Group, Policy, Rule, TimeUnit, Token, encode_policy
 from keyturn.ska.policy_cost import cost_of_rule
 from keyturn.ska.policy_rules import (
     check_policy,
@@ -94,6 +94,21 @@ def test_a_key_cannot_be_blocked_for_good() -> None:
     check_policy(policy)
     for unblock in (Rule.ALWAYS, policy.use):
         check_policy(Policy(policy.use, Rule.NEVER, unblock, Rule.NEVER), blocked=True)
+
+
+@pytest.mark.rule("R19")
+def test_a_policy_that_fits_its_binary_form_but_not_the_attested_one_is_refused_too_large() -> None:
+    """Apostrophes take six bytes in XML: the key would exist and could not be shown."""
+
+    def named(name: str) -> Policy:
+        listed = Group(name, 1, (Approver(person("dave").spki, None, name),))
+        return use_policy(*[Token(name, 0, 0, TimeUnit.MINUTES, (listed,))] * 70)
+
+    encode_policy(named("'" * 250))
+    with pytest.raises(KeyturnError) as caught:
+        check_policy(named("'" * 250))
+    assert caught.value.refusal == "policy.too-large"
+    check_policy(named("x" * 250))
 
 
 @pytest.mark.parametrize("position", range(4))

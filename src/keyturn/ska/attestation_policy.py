@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
 from keyturn.ska.policy import Approver, Group, Policy, Rule, TimeUnit, Token
-from keyturn.ska.xml_tree import Children
+from keyturn.ska.xml_tree import Children, Writer
 
 if TYPE_CHECKING:
-    from keyturn.ska.xml_tree import Node, Writer
+    from keyturn.ska.xml_tree import Node
 
 _MINUTE: Final = TimeUnit.MINUTES.seconds
 _SECONDS: Final = "seconds"
@@ -54,6 +54,17 @@ def write_policy(writer: Writer, policy: Policy, *, blocked: bool) -> None:
             _write_token(writer, token)
         writer.close()
     writer.close()
+
+
+def attested_size(policy: Policy) -> int:
+    """Bytes that the policy takes in attested attributes.
+
+    Raises:
+        FormatError: `xml.character` when a name cannot be written in XML.
+    """
+    writer = Writer()
+    write_policy(writer, policy, blocked=False)
+    return len(writer.document().encode())
 
 
 def _write_token(writer: Writer, token: Token) -> None:

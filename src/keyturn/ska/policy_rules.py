@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import certificate_name, load_approver_key
+from keyturn.ska.attestation_policy import attested_size
 from keyturn.ska.key_effort import KeyEffort
 from keyturn.ska.policy import RULE_TAGS, Rule, encode_policy
 from keyturn.ska.policy_cost import cost_of_rule
+from keyturn.ska.xml_tree import MAX_XML
 
 if TYPE_CHECKING:
     from keyturn.ska.policy import Approver, Group, Policy, Token
 
 MAX_NAME: Final = 256
 """Longest name of a token, group or approver, in UTF-8 bytes; they stand in one line of the attested attributes."""
+MAX_ATTESTED: Final = MAX_XML - 16 * 1024
+"""Most bytes that a policy may take in attested attributes, where every apostrophe takes six. The rest is left for what
+stands beside it, which grows with use: a key must never become one that cannot be shown."""
 RULE_NAMES: Final = {
     Action.USE: "ruleUse",
     Action.BLOCK: "ruleBlock",
@@ -45,8 +50,8 @@ def check_policy(policy: Policy, *, blocked: bool = False) -> None:
             `policy.use-never` (ruleUse that nobody can satisfy), `policy.no-unblock` (blocked for good),
             `policy.always-beside-token` (R10), `policy.unmeasurable-window` (times without a group),
             `policy.timeout-below-timelock`, `policy.quorum-zero`, `policy.quorum-above-group`,
-            `policy.empty-group` (401), `policy.duplicate-approver`, `policy.bad-name`, and the words of
-            `load_approver_key` (R13).
+            `policy.too-large`, `policy.empty-group` (401), `policy.duplicate-approver`, `policy.bad-name`, and the
+            words of `load_approver_key` (R13).
         FormatError: If it is larger than the binary form may be; `policy.too-much-checking` (see `key_effort`).
     """
     if not policy.use.tokens:
@@ -61,6 +66,8 @@ def check_policy(policy: Policy, *, blocked: bool = False) -> None:
     for action in RULE_TAGS:
         _check_rule(policy.rule(action), RULE_NAMES[action])
     encode_policy(policy)
+    if attested_size(policy) > MAX_ATTESTED:
+        _refuse("too-large", f"it would take more than {MAX_ATTESTED} bytes in attested attributes; use shorter names")
 
 
 def is_protected(policy: Policy | None) -> bool:
