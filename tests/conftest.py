@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
+
+# How fast the machine is at the moment is not what a property is about.
+settings.register_profile("keyturn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("keyturn")
+
 LONGEST_ID = 48
 
 
