@@ -7,6 +7,7 @@ command line shown is one that you can type. What the demo makes stays in `demo-
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import shutil
@@ -28,7 +29,11 @@ OFFICERS = (("anna", "rsa-3072"), ("ben", "ec-p256"), ("chloe", "ed25519"))
 
 def main() -> int:
     """Run the story; returns the exit code."""
-    folder = ROOT / "demo-output"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "demo-output", help="where artefacts are left; emptied first"
+    )
+    folder: Path = parser.parse_args().out.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     stage = Stage(folder)
