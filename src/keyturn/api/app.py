@@ -133,7 +133,8 @@ def _require_json(content_type: bytes | None) -> None:
 
 async def _read(receive: Receive, length: bytes | None) -> bytes:
     """Read the body, but never more than `MAX_BODY` bytes of it, whatever its announced length."""
-    if length is not None and (not length.isdigit() or int(length) > MAX_BODY):
+    # Leading zeros are legal, and so many digits as `int` refuses to read can be sent.
+    if length is not None and (not length.isdigit() or int(length.lstrip(b"0")[:20] or b"0") > MAX_BODY):
         raise _too_large()
     message = await receive()
     if message["type"] == "http.disconnect":

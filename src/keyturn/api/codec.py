@@ -121,11 +121,12 @@ def _count_members(value: object, depth: int) -> int:
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen = dict(pairs)
-    if len(seen) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in seen if names.count(name) > 1)
-        raise FormatError(f"Field '{_shown(repeated)}' stands more than once.", refusal="json.repeated-name")
+    # One pass: counting every name would let one large body hold up everybody for minutes.
+    seen: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in seen:
+            raise FormatError(f"Field '{_shown(name)}' stands more than once.", refusal="json.repeated-name")
+        seen[name] = value
     return seen
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
+from keyturn.api.connection import Connection
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ async def run(app: Application, bound: socket.socket, *, stop: asyncio.Event, re
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         access_log=False,

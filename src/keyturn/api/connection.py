@@ -1,0 +1,134 @@
+"""One connection: how much may arrive before there is a request, how long that may take, and what is told otherwise.
+
+The HTTP parser takes heads of any size for any length of time. Here a head (request line and headers) has `MAX_HEAD`
+bytes and `HEAD_SECONDS`, and a body `BODY_SECONDS`, so that a stranger cannot fill memory or collect connections that
+never end. What is no HTTP at all gets the documented error body as well.
+
+Source: ADR 0035; RFC 6585 section 5 (status 431).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from keyturn.api.errors import HttpError, render
+from keyturn.errors import ErrorCode
+
+if TYPE_CHECKING:
+    import asyncio
+
+MAX_HEAD: Final = 64 << 10
+"""Most bytes of one request line with its headers; the longest path served has `router.MAX_PATH` characters."""
+HEAD_SECONDS: Final = 20.0
+"""Seconds from the first byte of a request (or from the connection's start) to the end of its head."""
+BODY_SECONDS: Final = 60.0
+"""Seconds in which a body must have arrived; 2 MiB need a line of 35 KiB per second."""
+
+
+class _Phase(Enum):
+    """What a connection waits for."""
+
+    HEAD = "head"
+    BODY = "body"
+    NOTHING = "nothing"
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol with limits for what has not become a request yet."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._phase = _Phase.HEAD
+        self._requests = 0
+        self._head_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline_of: tuple[int, _Phase] = (0, _Phase.NOTHING)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # As uvicorn has it.
+        """Start to wait for a request."""
+        super().connection_made(transport)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop to wait for anything."""
+        self._phase = _Phase.NOTHING
+        self._watch()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; end the connection when a head does not end."""
+        if self._phase is not _Phase.BODY:
+            # What follows a head in the same piece is counted and forgotten: no piece exceeds the socket's buffer.
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._phase is _Phase.HEAD and self._head_bytes > MAX_HEAD and not self.transport.is_closing():
+            self._refuse(
+                HttpError(
+                    431,
+                    ErrorCode.VALIDATION_FAILED,
+                    f"The request line and headers have more than {MAX_HEAD} bytes.",
+                    refusal="http.head-too-large",
+                )
+            )
+        # Most requests arrive in one piece and need no deadline.
+        self._watch()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._phase = _Phase.HEAD
+        self._requests += 1
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; the body follows."""
+        super().on_headers_complete()
+        self._phase = _Phase.BODY
+        self._head_bytes = 0
+
+    def on_message_complete(self) -> None:
+        """The request is complete; how long its answer takes is up to the endpoint."""
+        super().on_message_complete()
+        self._phase = _Phase.NOTHING
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell that this is no HTTP, with the documented body."""
+        del msg
+        self._refuse(
+            HttpError(
+                400,
+                ErrorCode.VALIDATION_FAILED,
+                "This is no HTTP/1.1 request that can be read.",
+                refusal="http.malformed",
+            )
+        )
+
+    def _refuse(self, error: HttpError) -> None:
+        body = render(error)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[error.status] + head + body)
+        self.transport.close()
+
+    def _watch(self) -> None:
+        """Set the deadline of what is waited for; it is not moved by what arrives."""
+        waits_for = (self._requests, self._phase)
+        if waits_for == self._deadline_of:
+            return
+        self._deadline_of = waits_for
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._phase is not _Phase.NOTHING:
+            seconds = HEAD_SECONDS if self._phase is _Phase.HEAD else BODY_SECONDS
+            self._deadline = self.loop.call_later(seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        self._deadline_of = (0, _Phase.NOTHING)
+        in_head = self._phase is _Phase.HEAD
+        if self.pipeline or (in_head and self._requests > 1 and not self.cycle.response_complete):
+            self._watch()  # An earlier request of this connection is still being answered.
+        elif not self.transport.is_closing():
+            self.transport.close()
