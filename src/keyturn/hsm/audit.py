@@ -25,6 +25,7 @@ import msgspec
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.container import sync_path
 from keyturn.hsm.records import store_error
+from keyturn.hsm.regular_file import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +36,15 @@ KIND_RESTORED: Final = "store-restored"
 KIND_LOSS: Final = "log-loss-accepted"
 MAX_LINE: Final = 1 << 20
 """Longest line in bytes: 1024 approvers' fingerprints and ample room; longer ones are damage."""
+MAX_ENTRY: Final = MAX_LINE // 2
+"""Longest entry in bytes as it is written. Texts come from callers: one that made a line nobody reads again would keep
+the HSM from starting."""
+CLIPPED: Final = 1024
+"""Characters that are left of each text of an entry that is too long, and approvers."""
 MAX_BUFFERED: Final = 1024
 """Entries held in memory before they are written without being asked."""
+MAX_TORN: Final = 64 << 20
+"""Longest torn end that is cut off unasked, in octets; the system pads by blocks, not by gigabytes."""
 CHECKED_AT_OPEN: Final = 8 << 20
 """Octets before the committed head that are walked at every start (about 0.1 s); `verify` walks them all."""
 
@@ -119,13 +127,14 @@ class DecisionLog:
     def __init__(self, path: Path, head: LogHead) -> None:
         self.path = path
         new = not path.exists()
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._sequence = head.sequence
         self._hash = head.hash.hex()
         self._offset = head.offset
         self._buffer: list[bytes] = []
         self._synced = head.offset
         self._failed = False
+        os.fdatasync(self._descriptor)  # What the run before wrote may be in the system's memory only.
         if new:
             sync_path(path.parent)
 
@@ -141,8 +150,12 @@ class DecisionLog:
         Raises:
             KeyturnError: `store.log-write`: so much was buffered that it had to be written, and could not be.
         """
+        # Encoded before anything is counted: an entry that cannot be must leave no gap in the chain.
+        content = _ENCODER.encode(entry)
+        if len(content) > MAX_ENTRY:
+            content = _ENCODER.encode(_clipped(entry))
         self._sequence += 1
-        body = b'{"seq":%d,"previous":"%s",%s' % (self._sequence, self._hash.encode(), _ENCODER.encode(entry)[1:])
+        body = b'{"seq":%d,"previous":"%s",%s' % (self._sequence, self._hash.encode(), content[1:])
         self._hash = sha256(_DOMAIN + body).hexdigest()
         self._buffer.append(b'%s,"hash":"%s"}\n' % (body[:-1], self._hash.encode()))
         if len(self._buffer) >= MAX_BUFFERED:
@@ -176,10 +189,10 @@ class DecisionLog:
         Raises:
             KeyturnError: `store.log-write`: it could not be written; the log is unusable from then on.
         """
+        if self._failed:  # Also with nothing to write: no commit may refer to lines that never reached the file.
+            raise _write_error("an earlier line is incomplete")
         if not self._buffer:
             return
-        if self._failed:
-            raise _write_error("an earlier line is incomplete")
         content = b"".join(self._buffer)
         self._buffer.clear()
         try:
@@ -225,22 +238,31 @@ def open_log(path: Path, committed: LogHead) -> tuple[DecisionLog, int]:
         KeyturnError: `store.log-missing`, `store.log-shorter`: lines that were committed are gone.
         LogBrokenError: `store.log-broken`: the chain does not hold.
     """
-    size = path.stat().st_size if path.exists() else 0
-    if committed.offset and not path.exists():
-        raise store_error("log-missing", f"The decision log {path.name} is missing. {_LOSS_CURE}")
+    try:
+        descriptor = open_regular(path, os.O_RDONLY)
+    except FileNotFoundError:
+        if committed.offset:
+            raise store_error("log-missing", f"The decision log {path.name} is missing. {_LOSS_CURE}") from None
+        return DecisionLog(path, committed), 0
+    with os.fdopen(descriptor, "rb") as file:
+        head, torn = _check(file, path, committed)
+    if torn:
+        os.truncate(path, head.offset)
+    return DecisionLog(path, head), torn
+
+
+def _check(file: BinaryIO, path: Path, committed: LogHead) -> tuple[LogHead, int]:
+    """Compare a log with the last commit; its head, and how many octets behind that are torn."""
+    size = os.fstat(file.fileno()).st_size
     if size < committed.offset:
         raise store_error(
             "log-shorter",
             f"The decision log {path.name} has {size} octets, the last commit covers {committed.offset}. {_LOSS_CURE}",
         )
     if size == 0:
-        return DecisionLog(path, committed), 0
-    with path.open("rb") as file:
-        begin = _line_start(file, max(0, committed.offset - CHECKED_AT_OPEN))
-        head, torn = _walk(file, begin, committed)
-    if torn:
-        os.truncate(path, head.offset)
-    return DecisionLog(path, head), torn
+        return committed, 0
+    begin = _line_start(file, max(0, committed.offset - CHECKED_AT_OPEN))
+    return _walk(file, begin, committed)
 
 
 def continue_log(path: Path, committed: LogHead, entry: LogEntry) -> DecisionLog:
@@ -309,9 +331,10 @@ def _walk(file: BinaryIO, begin: int, committed: LogHead | None) -> tuple[LogHea
     while content := file.readline(MAX_LINE):
         number += 1
         if not content.endswith(b"\n"):
-            rest = file.read()
-            # A write that a crash cut off leaves the beginning of lines, or zeros, and no end of a line.
-            if committed is None or offset < committed.offset or b"\n" in rest:
+            # A write that a crash cut off leaves the beginning of lines, or zeros, and no end of a line; and no more
+            # than was written at once.
+            rest = file.read(MAX_TORN + 1)
+            if committed is None or offset < committed.offset or b"\n" in rest or len(rest) > MAX_TORN:
                 raise _broken(number, "it is cut off")
             return head or committed, len(content) + len(rest)
         line = _read_line(content, number)
@@ -338,6 +361,16 @@ def _read_line(content: bytes, number: int) -> LogLine:
         return msgspec.json.decode(content, type=LogLine)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _broken(number, "it is not an entry of a decision log") from error
+
+
+def _clipped(entry: LogEntry) -> LogEntry:
+    texts = {
+        name: text if len(text) <= CLIPPED else f"{text[:CLIPPED]}…"
+        for name in ("kind", "outcome", "label", "uuid", "refusal", "payload", "operation", "note")
+        for text in (getattr(entry, name),)
+    }
+    approvers = tuple(one[:CLIPPED] for one in entry.approvers[:CLIPPED])
+    return msgspec.structs.replace(entry, **texts, approvers=approvers)
 
 
 def _write_error(why: str | None) -> KeyturnError:
