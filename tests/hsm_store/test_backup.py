@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +22,6 @@ from keyturn_testing.hsm_store import (
     open_store,
     operation_id,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CLOCK = ManualClock()
 
@@ -143,6 +140,37 @@ def test_r6_every_restore_has_an_epoch_of_its_own(backup: Path, store: Store, di
     restore(backup, tmp_path / "elsewhere", epoch_above=3)
     again = open_store(tmp_path / "elsewhere")
     assert again.restore_epoch == 4
+    again.close()
+
+
+@pytest.mark.rule("R6")
+@pytest.mark.parametrize("name", ["decisions.log", "hsm.db"])
+def test_r6_a_restore_that_was_interrupted_gives_no_epoch_a_second_time(
+    backup: Path, store: Store, directory: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The store that was replaced, with its high epoch, lay in `replaced-1` already, and was not asked."""
+    store.close()
+    restore(backup, directory, epoch_above=6, overwrite=True)
+    move = Path.rename
+
+    def power_cut(self: Path, target: Path) -> Path:
+        if target == directory / name:
+            raise RuntimeError("power cut")
+        return move(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", power_cut)
+        with pytest.raises(RuntimeError):
+            restore(backup, directory, overwrite=True)
+    assert not Store.exists(directory)
+    # An HSM that makes its store when there is none must not come between.
+    with pytest.raises(KeyturnError) as refused:
+        create_store(directory)
+    assert refused.value.refusal == "store.database-lost"
+    restore(backup, directory)
+    again = open_store(directory)
+    assert again.restore_epoch == 8
+    assert again.key("treasury") is not None
     again.close()
 
 

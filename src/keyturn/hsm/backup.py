@@ -26,7 +26,7 @@ from keyturn.hsm.migrations import STORE_VERSION, migrate
 from keyturn.hsm.records import store_error, translated_os_errors
 from keyturn.hsm.sealing import open_header
 from keyturn.hsm.state import load_state, open_root
-from keyturn.hsm.store import DATABASE_FILE, LOG_FILE, Store
+from keyturn.hsm.store import DATABASE_FILE, LOG_FILE, REPLACED, Store
 
 if TYPE_CHECKING:
     from keyturn.clock import Clock
@@ -69,7 +69,9 @@ def restore(
             )
         with tempfile.TemporaryDirectory(prefix=".restore-", dir=directory) as made:
             staging = Path(made)
-            epoch = max(epoch_above, _epoch_of(directory, passphrase) if replaces else 0)
+            # Also of stores replaced before: a restore that was interrupted has set the last one aside already.
+            old = [directory, *directory.glob(REPLACED.format("*"))]
+            epoch = max(epoch_above, *(_epoch_of(one, passphrase) for one in old))
             _prepare(backup, staging, passphrase, clock, epoch)
             if any((directory / name).exists() for name in _FILES):
                 _set_aside(directory)
@@ -86,6 +88,7 @@ def _prepare(backup: Path, staging: Path, passphrase: bytes, clock: Clock, epoch
     (staging / DATABASE_FILE).chmod(0o600)
     container = Container(staging / DATABASE_FILE)
     try:
+        container.check_sound()
         version, header = container.read_header()
         sealing = open_header(header, passphrase)
         migrate(container, sealing, version)
@@ -110,12 +113,18 @@ def _prepare(backup: Path, staging: Path, passphrase: bytes, clock: Clock, epoch
 
 
 def _epoch_of(directory: Path, passphrase: bytes) -> int:
-    """Restore epoch of the store that is to be replaced.
+    """Restore epoch of a store that is replaced, or was.
 
-    0 where it does not tell, being damaged or under another passphrase.
+    0 where it does not tell, being lost, damaged or under another passphrase.
     """
-    container = Container(directory / DATABASE_FILE)
+    if not (directory / DATABASE_FILE).is_file():
+        return 0
     try:
+        container = Container(directory / DATABASE_FILE)
+    except KeyturnError:
+        return 0
+    try:
+        container.check_sound()
         version, header = container.read_header()
         return open_root(open_header(header, passphrase), container.read_root(), version).restore_epoch
     except KeyturnError:
@@ -126,7 +135,7 @@ def _epoch_of(directory: Path, passphrase: bytes) -> int:
 
 def _set_aside(directory: Path) -> None:
     number = 1
-    while (aside := directory / f"replaced-{number}").exists():
+    while (aside := directory / REPLACED.format(number)).exists():
         number += 1
     aside.mkdir(mode=0o700)
     for name in _FILES:

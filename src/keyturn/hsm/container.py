@@ -4,12 +4,14 @@ Integrity is ours, not SQLite's: every table is a map from an id to an encoded r
 them all (`keyturn.hsm.store`). Durable means WAL with `synchronous=FULL`: each commit is flushed to disk before it
 returns (https://sqlite.org/pragma.html#pragma_synchronous).
 
-A file that somebody prepared could carry triggers or views that act during our writes; so the schema must be exactly
-ours.
+A file that somebody prepared could carry triggers or views that act while we read and write, or pages that belong to
+two tables or to none, which harm rows long after they were read. So before anything is read there may be nothing but
+tables, on sound pages; and the schema must be exactly ours, entry by entry: a trigger may bear a table's name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -17,7 +19,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import KeyturnError
-from keyturn.hsm.records import store_error
+from keyturn.hsm.records import store_error, translated_os_errors
+from keyturn.hsm.regular_file import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +39,11 @@ _SCHEMA: Final = {
 _UPSERT: Final = {name: f"INSERT OR REPLACE INTO {name} (id, content) VALUES (?, ?)" for name in TABLES}  # noqa: S608
 _DELETE: Final = {name: f"DELETE FROM {name} WHERE id = ?" for name in TABLES}  # noqa: S608
 
+_COMPANIONS: Final = ("-journal", "-wal", "-shm")
+_MAX_VALUE: Final = 16 << 20
+"""Longest id, content or record of the file in octets, many times what is ever written; longer ones are damage, and not
+worth the memory to look at."""
+
 Rows = Mapping[tuple[str, bytes], bytes | None]
 """Changes of one commit: table and id to the new content, None to delete."""
 
@@ -47,20 +55,31 @@ class Container:
         path: The file; it is created, mode 0600, if it does not exist.
 
     Raises:
-        KeyturnError: `store.damaged`: it is not a SQLite file.
+        KeyturnError: `store.damaged`: it is not a SQLite file. `store.unusable`: it, or a file of SQLite's beside it,
+            is a link, a pipe or the like; or its disk cannot do what SQLite needs.
     """
 
     def __init__(self, path: Path) -> None:
-        # Created by us, so that SQLite gives its companions (-wal, -shm) the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with translated_os_errors():
+            # Created by us, so that SQLite gives its companions (-wal, -shm) the same mode.
+            os.close(open_regular(path, os.O_RDWR | os.O_CREAT))
+            for suffix in _COMPANIONS:
+                with contextlib.suppress(FileNotFoundError):
+                    os.close(open_regular(path.with_name(path.name + suffix), os.O_RDWR))
         self.path = path
-        # Autocommit mode: transactions are begun and ended here, by name.
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        with _translated():
+            # Autocommit mode: transactions are begun and ended here, by name.
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             with _translated():
+                self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
                 self._connection.execute("PRAGMA trusted_schema = OFF")
                 self._connection.execute("PRAGMA cell_size_check = ON")
-                self._connection.execute("PRAGMA journal_mode = WAL")
+                # What is replaced or deleted is overwritten: an old header still opens with the old passphrase.
+                self._connection.execute("PRAGMA secure_delete = ON")
+                (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                if mode != "wal":
+                    raise sqlite3.OperationalError(f"its disk does not allow a write-ahead log, only {mode!r}")
                 self._connection.execute("PRAGMA synchronous = FULL")
         except KeyturnError:
             self._connection.close()
@@ -88,7 +107,8 @@ class Container:
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):  # On a full disk SQLite has rolled back already.
+                    self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
 
@@ -106,19 +126,31 @@ class Container:
             connection.execute("INSERT INTO header (id, version, content) VALUES (1, ?, ?)", (version, header))
             connection.execute("INSERT INTO root (id, content) VALUES (1, ?)", (root,))
 
+    def check_sound(self) -> None:
+        """Make sure that nothing in the file acts when it is read, and that its pages are sound. Comes before reading.
+
+        Raises:
+            KeyturnError: `store.schema`: there are triggers, views or the like. `store.damaged`: pages are lost, or
+                belong to several tables, or rows are out of order.
+        """
+        active = [name for kind, name, _, _ in self._schema() if kind != "table"]
+        if active:
+            raise _strange_schema(active)
+        if self._fetch("PRAGMA quick_check(1)") != [("ok",)]:
+            raise store_error("damaged", "The store's file has damaged pages. Restore the store from a backup.")
+
     def check_schema(self) -> None:
         """Make sure that the file holds our tables and nothing else.
 
         Raises:
             KeyturnError: `store.schema`: it does not.
         """
-        with _translated():
-            found = dict(self._connection.execute("SELECT name, sql FROM sqlite_schema").fetchall())
-        if found != _SCHEMA:
-            strange = sorted(set(found) ^ set(_SCHEMA)) or sorted(n for n in _SCHEMA if found[n] != _SCHEMA[n])
-            raise store_error(
-                "schema",
-                f"The store's tables are not what this program made ({', '.join(strange)}). Restore it from a backup.",
+        found = self._schema()
+        expected = [("table", name, name, statement) for name, statement in _SCHEMA.items()]
+        if sorted(found, key=repr) != sorted(expected, key=repr):
+            raise _strange_schema(
+                [entry[1] for entry in found if entry not in expected]
+                + [entry[1] for entry in expected if entry not in found]
             )
 
     def read_header(self) -> tuple[int, bytes]:
@@ -181,6 +213,9 @@ class Container:
             connection.execute("UPDATE root SET content = ?", (root,))
             if header is not None:
                 connection.execute("UPDATE header SET content = ?", (header,))
+        if header is not None:
+            # The header before is in neither file any more: it would still open with the old passphrase.
+            self._fetch("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def replace_root(self, root: bytes) -> None:
         """Put another sealed root record; called inside a migration's transaction."""
@@ -205,6 +240,9 @@ class Container:
         sync_path(target)
         sync_path(target.parent)
 
+    def _schema(self) -> list[tuple[object, ...]]:
+        return self._fetch("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+
     def _fetch(self, statement: str) -> list[tuple[object, ...]]:
         with _translated():
             return self._connection.execute(statement).fetchall()
@@ -217,6 +255,13 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _strange_schema(names: list[object]) -> KeyturnError:
+    strange = ", ".join(sorted({str(name) for name in names})) or "one of them twice"
+    return store_error(
+        "schema", f"The store's tables are not what this program made ({strange}). Restore it from a backup."
+    )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""One process per store: an advisory lock on `hsm.lock` in the store's directory (flock(2)).
+"""One process per store: advisory locks (flock(2)) on the store's directory and on `hsm.lock` in it.
 
+The file tells who holds them; the directory is what cannot be deleted by somebody who tidies up.
 The kernel drops it when the process ends, however it ends; there is nothing to clean up after a crash.
 """
 
@@ -10,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from keyturn.hsm.records import store_error
+from keyturn.hsm.regular_file import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +31,18 @@ class DirectoryLock:
 
     def __init__(self, directory: Path) -> None:
         # Not inheritable: a child that outlives us must not keep the store locked.
-        self._descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_regular(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+        try:
+            for descriptor in (self._directory, self._descriptor):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
+            self.release()
             raise store_error(
                 "locked",
                 f"Another process (id {holder}) has this store open. Stop that HSM, or give this one another "
@@ -47,4 +55,5 @@ class DirectoryLock:
         """Let others in. Doing so twice is harmless."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
+            os.close(self._directory)
             self._descriptor = -1

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import stat
 from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
 
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 DATABASE_FILE: Final = "hsm.db"
 LOG_FILE: Final = "decisions.log"
+REPLACED: Final = "replaced-{}"
+"""Directory in which a store is kept that a restore replaced."""
 LAZY_SECONDS: Final = 5.0
 """Use counts of ordinary keys wait at most this long for a commit, as long as anything is counted at all; what a crash
 can lose."""
@@ -104,9 +107,14 @@ class Store(StoreReader):
         A creation that a crash interrupted left none.
         """
         path = directory / DATABASE_FILE
-        if not path.exists() or path.stat().st_size == 0:
-            return False
         try:
+            with translated_os_errors():
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:
+                    return False
+            if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+                return False
             with contextlib.closing(Container(path)) as container:
                 return not container.empty
         except KeyturnError:
@@ -126,7 +134,8 @@ class Store(StoreReader):
             The open store, empty.
 
         Raises:
-            KeyturnError: `store.exists`, `store.locked`, `store.bad-passphrase`, `store.unusable`.
+            KeyturnError: `store.exists`, `store.database-lost`, `store.locked`, `store.bad-passphrase`,
+                `store.unusable`.
         """
         with translated_os_errors(), contextlib.ExitStack() as undo:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,9 +144,17 @@ class Store(StoreReader):
             undo.callback(lock.release)
             if cls.exists(directory):
                 raise store_error("exists", f"There is a store in {directory}. Open it, or choose another directory.")
+            log_path = directory / LOG_FILE
+            if (log_path.exists() and log_path.stat().st_size) or any(directory.glob(REPLACED.format("*"))):
+                # There was a store. An empty one in its place would look as if it had never had keys.
+                raise store_error(
+                    "database-lost",
+                    f"There are traces of a store in {directory}, but not the store: {DATABASE_FILE} was lost, or a "
+                    "restore did not finish. Bring the file back, restore a backup, or choose another directory.",
+                )
             header, sealing = create_header(passphrase, kdf)
             state = StoreState(sealing, header, str(uuid4()), clock_mark=clock.now())
-            log, _ = open_log(directory / LOG_FILE, LogHead())
+            log, _ = open_log(log_path, LogHead())
             undo.callback(log.close)
             container = Container(directory / DATABASE_FILE)
             undo.callback(container.close)
@@ -180,6 +197,7 @@ class Store(StoreReader):
                 raise store_error(
                     "missing", f"The creation of the store in {directory} did not finish. Create it again."
                 )
+            container.check_sound()
             version, header = container.read_header()
             sealing = open_header(header, passphrase)
             migrate(container, sealing, version)
