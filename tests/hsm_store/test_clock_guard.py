@@ -80,6 +80,17 @@ def test_clock_confirmation_differs(clock: ManualClock, guard: ClockGuard, store
     guard.now()
 
 
+@pytest.mark.parametrize("reading", [float("nan"), float("inf"), float("-inf"), 1e300, -1e300])
+def test_clock_confirmation_differs_also_where_the_reading_is_no_date(
+    clock: ManualClock, guard: ClockGuard, reading: float
+) -> None:
+    """NaN differs from nothing by more than a bound; infinity cannot be shown as a date."""
+    with pytest.raises(KeyturnError) as refused:
+        guard.confirm(reading)
+    assert refused.value.refusal == "clock.confirmation-differs"
+    guard.confirm(clock.now())
+
+
 def test_going_back_must_be_said(clock: ManualClock, guard: ClockGuard) -> None:
     clock.advance(86_400)
     guard.now()

@@ -129,11 +129,12 @@ class ClockGuard:
                 `backwards` was not said.
         """
         actual = self._clock.now()
-        if abs(actual - reading) > CONFIRMATION_WINDOW:
+        # So written that NaN is refused; and shown as a number, for not every number is a date.
+        if not abs(actual - reading) <= CONFIRMATION_WINDOW:
             raise _refusal(
                 "clock.confirmation-differs",
-                f"The time confirmed is {iso(reading)}, the clock says {iso(actual)}. Look at the clock again, then "
-                "confirm.",
+                f"The time confirmed is {reading:.0f} seconds since the epoch, the clock says {actual:.0f} "
+                f"({iso(actual)}). Look at the clock again, then confirm.",
             )
         if actual < self._store.clock_mark - self._tolerance and not backwards:
             raise _refusal(
