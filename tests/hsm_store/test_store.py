@@ -411,6 +411,26 @@ def test_commit_failed_because_the_log_cannot_be_written(directory: Path, monkey
     again.close()
 
 
+def test_commit_failed_whatever_the_reason(directory: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When taking changes for a commit failed by a defect, the next commit went on without what had been taken."""
+    add_key(store)
+    with monkeypatch.context() as patched:
+        patched.setattr("keyturn.hsm.state.StoreState.root_record", lambda *_: 1 / 0)
+        with store.change() as change:
+            change.put_operation(operation_id(1), input_digest(1), b"result", time=1)
+        with pytest.raises(KeyturnError) as refused:
+            store.commit_now()
+    assert refused.value.refusal == "store.commit-failed"
+    with pytest.raises(KeyturnError) as refused:
+        store.change()
+    assert refused.value.refusal == "store.commit-failed"
+    store.close()
+    again = open_store(directory)
+    assert again.operation(operation_id(1)) is None
+    assert again.key("treasury") is not None
+    again.close()
+
+
 async def test_closed(directory: Path, store: Store) -> None:
     add_key(store)
     store.close()

@@ -132,7 +132,7 @@ class Durability:
     def _begin(self) -> _Commit:
         try:
             done = self._committer.commit(self._take())
-        except KeyturnError as error:
+        except Exception as error:  # What was taken is lost, whatever failed: no later commit may go without it.
             done = Future()
             done.set_exception(error)
         self._in_flight = _Commit(self._changed, done)
