@@ -214,8 +214,10 @@ class Container:
             if header is not None:
                 connection.execute("UPDATE header SET content = ?", (header,))
         if header is not None:
-            # The header before is in neither file any more: it would still open with the old passphrase.
-            self._fetch("PRAGMA wal_checkpoint(TRUNCATE)")
+            # The header before is in neither file any more: it would still open with the old passphrase. Should this
+            # fail, the commit holds all the same, and must not be reported as failed; closing does it again.
+            with contextlib.suppress(KeyturnError):
+                self._fetch("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def replace_root(self, root: bytes) -> None:
         """Put another sealed root record; called inside a migration's transaction."""
