@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 import zlib
 
 import pytest
@@ -375,3 +376,43 @@ def test_ur_nothing() -> None:
     with pytest.raises(FormatError) as refused:
         ur.decode([])
     assert refused.value.refusal == "ur.nothing"
+
+
+@pytest.mark.rule("R29")
+def test_r29_a_contradicting_set_of_forged_parts_does_not_hold_the_reader_for_hours() -> None:
+    """Found by attack: up to 512 trials solved the whole set anew, hours for the largest; now it is solved once."""
+    content = noise(60_000)
+    encoder = fountain.Encoder(cbor.encode(content), 100)
+    header = encoder.header
+    mixed = [encoder.part(number) for number in range(header.total + 1, 2 * header.total + 60)]
+    sound = fountain.Decoder(header)
+    for part in mixed:
+        sound.receive(part)
+    assert sound.message() == cbor.encode(content)
+
+    one_forged = fountain.Decoder(header)
+    for part in [*mixed[:5], fountain.Part(mixed[5].number, header, bytes(header.fragment_length)), *mixed[6:]]:
+        one_forged.receive(part)
+    assert one_forged.message() == cbor.encode(content), "one forged part among dense mixes is found and left out"
+
+    all_forged = fountain.Decoder(header)
+    for part in mixed:
+        all_forged.receive(fountain.Part(part.number, header, noise(header.fragment_length, part.number)))
+    before = time.process_time()
+    with pytest.raises(FormatError) as refused:
+        all_forged.message()
+    assert refused.value.refusal == "ur.poisoned"
+    assert time.process_time() - before < 20, "a second or so, however slow the machine"
+
+
+@pytest.mark.rule("R29")
+def test_r29_no_more_than_4096_different_parts_of_a_message_are_weighed() -> None:
+    encoder = fountain.Encoder(noise(30), 10)
+    decoder = fountain.Decoder(encoder.header)
+    for number in range(4, 4 + 4096):
+        # The same part again and again, each time with other content: at most one can be right.
+        decoder.receive(fountain.Part(1, encoder.header, number.to_bytes(10, "big")))
+    assert not decoder.receive(encoder.part(2)), "the 4097th is left aside"
+    fresh = fountain.Decoder(encoder.header)
+    assert fresh.receive(encoder.part(2))
+    assert not fresh.receive(encoder.part(2)), "a repetition tells nothing and takes no place"

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import FormatError
 from keyturn.transport import cbor
+from keyturn.transport.equations import Equations
 from keyturn.transport.limits import MAX_BUNDLE, MAX_PARTS
 from keyturn.transport.xoshiro import Xoshiro256, degree_sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.transport.equations import Solved
 
 MAX_MESSAGE: Final = MAX_BUNDLE + 5
 """Longest message in bytes: the largest bundle with the CBOR head of a byte string. R29."""
@@ -26,11 +31,8 @@ MAX_MESSAGE: Final = MAX_BUNDLE + 5
 MAX_NUMBER: Final = (1 << 32) - 1
 """Largest part number: it is mixed into the seed as 32 bits."""
 
-MAX_CONTRADICTIONS: Final = 64
-"""Parts that contradict the others which are kept in the hope of finding out who is wrong."""
-
 MAX_TRIALS: Final = 512
-"""Most parts for which it is tried whether the message appears without them, when the set contradicts itself."""
+"""Most suspects for which it is tried whether the message appears without them, when the set contradicts itself."""
 
 
 _SPARE_WINDOW: Final = 128
@@ -276,9 +278,8 @@ class Decoder:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self._equations = _Equations(header.total)
-        self._kept: list[tuple[int, bytes]] = []
-        self._contradictions: list[tuple[int, bytes]] = []
+        self._equations = Equations(header.total, header.fragment_length)
+        self._seen: set[int] = set()
         self._plain: set[int] = set()
         self._mixed = 0
 
@@ -293,15 +294,13 @@ class Decoder:
         """
         if part.header != self.header:
             raise ValueError("a part of another message")
-        outcome = self._equations.add(_mask(part), part.data)
-        if outcome is _Outcome.CONTRADICTION:
-            # Somebody is wrong, this part or one before it; `message` finds out with the check sum.
-            if len(self._contradictions) < MAX_CONTRADICTIONS:
-                self._contradictions.append((part.number, part.data))
+        known = hash((part.number, part.data))
+        if known in self._seen or len(self._seen) >= MAX_PARTS:
+            # A repetition, or more than any set of ours has: not worth the arithmetic.
             return False
-        if outcome is _Outcome.REDUNDANT:
+        self._seen.add(known)
+        if not self._equations.add(_mask(part), part.data):
             return False
-        self._kept.append((part.number, part.data))
         if part.is_plain:
             self._plain.add(part.number)
         else:
@@ -328,92 +327,28 @@ class Decoder:
         """
         if self._equations.rank < self.header.total:
             return None
-        found = self._checked(self._equations)
+        solution = self._equations.solve()
+        found = self._checked(solution)
         if found is not None:
             return found
-        everything = self._kept + self._contradictions
-        for left_out in range(min(len(everything), MAX_TRIALS)) if self._contradictions else ():
-            equations = _Equations(self.header.total)
-            for at, (number, data) in enumerate(everything):
-                if at != left_out:
-                    equations.add(_mask(Part(number, self.header, data)), data)
-            if equations.rank == self.header.total:
-                found = self._checked(equations)
-                if found is not None:
-                    return found
+        for suspect, error in self._equations.suspects(MAX_TRIALS):
+            found = self._checked(solution, suspect, error)
+            if found is not None:
+                return found
         raise FormatError(
             "All parts are there but they do not give the message they were cut from: at least one is forged or was "
             "read wrongly. Scan the set again, with its extra parts if it has some.",
             refusal="ur.poisoned",
         )
 
-    def _checked(self, equations: _Equations) -> bytes | None:
-        joined = b"".join(equations.solve(self.header.fragment_length))
+    def _checked(self, solution: Sequence[Solved], suspect: int = 0, error: int = 0) -> bytes | None:
+        """The message if it has the check sum of the header; with `error` taken from all that `suspect` went into."""
+        length = self.header.fragment_length
+        joined = b"".join(
+            (value ^ error if origin & suspect else value).to_bytes(length, "big") for origin, value in solution
+        )
         message, padding = joined[: self.header.message_length], joined[self.header.message_length :]
         return message if zlib.crc32(message) == self.header.checksum and not any(padding) else None
-
-
-class _Outcome(Enum):
-    """What became of an equation."""
-
-    NEW = auto()
-    REDUNDANT = auto()
-    CONTRADICTION = auto()
-
-
-class _Equations:
-    """Linear equations over GF(2): masks of fragments (bit i is fragment i) and the XOR of those fragments."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._rows: dict[int, tuple[int, int]] = {}
-        """Lowest set bit of the mask to (mask, value)."""
-
-    @property
-    def rank(self) -> int:
-        return len(self._rows)
-
-    def add(self, mask: int, data: bytes) -> _Outcome:
-        value = int.from_bytes(data, "big")
-        while mask:
-            pivot = (mask & -mask).bit_length() - 1
-            row = self._rows.get(pivot)
-            if row is None:
-                self._rows[pivot] = (mask, value)
-                return _Outcome.NEW
-            mask ^= row[0]
-            value ^= row[1]
-        return _Outcome.CONTRADICTION if value else _Outcome.REDUNDANT
-
-    def known(self) -> int:
-        """The fragments that are determined already, as a mask."""
-        reduced: dict[int, int] = {}
-        known = 0
-        for pivot in sorted(self._rows, reverse=True):
-            mask = self._rows[pivot][0]
-            for above, row in reduced.items():
-                if mask >> above & 1:
-                    mask ^= row
-            reduced[pivot] = mask
-            if mask == 1 << pivot:
-                known |= mask
-        return known
-
-    def solve(self, length: int) -> list[bytes]:
-        """All fragments, by back substitution; needs full rank."""
-        solved: dict[int, int] = {}
-        for pivot in range(self._count - 1, -1, -1):
-            mask, value = self._rows[pivot]
-            rest = mask >> (pivot + 1)
-            at = pivot + 1
-            while rest:
-                skip = (rest & -rest).bit_length() - 1
-                at += skip
-                value ^= solved[at]
-                rest >>= skip + 1
-                at += 1
-            solved[pivot] = value
-        return [solved[at].to_bytes(length, "big") for at in range(self._count)]
 
 
 def _mask(part: Part) -> int:
