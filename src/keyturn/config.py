@@ -13,6 +13,7 @@ Source: decisions 3, 19, 25; rest-api.md sections 6.4 and 6.9 (documented names)
 from __future__ import annotations
 
 import difflib
+from collections.abc import Hashable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,8 @@ OTHER_VARIABLES: Final = frozenset({"KEYTURN_CACHE"})
 """Variables with our prefix that are read by the set-up scripts and are no settings."""
 PROFILES: Final = ("local", "air-gapped")
 DEFAULT_DATA_DIR: Final = Path("keyturn-data")
+MAX_DIGITS: Final = 100
+"""No whole number has so many digits; the interpreter refuses to read very long ones."""
 MAX_FILE: Final = 1 << 20
 """Largest settings file read, in bytes."""
 
@@ -131,6 +134,8 @@ def load_settings(*, file: Path | None, environment: Mapping[str, str], flags: M
     found: dict[str, Any] = {}
     if file is not None:
         for name, value in _from_file(file):
+            if NAMES[name] in found:
+                raise _refuse(f"{file}: {name} stands more than once, dotted and nested.", "config.repeated")
             found[NAMES[name]] = _typed(NAMES[name], value, f"{file}: {name}")
     for name, variable, text in _from_environment(environment):
         found[NAMES[name]] = _typed(NAMES[name], _from_text(NAMES[name], text, variable), variable)
@@ -154,10 +159,14 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _strict_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    names = [loader.construct_object(name) for name, _ in node.value]
-    for name in names:
-        if names.count(name) > 1:
+    seen: set[object] = set()
+    for node_of_name, _ in node.value:
+        name = loader.construct_object(node_of_name)
+        if not isinstance(name, Hashable):
+            raise yaml.constructor.ConstructorError(None, None, "a list is no name", node_of_name.start_mark)
+        if name in seen:
             raise yaml.constructor.ConstructorError(None, None, f"'{name}' stands more than once", node.start_mark)
+        seen.add(name)
     return loader.construct_mapping(node, deep=True)
 
 
@@ -171,7 +180,8 @@ def _from_file(file: Path) -> Iterator[tuple[str, object]]:
         tree = yaml.load(file.read_bytes(), Loader=_StrictLoader)  # noqa: S506 - A SafeLoader, made stricter.
     except OSError as error:
         raise _refuse(f"{file}: cannot be read: {error.strerror}.", "config.unreadable") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A ValueError is a text that is not UTF-8, or looks like a date or number and is none.
         first = str(error).replace("\n", " ")
         raise _refuse(f"{file}: is not readable YAML: {first}", "config.malformed") from error
     if tree is None:
@@ -228,7 +238,7 @@ def _from_text(field: str, text: str, where: str) -> object:
             raise _refuse(f"{where}: must be true or false.", "config.wrong-type")
         return words[text.strip().lower()]
     if kind == "int":
-        if not (text.strip().isascii() and text.strip().isdigit()):
+        if not (text.strip().isascii() and text.strip().isdigit() and len(text) < MAX_DIGITS):
             raise _refuse(f"{where}: must be a whole number.", "config.wrong-type")
         return int(text.strip())
     if kind.startswith("tuple"):
@@ -256,7 +266,7 @@ def _typed(field: str, value: object, where: str) -> object:
         if not isinstance(value, list | tuple) or not all(isinstance(part, str | Path) for part in value):
             raise _refuse(f"{where}: must be a list of paths.", "config.wrong-type")
         return tuple(Path(part) for part in value)
-    if not isinstance(value, str | Path) or not str(value):
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise _refuse(f"{where}: must be a text that is not empty.", "config.wrong-type")
     if kind.startswith("Path"):
         return Path(value)

@@ -256,6 +256,8 @@ def test_a_request_signature_has_its_form_and_metadata_travel(
     body = sign_body(protected, **meta) | {"requestSignature": signature}
     answer = http.post("/v1/sign", json=body)
     assert answer.status_code == 201
+    armoured = {"publicKey": "-----BEGIN PUBLIC KEY-----YQ==-----END PUBLIC KEY-----"}
+    assert http.post("/v1/sign", json=body | {"requestSignature": signature | armoured}).status_code == 201
     (task,) = fetch(rest, officers[0], requestId=answer.json()["signRequestId"])
     assert (task["metaData"], task["metaDataSignature"]) == (meta["metaData"], meta["metaDataSignature"])
     assert json.loads(base64.b64decode(task["requestBase64"])) == sign_body(protected, **meta)
@@ -274,7 +276,7 @@ def key_body(label: str, /, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_key_as_real_clients_ask_for_it(http: httpx.Client) -> None:
-    extra = {"alwaysSensitive": True, "neverExtractable": None, "ekaSign": None, "slip10": False, "later": True}
+    extra = {"alwaysSensitive": True, "neverExtractable": None, "ekaSign": None, "slip10": False, "later": "yes"}
     attributes = {"decrypt": False, "sign": True, "unwrap": False, "derive": None} | extra
     answer = http.post("/v1/key", json=key_body("as-sent", attributes=attributes, policy=None, keySize=0, id=""))
     assert answer.status_code == 201
@@ -284,6 +286,8 @@ def test_a_key_as_real_clients_ask_for_it(http: httpx.Client) -> None:
     assert body["json"]["label"] == "as-sent"
     assert "as-sent" in http.get("/v1/key").json()
     assert http.get("/v1/key/as-sent/attributes").json()["json"]["uuid"] == body["json"]["uuid"]
+    wrong = error_of(http.post("/v1/key", json=key_body("x", attributes=attributes | {"derive": "no"})), 400, 600)
+    assert "'attributes.derive'" in wrong["message"]
     by_oid = key_body("by-oid", algorithm=None, algorithmOid="1.2.840.10045.2.1")
     assert http.post("/v1/key", json=by_oid).status_code == 201
 

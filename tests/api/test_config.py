@@ -137,3 +137,35 @@ def test_every_setting_is_documented_and_no_other() -> None:
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     assert sorted(name for row in rows for name in re.findall(r"`([^`]+)`", row)) == sorted(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("defect", "honest"),
+    [
+        ("hsm: {timestampKeyName: 2026-13-45}", "hsm: {timestampKeyName: stamps}"),
+        ("hsm: {timestampKeyName: 2026-01-01 99:99:99}", "hsm: {timestampKeyName: 'stamps of 2026'}"),
+        (f"server: {{port: {'9' * 5000}}}", "server: {port: 9}"),
+        ("server: {[a]: 9}", "server: {port: 9}"),
+        ("server: {{a: 1}: 9}", "server: {port: 9}"),
+        ("x: &x {port: 9}\nserver: {<<: *x}", "server: &x {port: 9}"),
+        ("server.port: 8\nserver: {port: 9}", "server.host: localhost\nserver: {port: 9}"),
+        ('dataDir: "a\\0b"', "dataDir: ab"),
+        ("server: &s {port: *s}", "server: &s {port: 9}"),
+    ],
+)
+def test_a_file_that_confuses_its_reader_is_refused_by_name(tmp_path: Path, defect: str, honest: str) -> None:
+    from_text(tmp_path, honest)
+    assert "Traceback" not in refused(tmp_path, defect)
+
+
+def test_a_file_of_many_names_is_refused_without_delay(tmp_path: Path) -> None:
+    text = "".join(f"k{number}: 1\n" for number in range(20_000))
+    assert "is not a setting" in refused(tmp_path, text)
+    assert "stands more than once" in refused(tmp_path, text + "k0: 1\n")
+
+
+def test_a_number_of_thousands_of_digits_in_the_environment_is_refused() -> None:
+    environment = {"KEYTURN_SERVER__PORT": "9"}
+    assert load_settings(file=None, environment=environment, flags={}).port == 9
+    with pytest.raises(KeyturnError, match="whole number"):
+        load_settings(file=None, environment={"KEYTURN_SERVER__PORT": "9" * 5000}, flags={})

@@ -19,7 +19,9 @@ from keyturn.api.fields import (
 from keyturn.errors import FormatError, KeyturnError
 
 
-@pytest.mark.parametrize("bad", ["YQ", "YQ=", "Y Q=", "YQ==\n", "Y-_=", "YQ==YQ==", "ä===", "=", "YQ===", "YQ!="])
+@pytest.mark.parametrize(
+    "bad", ["YQ", "YQ=", "Y Q=", "YQ==\n", "Y-_=", "YQ==YQ==", "ä===", "=", "YQ===", "YQ!=", "YWFh===="]
+)
 def test_base64_needs_alphabet_padding_and_nothing_else(bad: str) -> None:
     assert from_base64("f", "YQ==") == b"a"
     assert from_base64("f", "+/+/") == b"\xfb\xff\xbf"

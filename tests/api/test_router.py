@@ -21,6 +21,9 @@ ROUTER = Router(ROUTES)
         ("GET", "/v1/key/my key/attributes", "/v1/key/{keyName}/attributes", "my key"),
         ("GET", "/v1/key/master/44'/0'/attributes", "/v1/key/{keyName}/attributes", "master/44'/0'"),
         ("DELETE", "/v1/key/my key", "/v1/key/{keyName}", "my key"),
+        # Labels that are names of endpoints as well.
+        ("DELETE", "/v1/key/attributes", "/v1/key/{keyName}", "attributes"),
+        ("DELETE", "/v1/key//deleteKey", "/v1/key/{keyName}", "deleteKey"),
         ("GET", "/v1/request/abc", "/v1/request/{id}", "abc"),
         ("GET", "/v1/request/abc/preflight", "/v1/request/{id}/preflight", "abc"),
         ("GET", "/v1/request/qrCode/abc", "/v1/request/qrCode/{id}", "abc"),
@@ -50,6 +53,9 @@ def test_a_wrong_method_is_405_and_says_which_are_right() -> None:
         ROUTER.find("PUT", "/v1//task")
     assert caught.value.status == 405
     assert caught.value.headers == {"allow": "DELETE, PATCH"}
+    with pytest.raises(HttpError) as caught:
+        ROUTER.find("PUT", "/v1/key/attributes")
+    assert caught.value.headers == {"allow": "DELETE, POST"}
 
 
 def test_success_is_200_or_201_never_204() -> None:

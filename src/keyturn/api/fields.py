@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
@@ -36,10 +37,7 @@ def from_base64(name: str, text: str, *, limit: int = MAX_BLOB) -> bytes:
     Raises:
         FormatError: If it is not base64, or holds more.
     """
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise FormatError(f"Field '{name}' is not a valid base64 encoded value", refusal="base64.invalid") from None
+    data = _decoded(name, text)
     if len(data) > limit:
         raise FormatError(
             f"Field '{name}' holds {len(data)} bytes; at most {limit} are allowed.",
@@ -47,6 +45,14 @@ def from_base64(name: str, text: str, *, limit: int = MAX_BLOB) -> bytes:
             refusal="field.too-large",
         )
     return data
+
+
+def _decoded(name: str, text: str) -> bytes:
+    # The library forgives any number of `=`; the documented form has groups of four and at most two.
+    if len(text) % 4 == 0 and not text.endswith("==="):
+        with suppress(binascii.Error, ValueError):
+            return base64.b64decode(text, validate=True)
+    raise FormatError(f"Field '{name}' is not a valid base64 encoded value", refusal="base64.invalid")
 
 
 def optional_base64(name: str, text: str | None) -> bytes | None:
@@ -95,10 +101,7 @@ def payload_bytes(name: str, text: str, payload_type: str) -> bytes:
                 refusal="payload.not-hex",
             )
     else:
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise FormatError(f"Field '{name}' is not a valid base64 encoded value", refusal="base64.invalid") from None
+        data = _decoded(name, text)
     if len(data) > MAX_PAYLOAD:
         raise FormatError(
             f"Field '{name}' holds {len(data)} bytes; at most {MAX_PAYLOAD} (64 KiB) can be processed in one call. "

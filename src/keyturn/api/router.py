@@ -5,6 +5,7 @@ Source: rest-api.md section 2; ADR 0035 (why this is not a framework).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from keyturn.api.errors import HttpError
@@ -64,6 +65,12 @@ class Router:
                 return self.find(method, path)
             methods, parameter = self._find_open(path)
         route = methods.get(method)
+        if route is None and not parameter:
+            # A key may be labelled like an endpoint: `DELETE /v1/key/attributes` is about that key.
+            with suppress(HttpError):
+                others, parameter = self._find_open(path)
+                methods = methods | others
+                route = methods.get(method)
         if route is None:
             allowed = ", ".join(sorted(methods))
             raise HttpError(

@@ -8,7 +8,7 @@ Source: rest-api.md sections 3.1, 3.3, 3.4, 3.7; decisions 4, 9, 11, 14.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -119,12 +119,41 @@ OtherPolicy = Annotated[dict[str, Any], Meta(extra_json_schema=_documented_as("M
 # --- keys -------------------------------------------------------------------------------------------------
 
 
+REQUIRED_ATTRIBUTES: Final = ("decrypt", "sign", "unwrap")
+KNOWN_ATTRIBUTES: Final = (
+    *REQUIRED_ATTRIBUTES,
+    "encrypt",
+    "verify",
+    "wrap",
+    "derive",
+    "bip32",
+    "slip10",
+    "extractable",
+    "modifiable",
+    "destroyable",
+    "sensitive",
+    "copyable",
+    "singleUse",
+)
+"""What may be chosen at creation; the rest is answered only, and ignored when sent (decisions 9)."""
+_ATTRIBUTES_SCHEMA: Final = {
+    "required": list(REQUIRED_ATTRIBUTES),
+    "properties": {
+        name: {"type": "boolean" if name in REQUIRED_ATTRIBUTES else ["boolean", "null"]} for name in KNOWN_ATTRIBUTES
+    },
+}
+
+
 class CreateKeyBody(Body, frozen=True, rename="camel"):
     """`POST /v1/key`. `algorithm` or `algorithmOid`, `curveOid` for EC and ED, `keySize` for RSA."""
 
     label: NonEmpty
     attributes: Annotated[
-        dict[str, bool | None], Meta(description="Needs `decrypt`, `sign`, `unwrap`; unknown names are ignored.")
+        dict[str, Any],
+        Meta(
+            description="Unknown names are ignored, whatever they hold.",
+            extra_json_schema=_ATTRIBUTES_SCHEMA,
+        ),
     ]
     password: Password = None
     id: str | None = None

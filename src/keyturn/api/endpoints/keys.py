@@ -12,7 +12,7 @@ from keyturn.api.answers import Done, SignedKeyAttributes
 from keyturn.api.fields import no_password, not_available
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.policies import new_policy
-from keyturn.api.schemas import CreateKeyBody, KeyLabelBody
+from keyturn.api.schemas import KNOWN_ATTRIBUTES, REQUIRED_ATTRIBUTES, CreateKeyBody, KeyLabelBody
 from keyturn.broker.model import CreateCall
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.ska.attestation import attestation_to_json
@@ -27,26 +27,6 @@ _ALGORITHM_OIDS: Final = {
     "1.3.101.112": "ED",
 }
 """`algorithmOid` as an alternative to `algorithm` (rest-api.md section 4.1)."""
-
-_REQUIRED_ATTRIBUTES: Final = ("decrypt", "sign", "unwrap")
-_KNOWN_ATTRIBUTES: Final = frozenset(
-    {
-        *_REQUIRED_ATTRIBUTES,
-        "encrypt",
-        "verify",
-        "wrap",
-        "derive",
-        "bip32",
-        "slip10",
-        "extractable",
-        "modifiable",
-        "destroyable",
-        "sensitive",
-        "copyable",
-        "singleUse",
-    }
-)
-"""What may be chosen at creation; the rest is answered only, and ignored when sent (decisions 9)."""
 
 
 def signed_attributes(key: AttestedKey) -> SignedKeyAttributes:
@@ -109,14 +89,21 @@ def _algorithm(body: CreateKeyBody) -> str:
 
 
 def _attributes(sent: dict[str, Any]) -> dict[str, bool]:
-    for name in _REQUIRED_ATTRIBUTES:
+    for name in REQUIRED_ATTRIBUTES:
         if sent.get(name) is None:
             raise FormatError(
                 f"Field 'attributes.{name}' must be given.",
                 code=ErrorCode.VALIDATION_FAILED,
                 refusal="json.missing-field",
             )
-    return {name: value for name, value in sent.items() if value is not None and name in _KNOWN_ATTRIBUTES}
+    chosen = {name: value for name, value in sent.items() if value is not None and name in KNOWN_ATTRIBUTES}
+    for name, value in chosen.items():
+        if not isinstance(value, bool):
+            raise FormatError(
+                f"A provided argument is of the wrong type. Field 'attributes.{name}' must be true, false or null.",
+                refusal="json.wrong-type",
+            )
+    return chosen
 
 
 async def list_keys(services: Services, call: Call, body: None) -> list[str]:

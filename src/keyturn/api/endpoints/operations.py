@@ -14,6 +14,7 @@ from keyturn.api.endpoints.keys import signed_attributes
 from keyturn.api.fields import (
     base64_list,
     from_base64,
+    keyed_base64,
     no_password,
     not_available,
     optional_base64,
@@ -68,7 +69,7 @@ def _modify_call(request: ModifyRequest, services: Services) -> ModifyCall:
 def _check_form(signature: RequestSignature | None) -> None:
     if signature is not None:
         from_base64("requestSignature.signature", signature.signature)
-        from_base64("requestSignature.publicKey", signature.public_key)
+        keyed_base64("requestSignature.publicKey", signature.public_key)
 
 
 async def synchronous_sign(services: Services, call: Call, body: SynchronousSignBody) -> Signature:
