@@ -8,7 +8,8 @@ Rules kept here:
   protocol is refused and the connection lives. Neither ever ends the process.
 - A Unix socket serves only processes of the users it was told to (SO_PEERCRED, checked before one byte is read);
   TCP only with mutual TLS.
-- Whoever does not read answers, or sends faster than commits come, is not read from any more.
+- Whoever does not read answers, sends faster than commits come, or waits for many slow operations, is not read from
+  any more; and what one turn of the loop answers to one connection is bounded, for small calls have large answers.
 
 Source: protocol.py; security-rules R2, R31.
 """
@@ -19,6 +20,8 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 import msgspec
@@ -26,6 +29,7 @@ import msgspec
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm.framing import FrameDecoder, FrameReader, UnknownMessageError, encode_frame
 from keyturn.hsm.listening import bind_tcp, bind_unix, peer_credentials
+from keyturn.hsm.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     import ssl
@@ -40,8 +44,16 @@ MAX_CONNECTIONS: Final = 64
 """Connections at a time on one socket. A broker process needs one; the limit keeps descriptors for the store."""
 MAX_HELD_BACK: Final = 4 << 20
 """Bytes of answers that may wait for durability per connection before it is not read from any more."""
+MAX_TURN: Final = 256 << 10
+"""Bytes of answers to one connection in one turn of the loop. The turn ends with the answer that reaches it."""
+MAX_UNDER_WAY: Final = 64
+"""Slow operations that one connection may wait for; twice what the workers take, so that only repeats come so far."""
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds a client has for its TLS handshake."""
+TOLD_PER_SECOND: Final = 2.0
+"""Lines of the decision log about peers that are not served, in the long run; strangers must not fill the disk."""
+TOLD_AT_ONCE: Final = 100
+"""… and at once."""
 
 MessageT = TypeVar("MessageT")
 MessageT_contra = TypeVar("MessageT_contra", contravariant=True)
@@ -72,10 +84,12 @@ class FrameConnection(asyncio.Protocol, Generic[MessageT]):
         self._peer = peer
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
+        self._frames: deque[bytes] = deque()
         self._held = 0
         self._writable = True
         self._reading = True
         self._broken = False
+        self._going_on = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,37 +99,73 @@ class FrameConnection(asyncio.Protocol, Generic[MessageT]):
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection. What it asked for is done nevertheless; only its answers are lost."""
+        """Forget the connection. What was begun for it is done nevertheless; only its answers are lost."""
         self._transport = None
         self._server.connections.discard(self)
+        self._frames.clear()
+        for task in self._tasks:
+            # It only waits: what is waited for is shielded by whoever began it.
+            task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Answer all frames that are complete now, in one write."""
+        """Answer the frames that are complete now, in one write, as far as there is room."""
         if self._broken:
             return
-        answers: list[bytes] = []
-        server = self._server
         try:
-            for frame in self._reader.feed(data):
-                try:
-                    correlation, message = server.decoder.decode(frame)
-                except UnknownMessageError as error:
-                    answers.append(encode_frame(error.correlation, server.handler.refuse_frame(error, self._peer)))
-                    continue
-                answer = server.handler.handle(message, self._peer)
-                if isinstance(answer, msgspec.Struct):
-                    answers.append(encode_frame(correlation, answer))
-                else:
-                    task = asyncio.ensure_future(self._answer_later(correlation, answer))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+            self._frames.extend(self._reader.feed(data))
         except FormatError as error:
-            self._broken = True
-            answers.append(encode_frame(0, server.handler.refuse_frame(error, self._peer)))
+            self._break([], error)
+            return
+        self._work()
+
+    def _work(self) -> None:
+        frames, server = self._frames, self._server
+        answers: list[bytes] = []
+        size = 0
+        try:
+            while frames and size < MAX_TURN and self._has_room:
+                try:
+                    correlation, message = server.decoder.decode(frames.popleft())
+                except UnknownMessageError as error:
+                    answer = encode_frame(error.correlation, server.handler.refuse_frame(error, self._peer))
+                else:
+                    result = server.handler.handle(message, self._peer)
+                    if not isinstance(result, msgspec.Struct):
+                        self._wait_for(correlation, result)
+                        continue
+                    answer = encode_frame(correlation, result)
+                answers.append(answer)
+                size += len(answer)
+        except FormatError as error:
+            self._break(answers, error)
+            return
         if answers:
             server.gate.send(self, b"".join(answers))
-        if self._broken:
-            self._close_when_sent()
+        if frames:
+            self._balance()
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        if self._transport is not None:
+            self._work()
+            self._balance()
+
+    def _break(self, answers: list[bytes], error: FormatError) -> None:
+        """Answer what came before the damage, say what it was, and close."""
+        self._broken = True
+        self._frames.clear()
+        answers.append(encode_frame(0, self._server.handler.refuse_frame(error, self._peer)))
+        self._server.gate.send(self, b"".join(answers))
+        self._close_when_sent()
+
+    def _wait_for(self, correlation: int, answer: Awaitable[msgspec.Struct]) -> None:
+        task = asyncio.ensure_future(self._answer_later(correlation, answer))
+        self._tasks.add(task)
+        task.add_done_callback(self._waited)
+
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._balance()
 
     async def _answer_later(self, correlation: int, answer: Awaitable[msgspec.Struct]) -> None:
         result = await answer
@@ -152,9 +202,19 @@ class FrameConnection(asyncio.Protocol, Generic[MessageT]):
         self._writable = True
         self._balance()
 
+    @property
+    def _has_room(self) -> bool:
+        return self._writable and self._held < MAX_HELD_BACK and len(self._tasks) < MAX_UNDER_WAY
+
     def _balance(self) -> None:
-        wanted = self._writable and self._held < MAX_HELD_BACK
-        if self._transport is None or wanted == self._reading or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
+            return
+        room = self._has_room
+        if room and self._frames and not self._going_on:
+            self._going_on = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+        wanted = room and not self._frames
+        if wanted == self._reading:
             return
         self._reading = wanted
         if wanted:
@@ -193,6 +253,8 @@ class SocketServer(Generic[MessageT]):
         self._path: Path | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._telling = RateLimit("peers", TOLD_PER_SECOND, TOLD_AT_ONCE, time.monotonic)
+        self._untold = 0
 
     def listen(self, address: Address) -> Address:
         """Bind and begin to accept.
@@ -278,7 +340,21 @@ class SocketServer(Generic[MessageT]):
             connection.close()
 
     def _turn_away(self, error: FormatError, peer: str) -> None:
-        """Log that somebody was not served; no answer follows that would take the line along."""
+        """Log that somebody was not served; no answer follows that would take the line along.
+
+        Whoever may reach the socket can come here as often as they like: only so many lines tell of each of them, and
+        the next one says how many were left out.
+        """
+        try:
+            self._telling.take()
+        except KeyturnError:
+            self._untold += 1
+            return
+        if self._untold:
+            error = FormatError(
+                f"{error.message} (and {self._untold} more were not served before)", refusal=error.refusal
+            )
+            self._untold = 0
         self.handler.refuse_frame(error, peer)
         self.gate.flush()
 

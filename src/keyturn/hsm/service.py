@@ -18,7 +18,7 @@ from keyturn import __version__
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import admin, protocol
 from keyturn.hsm.audit import LogEntry
-from keyturn.hsm.clock_guard import ClockGuard
+from keyturn.hsm.clock_guard import ClockCondition, ClockGuard
 from keyturn.hsm.console import note
 from keyturn.hsm.engine import Engine
 from keyturn.hsm.gate import AnswerGate
@@ -167,6 +167,7 @@ class HsmService:
             system_keys = SystemKeys.open(
                 store,
                 now=int(max(self._clock.now(), store.clock_mark)),
+                clock_is_good=guard.status.condition is ClockCondition.GOOD,
                 attestation_name=self.settings.attestation_key_name,
                 integrity_name=self.settings.timestamp_key_name,
             )
@@ -347,14 +348,26 @@ class _BrokerHandler(_Refuser):
 
 
 class _AdminHandler(_Refuser):
-    """The administration protocol."""
+    """The administration protocol.
+
+    Args:
+        service: The HSM.
+    """
+
+    def __init__(self, service: HsmService) -> None:
+        super().__init__(service)
+        self._backups: set[asyncio.Task[admin.AdminAnswer]] = set()
 
     def handle(self, message: admin.AdminCall, peer: str) -> admin.AdminAnswer | Awaitable[admin.AdminAnswer]:
         """Answer a message."""
         kind = str(message.__struct_config__.tag)
         try:
             if isinstance(message, admin.MakeBackup):
-                return self._backup(message)
+                # Begun, it is brought to its end and recorded, even if the administrator hangs up.
+                backup = asyncio.get_running_loop().create_task(self._backup(message))
+                self._backups.add(backup)
+                backup.add_done_callback(self._backups.discard)
+                return asyncio.shield(backup)
             answer = self._handle(message)
         except Exception as error:
             return self._refuse(kind, error)
