@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING, Final
+import tempfile
+from pathlib import Path
+from typing import Final
 
 from keyturn.errors import ErrorCode, KeyturnError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAX_PASSPHRASE: Final = 1024
 """Longest passphrase in bytes."""
@@ -95,9 +95,15 @@ def development_passphrase(directory: Path) -> tuple[bytes, str]:
     file = directory / "passphrase"
     if not file.exists():
         word = base64.b32encode(secrets.token_bytes(20))
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(word + b"\n")
-            stream.flush()
-            os.fsync(descriptor)
+        # Under its name only when it is whole: a crash must not leave half a passphrase.
+        descriptor, made = tempfile.mkstemp(prefix=".passphrase-", dir=directory)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(word + b"\n")
+                stream.flush()
+                os.fsync(descriptor)
+            with contextlib.suppress(FileExistsError):  # Another start was faster: its passphrase it is.
+                os.link(made, file)
+        finally:
+            Path(made).unlink()
     return read_passphrase_file(file), DEVELOPMENT_NOTICE.format(file=file)
