@@ -146,6 +146,19 @@ def test_r5_a_new_name_makes_a_new_integrity_key_and_retires_the_old(directory: 
     again.close()
 
 
+def test_r5_no_integrity_key_is_retired_by_a_clock_that_is_not_believed(store: Store) -> None:
+    """Retired in the far future, the key that was to be withdrawn would have been good until then, for good."""
+    SystemKeys.open(store, now=NOW)
+    with pytest.raises(KeyturnError) as refused:
+        SystemKeys.open(store, now=2 * NOW, clock_is_good=False, integrity_name="timestamp-key-2026")
+    assert refused.value.refusal == "system-key.clock"
+    # With the name so far it starts, so that the clock can be confirmed; and then the name may change.
+    keys = SystemKeys.open(store, now=2 * NOW, clock_is_good=False)
+    assert [one.retired_at for one in keys.integrity_keys()] == [None]
+    keys = SystemKeys.open(store, now=NOW + 100, integrity_name="timestamp-key-2026")
+    assert [one.retired_at for one in keys.integrity_keys()] == [NOW + 100, None]
+
+
 def test_r5_names_of_system_keys_do_not_collide(store: Store) -> None:
     with pytest.raises(KeyturnError) as refused:
         SystemKeys.open(store, now=NOW, attestation_name="one", integrity_name="one")

@@ -161,6 +161,7 @@ class SystemKeys:
         store: Store,
         *,
         now: int,
+        clock_is_good: bool = True,
         attestation_name: str = DEFAULT_ATTESTATION_NAME,
         integrity_name: str = DEFAULT_INTEGRITY_NAME,
     ) -> SystemKeys:
@@ -169,6 +170,7 @@ class SystemKeys:
         Args:
             store: The open store.
             now: Seconds since the epoch, from the clock guard.
+            clock_is_good: Whether the clock guard believes `now`.
             attestation_name: The configuration's `attestationKeyName`.
             integrity_name: The configuration's `timestampKeyName`. A name not seen before makes a key and retires the
                 one in use.
@@ -178,7 +180,7 @@ class SystemKeys:
 
         Raises:
             KeyturnError: `system-key.name-taken`, `system-key.retired`, `system-key.bad-name`,
-            `system-key.attestation-fixed`.
+            `system-key.attestation-fixed`, `system-key.clock`.
         """
         for name in (attestation_name, integrity_name):
             if not 1 <= len(name.encode()) <= _MAX_NAME or not name.isprintable():
@@ -204,6 +206,13 @@ class SystemKeys:
         if integrity is not None and integrity.retired_at is not None:
             raise _refusal(
                 "retired", f"The integrity key {integrity_name!r} is retired for good. Configure a name that is new."
+            )
+        if integrity is None and in_use and not clock_is_good:
+            # A retirement in the far future would be none, and cannot be taken back.
+            raise _refusal(
+                "clock",
+                "A new integrity key retires the one in use from now on, and the clock cannot be believed. Configure "
+                "the name so far, confirm the clock, then change the name.",
             )
         if attestation is None or integrity is None:
             with store.change() as change:
