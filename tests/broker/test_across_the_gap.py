@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from keyturn.ska.policy import Policy
     from keyturn_testing.broker_world import World
 
 ADA, BEN, EVE = Officer("ada", "P-256"), Officer("ben", "RSA"), Officer("eve", "ED")
@@ -268,6 +270,34 @@ async def test_a_change_counts_only_by_a_later_attestation_of_the_same_key_with_
     assert (await online.broker.attested_key("change")).attestation.policy == wanted
     error = await import_refused(online, {"id": request_id, "keyAttributes": attributes_body(before)})
     assert error.refusal == "result.other"
+
+
+@pytest.mark.rule("R19")
+@pytest.mark.parametrize("newest", [TWO_OF_THREE, make_policy(use=quorum(2, ADA, BEN, DAN))])
+async def test_r19_a_result_and_a_newer_registration_at_the_same_moment_leave_the_newer_one(
+    offline: World, online: World, newest: Policy
+) -> None:
+    label = f"race-{len(encode_policy(newest))}"
+    await register(online, await offline.create(label, TWO_OF_THREE))
+    wanted = make_policy(use=quorum(2, ADA, DAN))
+    request_id = await online.ask_change(label, wanted)
+    await online.approve(ADA, request_id)
+    await online.approve(BEN, request_id)
+    carried = (await online.view(request_id)).input_offline_hsm
+    assert carried is not None
+    answer = await execute_offline(offline, carried)
+    # In the vault the key is changed once more; both tidings arrive together.
+    approvals = [officer.approve_modify(label, encode_policy(newest)) for officer in (ADA, DAN)]
+    latest = await offline.broker.modify_now(ModifyCall(key_name=label, policy=newest), approvals)
+    registered, imported = await asyncio.gather(
+        register(online, latest),
+        online.broker.import_result({"id": request_id, **answer}),
+        return_exceptions=True,
+    )
+    assert registered is None
+    assert isinstance(imported, KeyturnError)
+    assert imported.refusal == "result.wrong"
+    assert (await online.broker.attested_key(label)).xml == latest.xml
 
 
 async def test_open_requests_follow_a_registered_change_of_policy(offline: World, online: World) -> None:

@@ -79,10 +79,7 @@ class Register:
 
     async def row(self, label: str) -> OfflineKeyRow:
         """The registration of a label. Raises 650 when there is none."""
-        row = await self._store.read(lambda tx: _row(tx, label))
-        if row is None:
-            raise _unknown(label)
-        return row
+        return await self._store.read(lambda tx: registered(tx, label))
 
     async def labels(self) -> list[str]:
         """All labels, sorted."""
@@ -176,6 +173,14 @@ class Register:
             return progress.cancel_open_requests(tx, label)
 
         return await self._store.write(store)
+
+
+def registered(tx: Transaction, label: str) -> OfflineKeyRow:
+    """The registration of a label, within a unit. Raises 650 when there is none."""
+    row = _row(tx, label)
+    if row is None:
+        raise _unknown(label)
+    return row
 
 
 def replace(tx: Transaction, row: OfflineKeyRow, attestation: KeyAttestation, now: float) -> list[str]:

@@ -14,9 +14,11 @@ import binascii
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keyturn.broker import progress
+from keyturn.broker.execution import TRIES
 from keyturn.broker.model import RequestKind
-from keyturn.broker.register import parsed, policy_bytes, replace, require_same_key
+from keyturn.broker.register import parsed, policy_bytes, registered, replace, require_same_key
 from keyturn.broker.states import RequestStatus
+from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import OfflineKeyRow
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
@@ -63,26 +65,40 @@ class Results:
         outcome = _outcome_of(body)
         request_id = _text(body, "id")
         async with self._locks.of(request_id):
-            request, _ = await self._database.read(lambda tx: progress.load(tx, request_id))
-            if outcome == "refused":
-                _needs_receipt("A refusal")
-            if outcome == "timestampAnswer":
-                raise KeyturnError(
-                    ErrorCode.UNSUPPORTED_OPERATION,
-                    "Signed time across the gap is not available yet; this request does not wait for a timestamp.",
-                    refusal="timestamp.across-the-gap",
-                )
-            if (outcome == "keyAttributes") != (request.kind == RequestKind.MODIFY):
-                wanted = "keyAttributes" if request.kind == RequestKind.MODIFY else "result"
-                raise KeyturnError(
-                    ErrorCode.VALIDATION_FAILED,
-                    f"This is a {request.kind} request: its outcome comes as {wanted}.",
-                    refusal="result.wrong-kind",
-                )
-            if outcome == "keyAttributes":
-                await self._modified(request, body["keyAttributes"], self._register)
-            else:
-                await self._signed(request, _bytes(body, "result"))
+            for _ in range(TRIES):
+                try:
+                    await self._take(request_id, outcome, body, self._register)
+                except StaleError:
+                    # The request followed a change of its key's policy in between; it is looked at again.
+                    continue
+                return
+        raise KeyturnError(
+            ErrorCode.TECHNICAL,
+            "Too many changes to this request at the same time; nothing was stored. Try again.",
+            refusal="request.busy",
+        )
+
+    async def _take(self, request_id: str, outcome: str, body: Mapping[str, Any], register: Register) -> None:
+        request, _ = await self._database.read(lambda tx: progress.load(tx, request_id))
+        if outcome == "refused":
+            _needs_receipt("A refusal")
+        if outcome == "timestampAnswer":
+            raise KeyturnError(
+                ErrorCode.UNSUPPORTED_OPERATION,
+                "Signed time across the gap is not available yet; this request does not wait for a timestamp.",
+                refusal="timestamp.across-the-gap",
+            )
+        if (outcome == "keyAttributes") != (request.kind == RequestKind.MODIFY):
+            wanted = "keyAttributes" if request.kind == RequestKind.MODIFY else "result"
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED,
+                f"This is a {request.kind} request: its outcome comes as {wanted}.",
+                refusal="result.wrong-kind",
+            )
+        if outcome == "keyAttributes":
+            await self._modified(request, body["keyAttributes"], register)
+        else:
+            await self._signed(request, _bytes(body, "result"))
 
     async def _signed(self, request: RequestRow, signature: bytes) -> None:
         if _taken_before(request, signature):
@@ -123,21 +139,22 @@ class Results:
             if error.code is ErrorCode.INVALID_CERTIFICATE:
                 raise
             _wrong(error.message)
-        present = parsed((await register.row(request.key_label)).xml)
         if attestation.uuid != request.key_uuid or attestation.label != request.key_label:
             _wrong("it attests another key than the request was opened for")
-        require_same_key(present, attestation)
-        if attestation.state_counter <= max(present.state_counter, request.key_counter):
-            _wrong(
-                f"its state counter {attestation.state_counter} is not above the registered {present.state_counter}, "
-                "so that it was attested before the change"
-            )
         if policy_bytes(attestation) != request.payload:
             _wrong("the attested policy is not the one that was asked for")
         now = self._clock.now()
         row = OfflineKeyRow(request.key_label, xml, signature, _text(attributes, "attestationKeyName", ""), now)
 
         def store(tx: Transaction) -> None:
+            # What is registered is compared in the unit that replaces it: a newer state may have come meanwhile.
+            present = parsed(registered(tx, request.key_label).xml)
+            require_same_key(present, attestation)
+            if attestation.state_counter <= max(present.state_counter, request.key_counter):
+                _wrong(
+                    f"its state counter {attestation.state_counter} is not above the registered "
+                    f"{present.state_counter}, so that it was attested before the change"
+                )
             progress.advance(
                 tx,
                 request,
