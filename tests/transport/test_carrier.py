@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from keyturn.errors import FormatError
-from keyturn.transport import qr, ur
+from keyturn.transport import qr, qr_reader, ur
 from keyturn.transport.carrier import collect
 from keyturn_testing.carriers import forge
 
@@ -92,3 +93,42 @@ def test_missing_parts_name_the_unreadable_pictures_too(tmp_path: Path) -> None:
     pictures[1].write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     with pytest.raises(ur.IncompleteError, match=r"missing simple parts: 2.*1\.png: left aside"):
         collect([tmp_path]).require_one()
+
+
+@pytest.mark.rule("R29")
+def test_r29_a_hostile_file_in_the_folder_does_not_spoil_the_good_one(tmp_path: Path) -> None:
+    (tmp_path / "bundle.ktb").write_bytes(SEALED)
+    assert collect([tmp_path]).require_one().content == SEALED
+    (tmp_path / "a-big.ktb").write_bytes(b"\xd2" + bytes(1 << 20))
+    os.mkfifo(tmp_path / "b-pipe.png")
+    (tmp_path / "c-zero.png").symlink_to("/dev/zero")
+    (tmp_path / "d-loop.png").symlink_to("d-loop.png")
+    carried = collect([tmp_path])
+    assert carried.require_one().content == SEALED
+    assert len(carried.notes) == 1
+    assert "a-big.ktb" in carried.notes[0]
+
+
+@pytest.mark.rule("R29")
+def test_r29_a_pipe_or_device_that_is_named_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "bundle.ktb")
+    (tmp_path / "zero.ktb").symlink_to("/dev/zero")
+    for name in ("bundle.ktb", "zero.ktb"):
+        with pytest.raises(FormatError, match="not a regular file") as refused:
+            collect([tmp_path / name])
+        assert refused.value.refusal == "file.unreadable"
+    (tmp_path / "bundle.ktb").unlink()
+    (tmp_path / "bundle.ktb").write_bytes(SEALED)
+    assert collect([tmp_path / "bundle.ktb"]).require_one().content == SEALED
+
+
+def test_a_picture_full_of_foreign_codes_is_told_in_a_few_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "wall.png"
+    picture.write_bytes(qr.qr_pngs("https://example.org")[0])
+    foreign = qr_reader.ReadImage("wall.png", ("https://example.org",) * 256)
+    monkeypatch.setattr(qr_reader, "read_images", lambda _: [foreign])
+    notes = collect([picture]).notes
+    assert len(notes) < 10
+    assert "250 more codes" in notes[-1]

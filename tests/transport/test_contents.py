@@ -226,3 +226,26 @@ def test_arbitrary_bodies_raise_only_our_errors(body: bytes, kind: str) -> None:
 
 def test_strict_json_keeps_what_it_reads() -> None:
     assert strict_json('{"a":["ä",1,null]}'.encode()) == {"a": ["ä", 1, None]}
+
+
+@pytest.mark.parametrize("odd", ['"\\ud800"', "1e999", "-1e999"])
+def test_contents_that_cannot_be_written_again_as_they_were_read_are_refused(odd: str) -> None:
+    """What is shown is read from the body, what is executed is written again: `1e999` would have become null."""
+    text = json.dumps(sign_request(metaData="ODD"))
+    assert isinstance(read_contents(carried(text.encode())), RequestContents)
+    with pytest.raises(FormatError) as refused:
+        read_contents(carried(text.replace('"ODD"', odd).encode()))
+    assert refused.value.refusal == "contents.json"
+
+
+def test_every_member_that_goes_to_the_server_is_in_the_view() -> None:
+    read = read_contents(carried(sign_request(signatureType="RAW", payloadType="UNSPECIFIED", metaData=None)))
+    assert isinstance(read, RequestContents)
+    assert dict(read.others) == {"signatureType": "RAW", "payloadType": "UNSPECIFIED"}
+    plain = read_contents(carried(sign_request()))
+    assert isinstance(plain, RequestContents)
+    assert plain.others == ()
+    change = {"modifyKeyName": "treasury", "policy": policy_to_json(POLICY, blocked=None), "payload": "?"}
+    modified = read_contents(carried({"modifyRequest": change}))
+    assert isinstance(modified, RequestContents)
+    assert modified.others == (("payload", "?"),)

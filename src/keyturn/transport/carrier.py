@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _BUNDLE: Final = b"\xd2"
 _SUFFIXES: Final = (".ktb", ".png")
+_MAX_NOTES: Final = 6
+"""Most codes of one picture about which a sentence is written: a picture full of foreign codes is told once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,18 @@ def collect(paths: Sequence[Path]) -> Carried:
     notes: list[str] = []
     pictures: list[Path] = []
     for path, named in _files(paths):
-        head = _head(path)
+        try:
+            head = _head(path)
+            whole = read_bounded(path, MAX_BUNDLE) if head.startswith(_BUNDLE) else b""
+        except FormatError as error:
+            if named:
+                raise
+            notes.append(f"{path.name}: left aside. {error.message}")
+            continue
         if head == _PNG:
             pictures.append(path)
-        elif head.startswith(_BUNDLE):
-            collector.receive_whole(read_bounded(path, MAX_BUNDLE), path.name)
+        elif whole:
+            collector.receive_whole(whole, path.name)
         elif named:
             raise FormatError(
                 f"{path} is neither a bundle (.ktb) nor a PNG picture. Photographs in other formats must be converted "
@@ -85,12 +94,15 @@ def _take(collector: ur.URCollector, image: qr_reader.ReadImage) -> list[str]:
         return [f"{image.name}: left aside, {image.problem}."]
     if not image.texts:
         return [f"{image.name}: no QR code was found in it. Scan it again, straighter or with more light."]
-    notes = []
+    problems = []
     for text in image.texts:
         try:
             collector.receive(text, image.name)
         except FormatError as error:
-            notes.append(f"{image.name}: a code was left aside. {error.message}")
+            problems.append(error.message)
+    notes = [f"{image.name}: a code was left aside. {problem}" for problem in problems[:_MAX_NOTES]]
+    if len(problems) > _MAX_NOTES:
+        notes.append(f"{image.name}: {len(problems) - _MAX_NOTES} more codes were left aside.")
     return notes
 
 
@@ -103,9 +115,9 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, bool]]:
             continue
         try:
             inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in _SUFFIXES)
+            found.extend((entry, False) for entry in inside if entry.is_file())
         except OSError as error:
             raise FormatError(f"Cannot read {path}: {error.strerror}.", refusal="file.unreadable") from error
-        found.extend((entry, False) for entry in inside if entry.is_file())
     if not found:
         raise FormatError(
             "There is no bundle (.ktb) and no PNG picture here. Name a file, or the folder the courier brought.",
@@ -120,8 +132,4 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, bool]]:
 
 
 def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_PNG))
-    except OSError as error:
-        raise FormatError(f"Cannot read {path}: {error.strerror or error}.", refusal="file.unreadable") from error
+    return read_bounded(path, len(_PNG), whole=False)

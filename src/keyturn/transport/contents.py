@@ -25,6 +25,8 @@ from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 from keyturn.transport.bundle import KEY, REQUEST, Bundle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from keyturn.ska.attestation import KeyAttestation
     from keyturn.ska.messages import ApprovalToken
     from keyturn.ska.policy import Policy
@@ -62,6 +64,9 @@ OPERATIONS: Final = {
 }
 """Every kind of `inputOfflineHsm` this release carries (decisions 13)."""
 
+_SHOWN: Final = frozenset({"signatureAlgorithm", "signedApprovals"})
+"""Members of a request that every view shows in their own place."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
@@ -96,6 +101,7 @@ class RequestContents:
         payload: What is to be signed, None for a modify.
         policy: The new policy, None for a signature.
         approvals: The signed approvals in it.
+        others: Every other member that goes to the HSM's server, name and value as text: nothing is executed unseen.
     """
 
     operation: Operation
@@ -105,6 +111,7 @@ class RequestContents:
     payload: bytes | None
     policy: Policy | None
     approvals: tuple[ApprovalView, ...]
+    others: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,10 @@ def body_words(bundle: Bundle) -> tuple[str, ...]:
 
 
 def strict_json(text: bytes) -> dict[str, Any]:
-    """Read one JSON object: UTF-8, no member twice, no NaN.
+    """Read one JSON object: UTF-8, no member twice, nothing that could not be written again as it was read.
+
+    What is shown is this value, and what is executed is this value written again; so numbers without an end (`1e999`)
+    and halves of characters (lone surrogates), for which JSON writers have other ideas, are refused.
 
     Raises:
         FormatError: `contents.json`.
@@ -177,6 +187,7 @@ def strict_json(text: bytes) -> dict[str, Any]:
 
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=members, parse_constant=constant)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise FormatError(f"The body of this bundle is not JSON: {error}", refusal="contents.json") from error
     if not isinstance(value, dict):
@@ -214,7 +225,14 @@ def _request(body: dict[str, Any]) -> RequestContents:
         payload=payload,
         policy=policy,
         approvals=tuple(_approval(item, operation, label, payload, policy) for item in approvals),
+        others=tuple(_others(inner, {*_SHOWN, operation.key, "policy" if payload is None else "payload"})),
     )
+
+
+def _others(inner: dict[str, Any], shown: set[str]) -> Iterator[tuple[str, str]]:
+    for name, value in inner.items():
+        if name not in shown and value is not None:
+            yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _approval(

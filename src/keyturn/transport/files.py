@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -68,18 +69,26 @@ def write_atomically(path: Path, content: bytes, *, mode: int = PUBLIC_FILE, rep
     return True
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
+def read_bounded(path: Path, limit: int, *, whole: bool = True) -> bytes:
     """Read a regular file of at most `limit` bytes.
+
+    Args:
+        path: The file; a link to one will do, a pipe or device will not.
+        limit: Most bytes.
+        whole: Refuse a larger file; otherwise give its first `limit` bytes.
 
     Raises:
         FormatError: `file.too-large` if it is larger, `file.unreadable` if it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
+        # Not waiting: a pipe without a writer would hold the program for ever. Regular files know no waiting.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FormatError(f"{path} is not a regular file.", refusal="file.unreadable")
+            content = file.read(limit + 1 if whole else limit)
     except OSError as error:
         raise FormatError(f"Cannot read {path}: {error.strerror or error}.", refusal="file.unreadable") from error
-    if len(content) > limit:
+    if len(content) > limit:  # Only a whole one can be.
         raise FormatError(f"{path} is larger than {limit} bytes; no file of ours is.", refusal="file.too-large")
     return content
 
