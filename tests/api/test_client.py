@@ -110,6 +110,16 @@ def test_an_endless_answer_is_given_up() -> None:
         http.version_info()
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_answer_nested_without_end_is_no_answer_of_this_api(status: int) -> None:
+    with (
+        client(lambda _: httpx.Response(status, content=b"[" * 200_000)) as http,
+        pytest.raises(KeyturnError) as caught,
+    ):
+        http.version_info()
+    assert caught.value.code is ErrorCode.TECHNICAL
+
+
 def test_one_image_or_a_list_of_images_are_both_images() -> None:
     with client(lambda _: httpx.Response(200, content=b"PNG", headers={"content-type": "image/png"})) as http:
         assert http.qr_codes("1") == [b"PNG"]

@@ -30,14 +30,18 @@ def test_a_book_comes_back_as_it_was_saved_and_only_its_owner_reads_it(tmp_path:
 
 def test_a_name_cannot_stand_for_two_keys_but_may_be_corrected() -> None:
     book = AddressBook.empty().with_contact(ADA, "Ada")
-    with pytest.raises(KeyturnError) as error:
-        book.with_contact(BEN, "ada")
-    assert error.value.refusal == "address-book.name-taken"
+    for same in ("ada", "\uff21da", "ADA "):
+        with pytest.raises(KeyturnError) as error:
+            book.with_contact(BEN, same)
+        assert error.value.refusal == "address-book.name-taken"
     assert book.with_contact(ADA, "Ada Lovelace").name(ADA) == "Ada Lovelace"
 
 
-@pytest.mark.parametrize("name", ["", " ", "x" * 101, "Ada\u202e", "Ada\nBen"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "x" * 101, "Ada\u202e", "Ada\nBen", "Ada\ufe0f", "A\u0336da", "YOU", " you "]
+)
 def test_a_name_that_could_deceive_is_refused(name: str) -> None:
+    assert AddressBook.empty().with_contact(ADA, "Adé Young").name(ADA) == "Adé Young"
     with pytest.raises(KeyturnError) as error:
         AddressBook.empty().with_contact(ADA, name)
     assert error.value.refusal == "address-book.name"
@@ -78,3 +82,22 @@ def test_the_usual_place_follows_the_users_configuration(monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_path() == tmp_path / ".config" / "keyturn" / "addressbook.json"
+
+
+def test_a_book_in_which_a_name_or_key_stands_twice_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "book.json"
+    for contacts in ({ADA: "Ada", BEN: "ADA"}, {ADA: "Ada", ADA.upper(): "Ben"}):
+        path.write_text(json.dumps({"version": 1, "contacts": contacts}))
+        with pytest.raises(KeyturnError) as error:
+            AddressBook.load(path)
+        assert error.value.refusal == "address-book.unreadable"
+    path.write_text(json.dumps({"version": 1, "contacts": {ADA: "Ada", BEN: "Ben"}}))
+    assert AddressBook.load(path).name(BEN) == "Ben"
+
+
+def test_a_book_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    book = AddressBook.empty().with_contact(ADA, "Ada")
+    book.save(tmp_path / "book.json")
+    with pytest.raises(KeyturnError) as error:
+        book.save(tmp_path / "book.json" / "below-a-file")
+    assert error.value.refusal == "address-book.unwritable"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from keyturn.approver.address_book import AddressBook
+from keyturn.approver.review import MAX_CLAIM, MAX_CLAIM_LINES
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import encode_approval
 from keyturn.ska.policy import EMPTY_POLICY, Rule, encode_policy
@@ -35,6 +36,9 @@ from keyturn_testing.reviews import (
     spaced,
     stamped_task,
 )
+
+if TYPE_CHECKING:
+    from keyturn.approver.request_claims import Claim
 
 
 @pytest.mark.rule("R11")
@@ -109,6 +113,30 @@ def test_r11_claims_and_labels_are_escaped() -> None:
     assert shown.label == "tre\u0430sury<U+202E>"
     assert any("outside ASCII" in warning for warning in shown.warnings)
     assert ("metadata", "<U+001B>[2J") in {(claim.name, claim.text) for claim in shown.claims}
+
+
+@pytest.mark.rule("R11")
+def test_r11_a_claim_is_too_short_to_push_what_is_signed_off_the_screen() -> None:
+    lines = "till 7\n" * 20_000
+    for text in (lines, "x" * 150_000):
+        (claim,) = (one for one in _claims_with(text) if one.name == "metadata")
+        assert len(claim.text) < MAX_CLAIM + 100
+        assert claim.text.count("\n") <= MAX_CLAIM_LINES
+        assert "characters more, not shown" in claim.text
+    (claim,) = (one for one in _claims_with("till 7\ntable 3") if one.name == "metadata")
+    assert claim.text == "till 7\ntable 3"
+
+
+def _claims_with(metadata: str) -> tuple[Claim, ...]:
+    return review(honest_task(ADA, sign_token(PAYLOAD), metaData=b64(metadata.encode()))).claims
+
+
+@pytest.mark.rule("R11")
+def test_r11_a_payload_whose_beginning_leaves_the_screen_is_pointed_out() -> None:
+    for tall in (b"Pay 1000000 to Mallory." + b"\n" * 50_000 + b"Pay 10 to Bob.", b"Pay" + b" " * 50_000 + b"Bob"):
+        shown = review(honest_task(ADA, sign_token(tall)))
+        assert "scroll up to its beginning" in shown.warnings[0]
+    assert not any("scroll up" in warning for warning in review(honest_task(ADA, sign_token(PAYLOAD))).warnings)
 
 
 @pytest.mark.rule("R10")

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from keyturn.approver.payload import hex_dump, view_payload
 from keyturn.approver.terminal import has_lookalikes, spaced_fingerprint, visible, visible_bytes
+from keyturn.cli import main as command
+from keyturn.errors import ErrorCode, KeyturnError
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,12 @@ from keyturn.approver.terminal import has_lookalikes, spaced_fingerprint, visibl
         ("line\u2028separator", "line<U+2028>separator"),
         ("filler\u3164", "filler<U+3164>"),
         ("\ue000", "<U+E000>"),
+        ("selected\ufe0f", "selected<U+FE0F>"),
+        ("hidden\U000e0141", "hidden<U+E0141>"),
+        ("khmer\u17b5", "khmer<U+17B5>"),
+        ("p\u0336a\u0336y", "p<U+0336>a<U+0336>y"),
+        ("1\u20de0", "1<U+20DE>0"),
+        ("e\u0301te\u0301", "e\u0301te\u0301"),
         ("\ud800", "<U+D800>"),
     ],
 )
@@ -146,3 +154,15 @@ def test_every_payload_has_a_view_that_is_safe_to_print(payload: bytes) -> None:
 def test_indented_json_means_the_same_as_before(value: object) -> None:
     payload = json.dumps([value, 1.5], ensure_ascii=True).encode()
     assert json.loads(view_payload(payload).shown) == [value, 1.5]
+
+
+def test_the_message_of_a_refusal_cannot_repaint_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**_: object) -> None:
+        raise KeyturnError(ErrorCode.TECHNICAL, "the file \x1b[2J says\nno", refusal="some.word")
+
+    monkeypatch.setattr(command.root, "main", refuse)
+    with pytest.raises(SystemExit):
+        command.main([])
+    assert capsys.readouterr().err == "keyturn: the file <U+001B>[2J says\nno [1 some.word]\n"

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from keyturn.approver.terminal import visible
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ FORMAT_VERSION: Final = 1
 MAX_FILE: Final = 4 << 20
 MAX_NAME: Final = 100
 FINGERPRINT_DIGITS: Final = 64
+_OUR_WORDS: Final = frozenset({"you", "not in your address book"})
+"""What `policy_words` says in the place of a name."""
 
 
 def default_path() -> Path:
@@ -91,23 +96,31 @@ class AddressBook:
                 "address-book.unreadable",
                 f"Address book {path} is damaged: it must hold version 1 and contacts. Repair it or move it away.",
             )
-        return cls({clean_fingerprint(digits): _clean_name(name) for digits, name in contacts.items()})
+        known = {clean_fingerprint(digits): _clean_name(name) for digits, name in contacts.items()}
+        if len({_compared(name) for name in known.values()}) < len(contacts):
+            raise _refusal("address-book.unreadable", f"Address book {path} is damaged: a name or key stands twice.")
+        return cls(known)
 
     def save(self, path: Path) -> None:
         """Write the book in place of the old one, whole or not at all, readable by its owner only.
 
         Args:
             path: JSON file; its directory is created with mode 0700.
+
+        Raises:
+            KeyturnError: `address-book.unwritable`.
         """
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         text = json.dumps({"version": FORMAT_VERSION, "contacts": dict(self.contacts)}, indent=2, ensure_ascii=False)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, fresh = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(fresh).replace(path)
+        except OSError as error:
+            raise _refusal("address-book.unwritable", f"Address book {path}: {error.strerror}.") from None
 
     def name(self, fingerprint: str) -> str | None:
         """The name under which a fingerprint is known, or None.
@@ -129,7 +142,7 @@ class AddressBook:
         """
         digits, cleaned = clean_fingerprint(fingerprint), _clean_name(name)
         for known, known_name in self.contacts.items():
-            if known_name.casefold() == cleaned.casefold() and known != digits:
+            if _compared(known_name) == _compared(cleaned) and known != digits:
                 raise _refusal(
                     "address-book.name-taken",
                     f"'{cleaned}' already stands for {known}; remove that contact first or take another name.",
@@ -154,9 +167,16 @@ class AddressBook:
 
 def _clean_name(name: object) -> str:
     """A name that looks like what it is."""
-    if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        raise _refusal("address-book.name", f"A contact's name is 1 to {MAX_NAME} printable characters.")
+    if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME or visible(name) != name:
+        raise _refusal("address-book.name", f"A contact's name is 1 to {MAX_NAME} characters that can be seen.")
+    if _compared(name.strip()) in _OUR_WORDS:
+        raise _refusal("address-book.name", f"'{name.strip()}' is what keyturn itself says about a key; take another.")
     return name.strip()
+
+
+def _compared(name: str) -> str:
+    """A name in the form in which two names that look the same are the same."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _refusal(word: str, message: str) -> KeyturnError:

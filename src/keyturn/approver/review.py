@@ -42,6 +42,13 @@ OPERATIONS: Final = {
     Action.UNBLOCK: "unblock the key",
     Action.MODIFY: "replace the key's policy",
 }
+MAX_CLAIM: Final = 2_000
+"""Characters of a claim that are shown. It is not signed, and a long one would push what is signed off the screen."""
+MAX_CLAIM_LINES: Final = 20
+TALL: Final = 60
+"""Lines of text from which on the beginning of a payload may have left the screen."""
+SCREEN_WIDTH: Final = 80
+
 FINALITY: Final = (
     "An approval cannot be recalled. Once sent, only blocking the key or changing its policy stops it from being used, "
     "for as long as the policy's time limit allows (for ever where it has none)."
@@ -118,20 +125,21 @@ def review_task(
     stamp = check_stamp(task, token, attested)
     reader = Reader(address_book, load_approver_key(own_spki).fingerprint)
     before = None if attested is None else attested.attestation.policy
+    payload = view_payload(token.payload) if token.action is Action.USE and token.payload is not None else None
     return Review(
         task=task,
         approval=approval,
         token=token,
         words=checksum_words(approval, domain=APPROVAL_DOMAIN),
         label=visible_bytes(token.label),
-        payload=view_payload(token.payload) if token.action is Action.USE and token.payload is not None else None,
+        payload=payload,
         policy=policy,
         policy_lines=() if policy is None else describe_policy(policy, reader),
         change_lines=() if policy is None or before is None else describe_changes(before, policy, reader),
         stamp=stamp,
         attested=attested,
-        claims=tuple(Claim(claim.name, visible(claim.text, lines=True)) for claim in dict.fromkeys(claims)),
-        warnings=tuple(_warnings(token, policy, attested, reader, own_spki)),
+        claims=tuple(Claim(claim.name, _claimed_text(claim.text)) for claim in dict.fromkeys(claims)),
+        warnings=(*_tall(payload), *_warnings(token, policy, attested, reader, own_spki)),
     )
 
 
@@ -204,6 +212,25 @@ def _metadata(task: Task) -> list[Claim]:
     if payload_type is not None and payload_type != "UNSPECIFIED":
         claims.append(Claim("payload type", payload_type))
     return claims
+
+
+def _claimed_text(text: str) -> str:
+    """A claim as it is shown: escaped, and no longer than a claim deserves."""
+    shown = "\n".join(text[:MAX_CLAIM].split("\n")[:MAX_CLAIM_LINES])
+    rest = len(text) - len(shown)
+    return visible(shown, lines=True) + (
+        f"\n… and {rest} characters more, not shown: a claim is not signed" if rest else ""
+    )
+
+
+def _tall(payload: PayloadView | None) -> list[str]:
+    """Point out a payload whose beginning, or end, an officer may overlook."""
+    if payload is None:
+        return []
+    rows = sum(1 + len(line) // SCREEN_WIDTH for line in payload.shown.split("\n"))
+    if rows <= TALL:
+        return []
+    return [f"The payload fills about {rows} lines: scroll up to its beginning, and read all of it before you decide."]
 
 
 def _metadata_text(metadata: bytes) -> str:

@@ -10,11 +10,18 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that move, hide or have no agreed look: controls, formats (bidi, joiners), surrogates, private
-use, unassigned, line and paragraph separators."""
-_BLANK_LOOKING: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
-"""Characters that count as letters or marks but look like nothing (Hangul fillers, braille blank, grapheme joiner)."""
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Me", "Zl", "Zp"})
+"""Unicode categories that move, hide, cover or have no agreed look: controls, formats (bidi, joiners), surrogates,
+private use, unassigned, enclosing marks, line and paragraph separators."""
+_BLANK_LOOKING: Final = frozenset(
+    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
+    | {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+)
+"""Characters that count as letters or marks but look like nothing: fillers, joiners, variation selectors."""
+_STRIKING: Final = frozenset(
+    {*range(0x0334, 0x0339), 0x20D2, 0x20D3, 0x20D8, 0x20D9, 0x20DA, 0x20E5, 0x20E6, 0x20EA, 0x20EB}
+)
+"""Marks that are drawn across the letter before them, so that what is signed looks crossed out."""
 
 
 def visible(text: str, *, lines: bool = False) -> str:
@@ -36,7 +43,9 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 def _deceives(character: str) -> bool:
     category = unicodedata.category(character)
-    return category in _HIDDEN or character in _BLANK_LOOKING or (category == "Zs" and character != " ")
+    if category in _HIDDEN or (category == "Zs" and character != " "):
+        return True
+    return ord(character) in _BLANK_LOOKING or ord(character) in _STRIKING
 
 
 def visible_bytes(data: bytes, *, lines: bool = False) -> str:

@@ -61,5 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         root.main(args=None if arguments is None else list(arguments), prog_name="keyturn", standalone_mode=True)
     except KeyturnError as error:
-        click.echo(f"keyturn: {error.message} [{error.code.number} {error.refusal or error.code.reason}]", err=True)
+        from keyturn.approver.terminal import visible
+
+        # A message may quote a server, a bundle or a file.
+        click.echo(
+            f"keyturn: {visible(error.message, lines=True)} [{error.code.number} {error.refusal or error.code.reason}]",
+            err=True,
+        )
         sys.exit(1)

@@ -398,7 +398,10 @@ class RestClient:
                 status = answer.status_code
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
-            raise KeyturnError(ErrorCode.CONNECTIVITY, f"Cannot reach {self.base_url}: {reason}.") from error
+            raise KeyturnError(
+                ErrorCode.CONNECTIVITY,
+                f"Cannot reach {self.base_url}: {reason}. Is the address right, and does the server run?",
+            ) from error
         if status not in {200, 201}:
             raise _refusal(method, path, status, bytes(received))
         return content_type, bytes(received)
@@ -427,7 +430,7 @@ def _part(text: str) -> str:
 def _decode(method: str, path: str, content: bytes) -> Any:
     try:
         return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _unexpected(method, path) from error
 
 
@@ -435,7 +438,7 @@ def _refusal(method: str, path: str, status: int, content: bytes) -> KeyturnErro
     """Turn an error body into the error it stands for; a foreign body into a `TECHNICAL` one that names the status."""
     try:
         body = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     number = body.get("errorCode") if isinstance(body, dict) else None
     message = body.get("message") if isinstance(body, dict) else None
