@@ -14,7 +14,8 @@ import pytest
 from keyturn.api import connection
 from keyturn.api.codec import read_json
 from keyturn.api.connection import MAX_HEAD
-from keyturn.api.server import bind, run
+from keyturn.api.listening import bind
+from keyturn.api.server import run
 from keyturn.errors import FormatError
 from keyturn_testing.rest_app import application
 

@@ -1,8 +1,7 @@
 """Run the application: uvicorn with httptools on uvloop, and nothing else switched on.
 
-The socket is bound before anything is started, so that a taken port is found out at once and port 0 can be told; it
-listens only when everything behind it is ready. uvicorn's own signal handling is replaced: it would end the process
-before the broker has closed its store.
+The socket comes bound (`keyturn.api.listening`) and listens only when everything behind it is ready. uvicorn's own
+signal handling is replaced: it would end the process before the broker has closed its store.
 
 Source: ADR 0035.
 """
@@ -11,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
 from keyturn.api.connection import Connection
-from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     from keyturn.api.app import Application
@@ -29,41 +27,6 @@ GRACE: Final = 5
 BACKLOG: Final = 512
 KEEP_ALIVE: Final = 75
 """Seconds after which an idle connection is closed; longer than most proxies keep theirs."""
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Take an address.
-
-    Args:
-        host: Address or name; names are looked up.
-        port: TCP port, 0 for any free one.
-
-    Returns:
-        A bound socket that does not listen yet.
-
-    Raises:
-        KeyturnError: With 301, if it cannot be taken.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise _cannot_listen(host, port, error) from error
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        raise _cannot_listen(host, port, error) from error
-    return bound
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> KeyturnError:
-    return KeyturnError(
-        ErrorCode.CONFIG_NOT_VALID,
-        f"Cannot listen on {host} port {port}: {error.strerror or error}. Choose another with --host and --port.",
-        refusal="serve.address",
-    )
 
 
 class _Server(uvicorn.Server):

@@ -91,37 +91,44 @@ def serve(
         runner.run(_serve(settings, as_json=as_json))
 
 
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeyturnError(
+            ErrorCode.CONFIG_NOT_VALID,
+            f"The data directory {directory} cannot be made: {error.strerror}. Choose another with --data-dir.",
+            refusal="config.data-directory",
+        ) from None
+
+
 async def _serve(settings: Settings, *, as_json: bool) -> None:
-    from keyturn.api.app import Application
     from keyturn.api.guard import guard_for, require_loopback
-    from keyturn.api.http import Services
-    from keyturn.api.server import bind, run
-    from keyturn.broker.model import BrokerSettings
-    from keyturn.broker.service import Broker
-    from keyturn.clock import SystemClock
-    from keyturn.transport.station import Station
+    from keyturn.api.listening import bind
 
     require_loopback(settings.host)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         # The port first: whether it is taken is known before anything is created.
         bound = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
         port = bound.getsockname()[1]
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        embedded: EmbeddedHsm | None = None
-        if settings.profile == "local" and not settings.hsm_address:
-            from keyturn.hsm.embedded import start_embedded
+        _make_directory(settings.data_dir)
+        starting = asyncio.create_task(_embedded(settings, stack))
+        await asyncio.sleep(0)  # The HSM process begins its own start while the broker's modules load here.
 
-            embedded = await start_embedded(
-                settings.data_dir / HSM_DIRECTORY,
-                options=embedded_options(settings),
-                passphrase_file=settings.hsm_passphrase_file,
-            )
-            stack.push_async_callback(embedded.stop)
+        from keyturn.api.app import Application
+        from keyturn.api.http import Services
+        from keyturn.api.server import run
+        from keyturn.broker.model import BrokerSettings
+        from keyturn.broker.service import Broker
+        from keyturn.clock import SystemClock
+        from keyturn.transport.station import Station
+
+        embedded = await starting
+        clock = SystemClock()
         executor = await _executor(settings, embedded)
         broker = await Broker.open(
             BrokerSettings(
@@ -183,6 +190,21 @@ def embedded_options(settings: Settings) -> list[str]:
     for flag, value in values.items():
         words += [flag, value] if value else []
     return words
+
+
+async def _embedded(settings: Settings, stack: contextlib.AsyncExitStack) -> EmbeddedHsm | None:
+    """Start the HSM beside this server where none is named; it ends with `stack`."""
+    if settings.profile != "local" or settings.hsm_address:
+        return None
+    from keyturn.hsm.embedded import start_embedded
+
+    embedded = await start_embedded(
+        settings.data_dir / HSM_DIRECTORY,
+        options=embedded_options(settings),
+        passphrase_file=settings.hsm_passphrase_file,
+    )
+    stack.push_async_callback(embedded.stop)
+    return embedded
 
 
 async def _watch(embedded: EmbeddedHsm, stop: asyncio.Event) -> bool:
