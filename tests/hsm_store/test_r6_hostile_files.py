@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from keyturn.clock import ManualClock
 from keyturn.errors import KeyturnError
 from keyturn.hsm.audit import MAX_TORN, LogEntry
 from keyturn.hsm.store import Store
@@ -187,3 +188,46 @@ def test_the_old_passphrase_opens_nothing_that_is_left_in_the_files(closed: Path
     assert not any(old in file.read_bytes() for file in closed.iterdir())
     store.close()
     assert not any(old in file.read_bytes() for file in closed.iterdir())
+
+
+def test_r6_a_store_older_than_its_log_does_not_start_unnoticed(directory: Path, tmp_path: Path) -> None:
+    """One bit of the write-ahead log, or the file forgotten in a copy, and all its acknowledged commits were gone."""
+    create_store(directory).close()
+    store = open_store(directory)
+    before = shutil.copytree(directory, tmp_path / "before")
+    for number in range(5):
+        add_key(store, f"key-{number}")
+        store.log.append(LogEntry(number, "create", "granted"))
+    store.persist()
+    store.commit_now()
+    # As after kill -9: the commits stand in the write-ahead log.
+    crashed = shutil.copytree(directory, tmp_path / "crashed")
+    store.close()
+    shutil.copytree(crashed, tmp_path / "whole")
+    (crashed / "hsm.db-wal").unlink()
+    assert refusal(crashed) == refusal(crashed) == "store.older-than-log"
+    whole = open_store(tmp_path / "whole")
+    assert len(whole.labels()) == 5
+    whole.close()
+    # A log of the same age as the store fits; what an administrator accepts is counted.
+    open_store(before).close()
+    accepted = Store.open(crashed, PASSPHRASE, clock=ManualClock(), accept_log_loss=True)
+    assert (accepted.labels(), accepted.log_losses) == ([], 1)
+    accepted.close()
+    open_store(crashed).close()
+
+
+def test_r6_lines_of_a_commit_that_was_under_way_are_no_sign_of_an_older_store(directory: Path, tmp_path: Path) -> None:
+    """The log is written first: kill -9 between the two leaves lines, and one commit less."""
+    store = create_store(directory)
+    add_key(store)
+    before = shutil.copytree(directory, tmp_path / "before")
+    for number in range(2):
+        store.log.append(LogEntry(number, "sign", "granted"))
+        store.log.flush()
+        shutil.copy(directory / "decisions.log", before)
+        open_store(shutil.copytree(before, tmp_path / f"crashed-{number}")).close()
+        if not number:
+            store.persist()
+            store.commit_now()
+    store.close()

@@ -1,9 +1,10 @@
 r"""The decision log: one line of JSON per decision, chained by hashes, appended and never changed.
 
-A line is `{"seq":…,"previous":"…",<fields of LogEntry>,"hash":"…"}`; `hash` is SHA-256 over a domain tag and the line
-without its `hash` member. The sealed root record of the store carries sequence, hash and offset of the last line at
-each commit, so that lines up to there cannot be cut off or rewritten unnoticed. Lines behind that point are held only
-by the chain.
+A line is `{"seq":…,"commit":…,"previous":"…",<fields of LogEntry>,"hash":"…"}`; `hash` is SHA-256 over a domain tag
+and the line without its `hash` member. The sealed root record of the store carries sequence, hash and offset of the
+last line at each commit, so that lines up to there cannot be cut off or rewritten unnoticed. Lines behind are held
+only by the chain. The other way round every line names the last commit begun before it, so that a store that is older
+than its log (its write-ahead log was lost, or only the database was put back) does not start unnoticed.
 
 Durability: `append` only buffers. `flush` hands everything to the operating system in one write, which a crash of the
 process survives. `sync` puts it on disk; the store does so before each commit that refers to it.
@@ -90,11 +91,13 @@ class LogLine(LogEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
         seq: Its number, from 1, without gaps.
         previous: Hash of the line before, hexadecimal.
         hash: Its own hash, hexadecimal.
+        commit: Number of the last commit of the store begun before; 0 in lines of programs that did not say.
     """
 
     seq: int
     previous: str
     hash: str
+    commit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +125,14 @@ class DecisionLog:
     Args:
         path: The file; it is created, mode 0600, if it does not exist.
         head: Where the log ends; what the file holds behind `head.offset` must be gone already (`open_log`).
+
+    Attributes:
+        commit: Number of the last commit of the store begun; the store keeps it up to date.
     """
 
     def __init__(self, path: Path, head: LogHead) -> None:
         self.path = path
+        self.commit = 0
         new = not path.exists()
         self._descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._sequence = head.sequence
@@ -155,7 +162,8 @@ class DecisionLog:
         if len(content) > MAX_ENTRY:
             content = _ENCODER.encode(_clipped(entry))
         self._sequence += 1
-        body = b'{"seq":%d,"previous":"%s",%s' % (self._sequence, self._hash.encode(), content[1:])
+        start = b'{"seq":%d,"commit":%d,"previous":"%s",' % (self._sequence, self.commit, self._hash.encode())
+        body = start + content[1:]
         self._hash = sha256(_DOMAIN + body).hexdigest()
         self._buffer.append(b'%s,"hash":"%s"}\n' % (body[:-1], self._hash.encode()))
         if len(self._buffer) >= MAX_BUFFERED:
@@ -221,7 +229,7 @@ class DecisionLog:
         os.close(self._descriptor)
 
 
-def open_log(path: Path, committed: LogHead) -> tuple[DecisionLog, int]:
+def open_log(path: Path, committed: LogHead, commit: int = 0) -> tuple[DecisionLog, int]:
     """Open the log of a store and check that it fits the last commit.
 
     Walks the last `CHECKED_AT_OPEN` octets before the committed head and everything behind it. What a crash tore off at
@@ -230,12 +238,14 @@ def open_log(path: Path, committed: LogHead) -> tuple[DecisionLog, int]:
     Args:
         path: The file.
         committed: Head in the sealed root record.
+        commit: Number of the commit in the sealed root record.
 
     Returns:
         The log, and how many octets of a torn line were cut away.
 
     Raises:
         KeyturnError: `store.log-missing`, `store.log-shorter`: lines that were committed are gone.
+            `store.older-than-log`: lines were written after commits that the store does not have.
         LogBrokenError: `store.log-broken`: the chain does not hold.
     """
     try:
@@ -245,13 +255,13 @@ def open_log(path: Path, committed: LogHead) -> tuple[DecisionLog, int]:
             raise store_error("log-missing", f"The decision log {path.name} is missing. {_LOSS_CURE}") from None
         return DecisionLog(path, committed), 0
     with os.fdopen(descriptor, "rb") as file:
-        head, torn = _check(file, path, committed)
+        head, torn = _check(file, path, committed, commit)
     if torn:
         os.truncate(path, head.offset)
     return DecisionLog(path, head), torn
 
 
-def _check(file: BinaryIO, path: Path, committed: LogHead) -> tuple[LogHead, int]:
+def _check(file: BinaryIO, path: Path, committed: LogHead, commit: int) -> tuple[LogHead, int]:
     """Compare a log with the last commit; its head, and how many octets behind that are torn."""
     size = os.fstat(file.fileno()).st_size
     if size < committed.offset:
@@ -262,7 +272,7 @@ def _check(file: BinaryIO, path: Path, committed: LogHead) -> tuple[LogHead, int
     if size == 0:
         return committed, 0
     begin = _line_start(file, max(0, committed.offset - CHECKED_AT_OPEN))
-    return _walk(file, begin, committed)
+    return _walk(file, begin, committed, commit)
 
 
 def continue_log(path: Path, committed: LogHead, entry: LogEntry) -> DecisionLog:
@@ -318,7 +328,7 @@ def _line_start(file: BinaryIO, offset: int) -> int:
     return file.tell()
 
 
-def _walk(file: BinaryIO, begin: int, committed: LogHead | None) -> tuple[LogHead, int]:
+def _walk(file: BinaryIO, begin: int, committed: LogHead | None, commit: int = 0) -> tuple[LogHead, int]:
     """Follow the chain from `begin` to the end of the file.
 
     The first line is taken as it is unless the walk begins at the file's beginning: what stands before is not looked
@@ -347,6 +357,15 @@ def _walk(file: BinaryIO, begin: int, committed: LogHead | None) -> tuple[LogHea
         head = LogHead(line.seq, bytes.fromhex(line.hash), offset)
         if committed is not None and offset == committed.offset and head != committed:
             raise _broken(number, "it is not the line that the last commit covers")
+        # One commit may have been under way; those before it were durable when it began.
+        if committed is not None and offset > committed.offset and line.commit > commit + 1:
+            raise store_error(
+                "older-than-log",
+                f"Line {number} of the decision log was written when commit {line.commit - 1} was on disk; the store "
+                f"has commit {commit}. It was put back to an older state, or its write-ahead log was lost: bring the "
+                "newer files back. If they are lost, an administrator can accept that once, as with a lost log; it "
+                "stays visible in the log and in the store.",
+            )
         if committed is not None and offset > committed.offset > offset - len(content):
             raise _broken(number, "it reaches across the end of what the last commit covers")
     return head or LogHead(), 0

@@ -85,6 +85,7 @@ class Store(StoreReader):
         super().__init__(state)
         self.directory = directory
         self.log = log
+        log.commit = state.commit
         self.torn_log = torn_log
         self._lock = lock
         self._container = container
@@ -204,7 +205,7 @@ class Store(StoreReader):
             container.check_schema()
             state, head = load_state(container, sealing, STORE_VERSION)
             try:
-                log, torn = open_log(directory / LOG_FILE, head)
+                log, torn = open_log(directory / LOG_FILE, head, state.commit)
                 lost = ""
             except KeyturnError as error:
                 if not accept_log_loss:
@@ -403,6 +404,7 @@ class Store(StoreReader):
         state, log, container = self._state, self.log, self._container
         log.flush()
         state.commit += 1
+        log.commit = state.commit
         rows = state.take_rows()
         head = log.head
         root = state.root_record(head)
