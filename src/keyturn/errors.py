@@ -48,7 +48,7 @@ class ErrorCode(Enum):
     REQUEST_NOT_EXISTENT = (651, "res.error.request.not.existent", 404)
     TASK_NOT_EXISTENT = (652, "res.error.task.not.existent", 404)
     IN_HSM = (701, "res.error.in.hsm", 400)
-    """A refusal by the HSM. The documented server answers 500; a refusal is the caller's to cure, so keyturn says 400."""
+    """A refusal by the HSM. The documented server answers 500; keyturn says 400, because the caller can cure it."""
     HSM_FAILURE = (700, "res.error.in.subystem", 500)
     """The HSM itself is unwell (store, clock, sealed), spelled as the documented table spells it."""
 
