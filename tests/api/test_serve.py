@@ -102,6 +102,14 @@ def test_a_taken_port_is_named_and_nothing_is_created(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("--profile", "air-gapped", "--port", "0", "--data-dir", str(tmp_path / "file" / "data"))
+    assert done.returncode == 1
+    assert "Choose another with --data-dir." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_setting_stops_the_start_with_file_and_name(tmp_path: Path) -> None:
     file = tmp_path / "k.yaml"
     file.write_text("general:\n  allowSecondInPolicies: true\n")

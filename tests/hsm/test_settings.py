@@ -58,6 +58,13 @@ def test_a_file_with_a_defect_is_refused(tmp_path: Path, text: str) -> None:
     assert load_settings(file, {}).data_dir == "x"
 
 
+def test_without_a_data_directory_the_message_names_the_flag() -> None:
+    with pytest.raises(KeyturnError, match=r"give --data-dir$") as refused:
+        load_settings(None, {})
+    assert refused.value.refusal == "config.invalid"
+    assert load_settings(None, {"data_dir": "x"}).data_dir == "x"
+
+
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     assert _refusal(None) == "config.invalid"
     assert _refusal(tmp_path / "none.yaml") == "config.unreadable"

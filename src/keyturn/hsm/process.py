@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from keyturn.clock import SystemClock
-from keyturn.errors import KeyturnError
+from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.console import note
 from keyturn.hsm.hardening import die_with_parent, harden_process
 from keyturn.hsm.passphrase import development_passphrase, read_passphrase_file
@@ -53,7 +53,14 @@ def run_hsm(settings: HsmSettings, *, embedded: int = 0, sealed: bool = False, a
         die_with_parent(embedded)
     harden_process()
     directory = settings.directory
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeyturnError(
+            ErrorCode.CONFIG_NOT_VALID,
+            f"the data directory {directory} cannot be made: {error.strerror}; give another with --data-dir",
+            refusal="config.data-directory",
+        ) from None
     notices: list[str] = []
     passphrase: bytes | None = None
     if settings.passphrase_file:

@@ -159,7 +159,7 @@ class HsmService:
         else:
             raise KeyturnError(
                 ErrorCode.CONFIG_NOT_VALID,
-                f"there is no store in {directory} yet; say that it shall be created",
+                f"there is no store in {directory} yet: check the directory, or `keyturn hsm unseal --create`",
                 refusal="store.missing",
             )
         try:

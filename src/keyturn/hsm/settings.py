@@ -137,11 +137,19 @@ def load_settings(file: Path | None, flags: dict[str, object]) -> HsmSettings:
     merged: dict[str, object] = {} if file is None else _read(file)
     camel = dict(zip(HsmSettings.__struct_fields__, HsmSettings.__struct_encode_fields__, strict=True))
     merged.update((camel[name], value) for name, value in flags.items())
+    if not merged.get("dataDir"):
+        raise KeyturnError(
+            ErrorCode.CONFIG_NOT_VALID,
+            "the HSM needs a directory for its store: give --data-dir",
+            refusal="config.invalid",
+        )
     try:
         settings = msgspec.convert(merged, HsmSettings)
     except msgspec.ValidationError as error:
         raise KeyturnError(
-            ErrorCode.CONFIG_NOT_VALID, f"the HSM's settings are not valid: {error}", refusal="config.invalid"
+            ErrorCode.CONFIG_NOT_VALID,
+            f"the HSM's settings are not valid: {error}; their names are listed by `keyturn hsm serve --help`",
+            refusal="config.invalid",
         ) from None
     address = settings.address
     if address.path is None and settings.tls is None:
