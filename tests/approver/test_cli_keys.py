@@ -45,6 +45,15 @@ def test_the_passphrase_is_asked_for_twice_and_must_match(officers: Officers) ->
     assert (officers.home / "typed.key").exists()
 
 
+def test_without_a_terminal_the_message_names_the_option(officers: Officers) -> None:
+    target = officers.home / "x.key"
+    outcome = officers.run("approver", "keygen", "--type", "ed25519", "--out", target)
+    assert outcome.code == 2
+    assert "give --passphrase-file" in outcome.err
+    assert not target.exists()
+    assert officers.keygen("x", "ed25519")["file"] == str(target)
+
+
 def test_a_short_passphrase_is_refused_with_the_reason_and_no_file_is_left(officers: Officers) -> None:
     officers.passphrase_file.write_text("short")
     out = officers.home / "new.key"

@@ -55,6 +55,9 @@ def test_what_cannot_be_read_is_refused_with_a_sentence_and_status_1(tmp_path: P
         assert (status, output) == (1, "")
         assert error.startswith("keyturn: ")
         assert "Traceback" not in error
+    assert "There is no file 'no such file.bin'" in run("no such file.bin")[2]
+    assert "There is no file" not in run("-", stdin=b"AAAA")[2]
+    assert "Is a directory" in run(str(tmp_path))[2]
     large = tmp_path / "large"
     large.write_bytes(b"\0" * (3 << 20))
     assert run(str(large))[0] == 1

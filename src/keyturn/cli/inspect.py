@@ -32,7 +32,17 @@ def inspect(source: str) -> None:
     standard input. The result says what was found, everything in it, and whether a signature in it is valid for the
     signer named in it. It does not say that this signer is to be trusted.
     """
-    click.echo(json.dumps(inspect_bytes(_read(source)), indent=2))
+    data = _read(source)
+    try:
+        shown = inspect_bytes(data)
+    except FormatError as error:
+        if source == "-" or _is_file(source):
+            raise
+        # What looks like a name was more likely meant as one; base64 of nothing known is told its own story, too.
+        raise FormatError(
+            f"There is no file {source[:200]!a}, and as base64: {error.message}", refusal=error.refusal
+        ) from None
+    click.echo(json.dumps(shown, indent=2))
 
 
 def inspect_bytes(data: bytes) -> dict[str, object]:
@@ -73,7 +83,8 @@ def _read(source: str) -> bytes:
 
 def _is_file(source: str) -> bool:
     try:
-        return Path(source).is_file()
+        # A directory, too: reading it says what it is.
+        return Path(source).exists()
     except (OSError, ValueError):
         # Base64 is often too long for a file name.
         return False

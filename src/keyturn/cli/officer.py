@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,8 +90,21 @@ def open_key(key_path: Path, passphrase_file: Path | None) -> ApproverKey:
     if passphrase_file is not None:
         passphrase = read_passphrase_file(passphrase_file)
     else:
-        passphrase = click.prompt(f"Passphrase of {key_path}", hide_input=True, err=True, type=str).encode()
+        passphrase = _ask(f"Passphrase of {key_path}")
     return ApproverKey.load(key_path, passphrase)
+
+
+def _ask(question: str, *, again: str | bool = False) -> bytes:
+    try:
+        with warnings.catch_warnings():
+            # Where there is no terminal, nobody can see an echo either.
+            warnings.simplefilter("ignore", getpass.GetPassWarning)
+            answer: str = click.prompt(question, hide_input=True, confirmation_prompt=again, err=True, type=str)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("There is no terminal to ask for the passphrase; give --passphrase-file.") from None
+    return answer.encode()
 
 
 def new_passphrase(passphrase_file: Path | None) -> bytes:
@@ -104,9 +120,7 @@ def new_passphrase(passphrase_file: Path | None) -> bytes:
         passphrase = read_passphrase_file(passphrase_file)
     else:
         question = f"New passphrase (at least {MIN_PASSPHRASE} bytes)"
-        passphrase = click.prompt(
-            question, hide_input=True, confirmation_prompt="The same passphrase again", err=True, type=str
-        ).encode()
+        passphrase = _ask(question, again="The same passphrase again")
     check_passphrase(passphrase)
     return passphrase
 
