@@ -155,8 +155,8 @@ def require_signature(sealed: Sealed, trusted: Collection[bytes]) -> bytes:
     else:
         raise KeyturnError(
             ErrorCode.INVALID_SIGNATURE,
-            f"This bundle was sealed by key {sealed.key_id.hex()}, which is not trusted here. If it is the other "
-            "side's key, compare its words there and here and pin it: keyturn transport trust.",
+            f"This bundle was sealed by a key that is not trusted here (its id: {sealed.key_id.hex()}). On the other "
+            "side, `keyturn transport trust` shows its key and words: compare them by voice, then pin it here with `keyturn transport trust --pin`.",
             refusal="bundle.foreign",
         )
     try:
