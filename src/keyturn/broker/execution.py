@@ -27,6 +27,7 @@ from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import EVIDENCE_REFUSED_APPROVAL, RequestRow, TaskRow
+from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -145,9 +146,14 @@ class Execution:
             operation_id = uuid.UUID(request.id).bytes
             if request.kind == RequestKind.SIGN:
                 result = await self._executor.sign(operation_id, sign_call(request), approvals)
+                _require_own_signature(request, result)
             else:
+                key = await self._key_of(request)
+                if key is not None and key.uuid != request.key_uuid:
+                    raise _other_key(request)
                 await self._executor.modify(operation_id, request.key_label, request.payload, approvals)
-                key = await self._executor.key(request.key_label)
+                # Executed is executed, even if the key has gone since.
+                key = await self._key_of(request)
         except ExecutionRefusedError as error:
             await self._refused(request, sent, error)
             return
@@ -175,6 +181,15 @@ class Execution:
         rebased = await self._database.write(store)
         self._done(request)
         self.due_now(rebased, now)
+
+    async def _key_of(self, request: RequestRow) -> KeyRecord | None:
+        """The key that bears the request's label now, or None when there is none."""
+        try:
+            return await self._executor.key(request.key_label)
+        except KeyturnError as error:
+            if error.code is not ErrorCode.KEY_NOT_EXISTENT:
+                raise
+            return None
 
     def due_now(self, request_ids: Sequence[str], now: float) -> None:
         """Have requests looked at by the scheduler at once."""
@@ -257,6 +272,29 @@ class Execution:
             lambda tx: progress.rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
         )
         self.due_now(rebased, now)
+
+
+def _require_own_signature(request: RequestRow, signature: bytes) -> None:
+    """Refuse a signature of another key that has taken over the label (R18, R19).
+
+    Such a key may need no approval at all, so that the HSM signs; but this is not what was approved. An ordinary key's
+    request is executed in the call that opens it, and is not checked again.
+    """
+    if not request.policy:
+        return
+    try:
+        verify(request.key_public, request.algorithm, request.payload, signature, signature_type=request.signature_type)
+    except KeyturnError:
+        raise _other_key(request) from None
+
+
+def _other_key(request: RequestRow) -> KeyturnError:
+    return KeyturnError(
+        ErrorCode.KEY_NOT_EXISTENT,
+        f"The label {request.key_label} belongs to another key now than the one this request was opened for. Open a "
+        "new request.",
+        refusal="key.other",
+    )
 
 
 def sign_call(request: RequestRow) -> SignCall:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.broker import progress
 from keyturn.broker.model import ModifyCall, RequestKind, SignCall
-from keyturn.broker.prediction import StepKind, next_step, parsed_policy
+from keyturn.broker.prediction import CALL_ROOM, StepKind, most_needed_approvals, next_step, parsed_policy
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import RequestRow
@@ -23,7 +23,7 @@ from keyturn.ska.actions import Action
 from keyturn.ska.messages import ApprovalToken, encode_approval
 from keyturn.ska.policy import Rule, encode_policy
 from keyturn.ska.policy_json import policy_from_json, policy_to_json
-from keyturn.ska.policy_rules import check_policy, is_protected, required_timestamp
+from keyturn.ska.policy_rules import check_policy, is_protected, listed_approvers, required_timestamp
 from keyturn.ska.signatures import wrap_signature
 from keyturn.ska.tlv import MAX_BLOB
 
@@ -38,6 +38,9 @@ MAX_PAYLOAD: Final = 65_536
 SIGNED_APPROVAL_ROOM: Final = 4_096
 """Bytes kept free beside an approval for its signature and the signer's key or certificate: all of it must fit into
 one blob. The largest keys and signatures (RSA 8192) take about 1 100 bytes each."""
+
+APPROVAL_FRAME: Final = 128
+"""Bytes in an approval beside statement, signature and signer, generously."""
 
 
 class Opening:
@@ -221,11 +224,33 @@ def _statement(key: KeyRecord, action: Action, payload: bytes, stamp: SignedStam
     except FormatError:
         statement = b""
     if statement and len(statement) <= MAX_BLOB - SIGNED_APPROVAL_ROOM:
+        _require_room(key, action, payload, statement)
         return statement
     raise KeyturnError(
         ErrorCode.INVALID_PAYLOAD,
         f"With {len(payload)} bytes it does not fit into a signed approval of 64 KiB; about {largest} do for this "
         "key. Sign a digest with a NONE… algorithm instead, or list fewer approvers in a policy.",
+        refusal="payload.too-large",
+    )
+
+
+def _require_room(key: KeyRecord, action: Action, payload: bytes, statement: bytes) -> None:
+    """Refuse what officers could approve, but what with all their approvals would not fit into one call.
+
+    Beside the statement an approval holds the signer's key, or their certificate, and a signature about as long.
+    """
+    needed = most_needed_approvals(key.policy, int(action))
+    if len(payload) + needed * (len(statement) + SIGNED_APPROVAL_ROOM) <= CALL_ROOM:
+        return
+    rule = parsed_policy(key.policy).rule(action)
+    signer = max((len(one.certificate or one.spki) + len(one.spki) for one in listed_approvers(rule)), default=0)
+    if len(payload) + needed * (len(statement) + signer + APPROVAL_FRAME) <= CALL_ROOM:
+        return
+    raise KeyturnError(
+        ErrorCode.INVALID_PAYLOAD,
+        f"This key's rule can need {needed} approvals, each of which repeats the {len(payload)} bytes; together they "
+        "do not fit into one call to the HSM. Sign a digest with a NONE… algorithm instead, or list fewer approvers in "
+        "a policy.",
         refusal="payload.too-large",
     )
 

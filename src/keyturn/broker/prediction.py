@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from keyturn.broker.storage.rows import RequestRow, TaskRow, TaskState
+from keyturn.hsm.protocol import MAX_FRAME
 from keyturn.ska.actions import Action
 from keyturn.ska.decision import Decision, Question, Verdict, decide
 from keyturn.ska.messages import decode_timestamp
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keyturn.ska.decision import IntegrityKey
+
+CALL_ROOM: Final = MAX_FRAME - 8_192
+"""Bytes of payload and approvals that one call to an HSM takes; the rest is for its other fields."""
 
 
 class StepKind(Enum):
@@ -127,6 +131,30 @@ def last_closing(request: RequestRow) -> int | None:
     return max(known) if known and len(known) == len(closings) else None
 
 
+@lru_cache(maxsize=1024)
+def most_needed_approvals(policy: bytes, action: int) -> int:
+    """How many approvals fulfil any one token, if nobody counts in two of its groups."""
+    tokens = governing_rule(policy, action).tokens
+    return max((sum(group.quorum for group in token.groups) for token in tokens), default=0)
+
+
+def _fitting(
+    request: RequestRow, counted: list[TaskRow], *, now: float, integrity_keys: Sequence[IntegrityKey]
+) -> list[TaskRow]:
+    """Leave out approvals that are not needed where all of them do not fit into one call.
+
+    More than needed come together while a timelock runs, and each repeats the payload.
+    """
+    left = list(counted)
+    for surplus in reversed(counted):
+        if len(request.payload) + sum(len(task.authorization or b"") for task in left) <= CALL_ROOM:
+            break
+        fewer = [task for task in left if task is not surplus]
+        if predict(request, fewer, now=now, integrity_keys=integrity_keys).authorised:
+            left = fewer
+    return left
+
+
 def next_step(
     request: RequestRow,
     tasks: Sequence[TaskRow],
@@ -157,8 +185,10 @@ def next_step(
     if len(approved) >= fewest_approvals(request.policy, request.action):
         decision = predict(request, approved, now=now, integrity_keys=integrity_keys)
         if decision.authorised:
-            counted = (finding.position for finding in decision.approvals if finding.verdict is Verdict.COUNTED)
-            return Step(StepKind.SEND, now, tuple(approved[position].id for position in counted))
+            positions = (finding.position for finding in decision.approvals if finding.verdict is Verdict.COUNTED)
+            counted = [approved[position] for position in positions]
+            fitting = _fitting(request, counted, now=now, integrity_keys=integrity_keys)
+            return Step(StepKind.SEND, now, tuple(task.id for task in fitting))
         if decision.opens_at is not None and now < decision.opens_at:
             return Step(StepKind.HOLD, decision.opens_at)
     closing = last_closing(request)
