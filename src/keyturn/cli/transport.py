@@ -38,9 +38,10 @@ from keyturn.cli.transport_trust import trust_command
 from keyturn.cli.transport_view import bundle_json, incomplete_json, show_bundle
 from keyturn.client import RestClient
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.ska.actions import Action
 from keyturn.transport.bundle import KEY, KINDS, REQUEST, RESULT, Bundle, open_bundle
 from keyturn.transport.carrier import collect
-from keyturn.transport.contents import RequestContents, read_contents
+from keyturn.transport.contents import RequestContents, body_words, read_contents
 from keyturn.transport.limits import MAX_BUNDLE
 from keyturn.transport.ur import IncompleteError, SeveralMessagesError, describe
 
@@ -54,6 +55,11 @@ REFUSAL_STAYS: Final = (
     "Nothing was done with the key. A refusal cannot be carried back yet: the online side could not tell it from an "
     "invention before the HSM signs receipts (R24). The request stays pending there; tell the people what you read "
     "here, and cancel the request online if it is final."
+)
+
+ANSWER_NOT_WRITTEN: Final = (
+    "The HSM has executed the request, but its answer could not be written. So that it is not lost, here it is; save "
+    "it and seal it with keyturn transport export --kind result --input FILE --request ID:"
 )
 
 SOURCES = click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
@@ -219,7 +225,7 @@ def import_command(
     if bundle.kind == REQUEST:
         if not target.named:
             raise click.UsageError("Where shall the answer go? Give --out FILE, --qr FOLDER, or both.")
-        target.require_free()
+        target.require_ready()
     screen = console(err=as_json)
     show_bundle(bundle, contents, station, open_reader(address_book_path), screen)
     for note in notes:
@@ -231,9 +237,13 @@ def import_command(
         done = _act(server, station, bundle, contents, target, as_json=as_json)
     station.note(bundle)
     if as_json:
+        done.pop("sealed", None)
         print_json({**bundle_json(bundle, contents, station), "notes": notes, **done})
         return
     screen.print(done["said"])
+    if "sealed" in done:
+        answer = open_bundle(done["sealed"], [station.key.public], me=bundle.sender)
+        show_bundle(answer, read_contents(answer), station, open_reader(address_book_path), screen)
     _tell(screen.print, done.get("written", {}), [])
 
 
@@ -257,20 +267,46 @@ def _act(
         _refused_there(error, bundle, as_json=as_json)
     assert isinstance(contents, RequestContents)  # noqa: S101 - The others have returned.
     result = _result_body(server, bundle, contents, answer)
+    draft = _draft(station, RESULT, bundle.request_id, result)
+    try:
+        read_contents(draft)
+    except KeyturnError as error:
+        raise _bad_answer(error.message) from error
     sender = next(peer for peer in station.trust.peers() if peer.public == bundle.sender)
     sealed = station.seal(RESULT, bundle.request_id, result, to=sender)
-    written = target.write(sealed, f"result {bundle.request_id} for {sender.name}")
-    return {"said": "The HSM has done it. Carry the answer back.", "answer": json.loads(result), "written": written}
+    try:
+        written = target.write(sealed, f"result {bundle.request_id} for {sender.name}")
+    except KeyturnError:
+        # A key of single use would not give it again.
+        click.echo(f"keyturn: {ANSWER_NOT_WRITTEN}\n{json.dumps(json.loads(result))}", err=True)
+        raise
+    return {
+        "said": "The HSM has done it. Carry the answer back.",
+        "answer": json.loads(result),
+        "answerWords": list(body_words(draft)),
+        "written": written,
+        "sealed": sealed,
+    }
 
 
 def _result_body(server: RestClient, bundle: Bundle, contents: RequestContents, answer: dict[str, Any]) -> bytes:
     """The body for `PUT /v1/resultFromOfflineHsm` (decisions 14)."""
-    if isinstance(answer.get("signature"), str):
+    if contents.operation.action is Action.USE:
+        if not isinstance(answer.get("signature"), str):
+            raise _bad_answer("There is no signature in it.")
         return _encode({"id": bundle.request_id, "result": answer["signature"]})
     if "xml" not in answer:
         # A compatible server may answer a modification with less than the attested attributes.
         answer = server.key_attributes(contents.key_label)
     return _encode({"id": bundle.request_id, "keyAttributes": answer})
+
+
+def _bad_answer(why: str) -> KeyturnError:
+    return KeyturnError(
+        ErrorCode.TECHNICAL,
+        f"The server's answer cannot be carried back: {why} Is it a keyturn server? The bundle can be imported again.",
+        refusal="import.bad-answer",
+    )
 
 
 def _refused_there(error: KeyturnError, bundle: Bundle, *, as_json: bool) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_EXTRA: Final = 2
 """Spare parts of a set when nobody says otherwise: any one page may be lost, and most pairs."""
+ANSWER_ROOM: Final = 64 << 10
+"""Bytes for which there must be room in a set of codes before the HSM is asked: more than any answer has."""
 SHEETS: Final = "print"
 """Sub-folder with the pages to print; import reads the folder above it."""
 
@@ -59,6 +62,34 @@ class Target:
                 ErrorCode.VALIDATION_FAILED,
                 f"{self.folder} is not an empty folder; parts of two sets must not be mixed. Name another one.",
                 refusal="export.folder-not-empty",
+            )
+
+    def require_ready(self) -> None:
+        """Refuse a place where the answer could not be written, before the HSM is asked for it.
+
+        Raises:
+            KeyturnError: `export.folder-not-empty`, `export.not-writable`, `export.small-symbols`.
+        """
+        self.require_free()
+        for place in (self.file, self.folder):
+            if place is None:
+                continue
+            above = place.absolute().parent
+            if place is self.folder:  # It is made with its parents.
+                above = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.exists())
+            if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+                raise KeyturnError(
+                    ErrorCode.VALIDATION_FAILED,
+                    f"{place} cannot be written: {above} is no folder in which you may write. Nothing was executed.",
+                    refusal="export.not-writable",
+                )
+        room = qr.room(error_correction=self.error_correction, max_version=self.max_version, extra=self.extra)
+        if self.folder is not None and room < ANSWER_ROOM:
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED,
+                f"Symbols of version {self.max_version} at level {self.error_correction} are too small for an answer. "
+                "Nothing was executed; allow a larger --max-version or a lower --error-correction.",
+                refusal="export.small-symbols",
             )
 
     def write(self, sealed: bytes, title: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 
 from keyturn.approver.address_book import AddressBook, default_path
 from keyturn.approver.policy_words import Reader
+from keyturn.approver.terminal import visible
 from keyturn.clock import SystemClock
 from keyturn.config import DEFAULT_DATA_DIR
 from keyturn.transport.station import Station
@@ -56,9 +57,11 @@ def open_reader(path: Path | None) -> Reader:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON on standard output.
+    """Print a value as JSON on standard output; what could move a cursor or reorder text stands as a JSON escape.
 
     Args:
         value: What `json.dumps` takes.
     """
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    # The line ends are ours; everything else that a terminal could obey stands inside a string.
+    click.echo("".join(one if one == "\n" or visible(one) == one else json.dumps(one)[1:-1] for one in text))

@@ -74,6 +74,8 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
     facts.add_row("Key", Text(visible(contents.key_label)))
     if contents.algorithm:
         facts.add_row("Algorithm", Text(visible(contents.algorithm)))
+    for name, value in contents.others:
+        facts.add_row("And", Text(f"{visible(name)}: {visible(value)}"))
     to.print(_panel("What is asked", facts))
     if contents.payload is not None:
         view = view_payload(contents.payload)
@@ -157,6 +159,7 @@ def bundle_json(bundle: Bundle, contents: Contents, station: Station) -> dict[st
             "operation": contents.operation.inner,
             "keyLabel": contents.key_label,
             "algorithm": contents.algorithm or None,
+            "others": dict(contents.others),
             "payload": None if contents.payload is None else _payload_json(contents.payload),
             "policy": None if contents.policy is None else policy_to_json(contents.policy, blocked=None),
             "approvals": [_approval_json(approval) for approval in contents.approvals],

@@ -123,6 +123,18 @@ def qr_pngs(
     return [draw(symbols, index, scale=scale) for index in range(len(symbols.texts))]
 
 
+def room(*, error_correction: str, max_version: int, extra: int) -> int:
+    """Most bytes that a set of symbols of this size can carry.
+
+    Args:
+        error_correction: As in `qr_set`.
+        max_version: As in `qr_set`.
+        extra: As in `qr_set`.
+    """
+    fragment = _fragment_that_fits(alphanumeric_capacity(max_version, error_correction))
+    return max(0, fragment) * (MAX_PARTS - extra)
+
+
 def draw(symbols: QRSet, index: int, *, scale: int = DEFAULT_SCALE) -> bytes:
     """Draw one symbol of a set as PNG, with its quiet zone.
 
