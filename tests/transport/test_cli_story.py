@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keyturn.cli.main import root
-from keyturn.errors import KeyturnError
+from keyturn.errors import ErrorCode, KeyturnError
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.rest_server import ServeProcess, approve, create_ec_key, fetch, policy_json
 
@@ -364,3 +365,17 @@ def test_the_broker_draws_codes_that_the_vault_imports(world: World, tmp_path: P
         (tmp_path / f"{at}.png").write_bytes(image)
     done = ok("import", *world.at_vault(tmp_path, "--out", tmp_path / "back.ktb"))
     assert done["requestId"] == request_id
+
+
+@pytest.mark.rule("R29")
+def test_r29_the_broker_does_not_draw_thousands_of_codes_for_one_question(world: World) -> None:
+    payload = random.Random(1).randbytes(48_000)
+    request_id = world.request(ADA, payload=payload)
+    with world.office.client() as rest:
+        with pytest.raises(KeyturnError, match="maxVersion") as refused:
+            rest.qr_codes(request_id, max_version=5)
+        assert refused.value.code is ErrorCode.VALIDATION_FAILED
+        with pytest.raises(KeyturnError):
+            rest.qr_codes(request_id, max_version=3)
+        small = world.request(ADA)
+        assert len(rest.qr_codes(small, max_version=5)) > 10

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_EXTRA: Final = 256
 """Most fountain parts behind the plain ones: more than any sheet of paper loses."""
+MAX_DRAWN_MODULES: Final = 1 << 21
+"""Most modules (black or white squares) drawn for one answer: about half a minute of work, and 220 symbols of the
+default size, more than the largest payload needs."""
 _QR_QUERY: Final = {
     "format": "`ur` (default): uniform resources, one or many parts; `json`: the plain text, one symbol only",
     "errorCorrection": "`L`, `M` (default), `Q` or `H`",
@@ -108,15 +111,24 @@ async def qr_code(services: Services, call: Call, body: None) -> QrCodes | Reply
 def _draw(station: Station, request_id: str, text: bytes, *, plain: bool, chosen: dict[str, Any]) -> list[bytes]:
     """Draw a request's offline input: as plain text, or sealed as a bundle (decisions 16)."""
     # Drawing needs libraries that no other endpoint needs; the server starts without them.
+    from keyturn.transport import qr
     from keyturn.transport.bundle import REQUEST
-    from keyturn.transport.qr import qr_pngs
 
     if plain:
-        return qr_pngs(text.decode(), **chosen)
+        return qr.qr_pngs(text.decode(), **chosen)
     peers = station.trust.peers()
     to = peers[0] if len(peers) == 1 else None
     # The same page shown twice is the same sheet, so that its parts can be mixed.
-    return qr_pngs(station.seal(REQUEST, request_id, text, to=to, reuse=True), **chosen)
+    symbols = qr.qr_set(station.seal(REQUEST, request_id, text, to=to, reuse=True), **chosen)
+    modules = len(symbols.texts) * (17 + 4 * symbols.max_version) ** 2
+    if len(symbols.texts) > 1 and modules > MAX_DRAWN_MODULES:
+        raise FormatError(
+            f"{len(symbols.texts)} symbols of version {symbols.max_version} are more than this server draws at once. "
+            "Choose another maxVersion (20 suits most sheets), a lower errorCorrection or fewer extra parts, or carry "
+            "a file: keyturn transport export --out.",
+            refusal="qr.too-many-symbols",
+        )
+    return [qr.draw(symbols, index) for index in range(len(symbols.texts))]
 
 
 def _whole_number(options: dict[str, str], name: str, least: int, most: int) -> int | None:
