@@ -117,6 +117,29 @@ def test_an_endless_head_is_cut_off(vault: ServeProcess, line: socket.socket, fo
         line.sendall(piece * 65_536)
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_an_offer_of_http_2_is_passed_over_and_the_body_is_read(
+    vault: ServeProcess, line: socket.socket, framing: str
+) -> None:
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
+    body = b'{"label":"nobody"}'
+    framed = {
+        "length": b"content-length: %d\r\n\r\n%b" % (len(body), body),
+        "chunks": b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+    }[framing]
+    whole = POST + _host(vault) + offer + framed
+    for pieces in ([whole], [whole[:-5], whole[-5:]], [whole[: -len(framed)], framed], [POST + _host(vault) + framed]):
+        for piece in pieces:
+            line.sendall(piece)
+            time.sleep(0.02)
+        status, answer = answer_of(line)
+        assert (status, answer["errorCode"]) == (404, 650), answer
+    line.sendall((HONEST % (_host(vault) + offer)) * 3)
+    received = b""
+    while received.count(b"HTTP/1.1 200 ") < 3 or not received.endswith(b"}"):
+        received += _more(line)
+
+
 def test_a_head_that_is_too_large_is_told_so(vault: ServeProcess, line: socket.socket) -> None:
     line.sendall(b"GET /v1/versionInfo HTTP/1.1\r\n%bx: %b" % (_host(vault), b"a" * (MAX_HEAD + 1)))
     status, body = answer_of(line)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from keyturn.api.errors import HttpError, render
@@ -44,6 +45,7 @@ class Connection(HttpToolsProtocol):
         self._phase = _Phase.HEAD
         self._requests = 0
         self._head_bytes = 0
+        self._repeating_head = False
         self._deadline: asyncio.TimerHandle | None = None
         self._deadline_of: tuple[int, _Phase] = (0, _Phase.NOTHING)
 
@@ -63,7 +65,11 @@ class Connection(HttpToolsProtocol):
         if self._phase is not _Phase.BODY:
             # What follows a head in the same piece is counted and forgotten: no piece exceeds the socket's buffer.
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
         if self._phase is _Phase.HEAD and self._head_bytes > MAX_HEAD and not self.transport.is_closing():
             self._refuse(
                 HttpError(
@@ -76,20 +82,58 @@ class Connection(HttpToolsProtocol):
         # Most requests arrive in one piece and need no deadline.
         self._watch()
 
+    def _feed(self, data: bytes) -> None:
+        """Parse bytes, and offers to change the protocol as if they were not there (RFC 9110 section 7.8).
+
+        Java's HTTP client and `curl --http2` offer h2c with their first request. The parser stops behind such a head
+        and would lose the body, so a new parser, told only how the body is framed, goes on from there.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                framing = [line for line in self.headers if line[0] in {b"content-length", b"transfer-encoding"}]
+                self.parser = httptools.HttpRequestParser(self)
+                self._repeating_head = True
+                try:
+                    lines = [b"POST / HTTP/1.1", *(b"%b: %b" % line for line in framing), b"", b""]
+                    self.parser.feed_data(b"\r\n".join(lines))
+                finally:
+                    self._repeating_head = False
+            else:
+                return
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        if not self._repeating_head:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        if not self._repeating_head:
+            super().on_header(name, value)
+
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._repeating_head:
+            return
         super().on_message_begin()
         self._phase = _Phase.HEAD
         self._requests += 1
 
     def on_headers_complete(self) -> None:
         """The head is complete; the body follows."""
+        if self._repeating_head:
+            return
         super().on_headers_complete()
         self._phase = _Phase.BODY
         self._head_bytes = 0
 
     def on_message_complete(self) -> None:
         """The request is complete; how long its answer takes is up to the endpoint."""
+        if self.parser.should_upgrade():
+            return  # Only its head is; see `_feed`.
         super().on_message_complete()
         self._phase = _Phase.NOTHING
 
