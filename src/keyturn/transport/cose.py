@@ -156,7 +156,8 @@ def require_signature(sealed: Sealed, trusted: Collection[bytes]) -> bytes:
         raise KeyturnError(
             ErrorCode.INVALID_SIGNATURE,
             f"This bundle was sealed by a key that is not trusted here (its id: {sealed.key_id.hex()}). On the other "
-            "side, `keyturn transport trust` shows its key and words: compare them by voice, then pin it here with `keyturn transport trust --pin`.",
+            "side, `keyturn transport trust` shows its key and words: compare them by voice, then pin it here with "
+            "`keyturn transport trust --pin`.",
             refusal="bundle.foreign",
         )
     try:
