@@ -295,3 +295,17 @@ def test_a_foreign_bundle_is_refused_before_the_book_is_asked(tmp_path: Path) ->
     assert online.open(sealed).request_id == "r-1"
     assert online.peer_name(stranger.key.public) == "stranger"
     assert online.peer_name(known_key("x").public) == known_key("x").fingerprint[:16]
+
+
+def test_trust_permissions(tmp_path: Path) -> None:
+    """Who may write the list of pinned keys decides whose bundles are believed."""
+    online, offline = sides(tmp_path)
+    path = tmp_path / "offline" / "trusted.json"
+    sealed = online.seal(REQUEST, "r1", BODY, to=online.trust.find("vault"))
+    for mode in (0o620, 0o602, 0o666):
+        path.chmod(mode)
+        with pytest.raises(KeyturnError, match="chmod 600") as refused:
+            offline.open(sealed)
+        assert refusal_of(refused) == "trust.permissions"
+    path.chmod(0o600)
+    assert offline.open(sealed).body == BODY

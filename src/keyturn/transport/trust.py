@@ -7,6 +7,7 @@ foreign. The file is public data, but who may write it decides who is believed: 
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -77,10 +78,20 @@ class TrustStore:
 
         Raises:
             FormatError: `trust.unreadable` if the file is not one that this class wrote.
+            KeyturnError: `trust.permissions` if others could write it.
         """
         if not self._path.exists():
             return ()
         content = read_bounded(self._path, _MAX_FILE)
+        mode = stat.S_IMODE(self._path.stat().st_mode)
+        if mode & 0o022:
+            raise KeyturnError(
+                ErrorCode.CONFIG_NOT_VALID,
+                f"Others may write {self._path} (mode {mode:04o}) and so decide who is believed here. "
+                f"chmod 600 {self._path}, then compare the words of each key in it with the other side: "
+                "keyturn transport trust shows them.",
+                refusal="trust.permissions",
+            )
         try:
             file = msgspec.json.decode(content, type=_File)
             peers = tuple(Peer(entry.name, bytes.fromhex(entry.public_key)) for entry in file.peers)
