@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from keyturn.hsm import protocol
 from keyturn.hsm.addresses import Address
+from keyturn.hsm.authority import _parse_large, parse_policy
 from keyturn.hsm.framing import encode_frame
 from keyturn.hsm.gate import AnswerGate
 from keyturn.hsm.server import MAX_TURN, MAX_UNDER_WAY, TOLD_AT_ONCE, SocketServer
+from keyturn.ska.actions import Action
+from keyturn.ska.policy import Approver, Group, Rule, TimeUnit, Token, encode_policy
+from keyturn_testing.keys import create_ec
+from keyturn_testing.officers import Officer, make_policy, quorum
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
-    from pathlib import Path
 
     from keyturn.errors import FormatError
+    from keyturn.hsm.client import HsmClient
+    from keyturn_testing.hsm_process import HsmProcess
 
 LARGE = 64 * 1024
 
@@ -162,3 +170,39 @@ async def test_strangers_cannot_fill_the_decision_log(hsm_run: Path) -> None:
             assert await reader.read() == b""
             writer.close()
     await room.server.close()
+
+
+def _resident(pid: int) -> int:
+    """Memory of a process in KiB."""
+    with Path(f"/proc/{pid}/status").open() as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def _wide_policy(number: int) -> bytes:
+    """A policy blob of some 30 KiB, another one for every number."""
+    groups = tuple(
+        Group(name=f"{number}-{index}", quorum=1, approvers=(Approver(number.to_bytes(8, "big")),))
+        for index in range(700)
+    )
+    wide = Rule(tokens=(Token(name=None, timelock=0, timeout=0, unit=TimeUnit.MINUTES, groups=groups),))
+    return encode_policy(replace(make_policy(use=quorum(1, Officer("ada"))), use=wide))
+
+
+async def test_timestamps_for_ever_new_policies_do_not_fill_the_memory(hsm: HsmProcess, client: HsmClient) -> None:
+    await create_ec(client, "stamped", make_policy(use=quorum(1, Officer("ada"))))
+    blobs = [_wide_policy(number) for number in range(150)]
+    for blob in blobs[:20]:
+        await client.stamp("stamped", Action.MODIFY, blob)
+    before = _resident(hsm.pid)
+    for blob in blobs[20:]:
+        await client.stamp("stamped", Action.MODIFY, blob)
+    # Kept, each of them took 230 KiB.
+    assert _resident(hsm.pid) - before < 10_000
+
+
+def test_few_large_policies_are_kept_parsed() -> None:
+    for number in range(80):
+        assert parse_policy(_wide_policy(number)).use.tokens[0].groups[0].name == f"{number}-0"
+    assert _parse_large.cache_info().currsize <= 64
+    small = encode_policy(make_policy(use=quorum(1, Officer("ada"))))
+    assert parse_policy(small) is parse_policy(small)

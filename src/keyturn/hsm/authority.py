@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.protocol import MAX_APPROVALS
@@ -27,13 +27,29 @@ if TYPE_CHECKING:
     from keyturn.ska.policy import Policy
 
 
-@lru_cache(maxsize=4096)
+LARGE_POLICY: Final = 4096
+"""Octets of a policy blob from which on few are kept parsed: a parsed policy takes some ten times as much memory."""
+
+
 def parse_policy(blob: bytes) -> Policy:
-    """Decode a policy blob; the same bytes are decoded once."""
+    """Decode the policy blob of a stored key; the same bytes are decoded once, as long as memory is left for it.
+
+    What a caller brings is decoded with `decode_policy`, so that nobody fills the HSM's memory with policies that no
+    key has.
+    """
+    return _parse_large(blob) if len(blob) > LARGE_POLICY else _parse_small(blob)
+
+
+@lru_cache(maxsize=2048)
+def _parse_small(blob: bytes) -> Policy:
     return decode_policy(blob)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)
+def _parse_large(blob: bytes) -> Policy:
+    return decode_policy(blob)
+
+
 def protects(blob: bytes) -> bool:
     """Whether a key with this policy blob is a protected key; an empty blob is an ordinary key."""
     return bool(blob) and is_protected(parse_policy(blob))

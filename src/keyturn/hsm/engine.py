@@ -26,7 +26,7 @@ from keyturn.crypto import registry
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.attesting import Attester
-from keyturn.hsm.authority import Authority, parse_policy, protects
+from keyturn.hsm.authority import Authority, protects
 from keyturn.hsm.creation import check_new_policy, plan_creation
 from keyturn.hsm.door import Act, Door, Kind
 from keyturn.hsm.framing import encode_message
@@ -37,6 +37,7 @@ from keyturn.hsm.records import KeyRecord
 from keyturn.hsm.worker import make_key_pair
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import Timestamp, encode_timestamp
+from keyturn.ska.policy import decode_policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -410,5 +411,5 @@ def _stamp_payload(call: protocol.Stamp) -> bytes | None:
         return None
     _check_payload(call.payload)
     if action is Action.MODIFY:
-        parse_policy(call.payload)
+        decode_policy(call.payload)
     return call.payload
