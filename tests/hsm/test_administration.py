@@ -233,3 +233,34 @@ async def test_a_client_reconnects_when_the_hsm_comes_back(tmp_path: Path) -> No
         again = await client.create(operation, "k", "EC", curve_oid="1.2.840.10045.3.1.7", attributes={"sign": True})
         assert again == first
         await client.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can listen as somebody else")
+@pytest.mark.rule("R2")
+def test_r2_no_passphrase_is_sent_to_a_process_of_another_user_at_the_administrations_path(
+    hsm: HsmProcess, hsm_run: Path
+) -> None:
+    path = hsm_run / "admin.sock"
+    hsm_run.chmod(0o777)
+    script = (
+        "import os, socket, sys; os.setgid(65534); os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
+        "s.bind(sys.argv[1]); s.listen(); print('listening', flush=True); c, _ = s.accept(); print(len(c.recv(4096)))"
+    )
+    words = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as impostor:
+        assert impostor.stdout is not None
+        assert impostor.stdout.readline() == "listening\n"
+        with pytest.raises(KeyturnError) as caught:
+            asyncio.run(_sealed(path))
+        assert caught.value.refusal == "admin.other-user"
+        assert impostor.stdout.readline() == "0\n"
+    # The same at a socket of this user's own HSM.
+    assert asyncio.run(_sealed(hsm.admin_socket)) is False
+
+
+async def _sealed(path: Path) -> bool:
+    client = await admin.AdminClient.connect(path)
+    try:
+        return (await client.status()).sealed
+    finally:
+        await client.close()

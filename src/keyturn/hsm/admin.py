@@ -7,6 +7,8 @@ two sockets share no decoder: a message of one is malformed on the other.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -14,6 +16,7 @@ import msgspec
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.addresses import Address
 from keyturn.hsm.client import HsmRefusedError, Line
+from keyturn.hsm.listening import peer_credentials
 from keyturn.hsm.protocol import Message, Refused
 
 if TYPE_CHECKING:
@@ -152,11 +155,22 @@ class AdminClient:
             The client.
 
         Raises:
-            KeyturnError: CONNECTIVITY, when no HSM listens there or this user may not.
+            KeyturnError: CONNECTIVITY, when no HSM listens there or this user may not; `admin.other-user`, when a
+                process of another user listens there: no passphrase is for it.
         """
         loop = asyncio.get_running_loop()
         try:
-            _, line = await loop.create_unix_connection(lambda: Line(Address(path=path), AdminAnswer, loop), str(path))
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.setblocking(False)
+                await loop.sock_connect(connection, str(path))
+                _require_own_process(connection, path)
+                _, line = await loop.create_unix_connection(
+                    lambda: Line(Address(path=path), AdminAnswer, loop), sock=connection
+                )
+            except BaseException:
+                connection.close()
+                raise
         except OSError as error:
             raise KeyturnError(
                 ErrorCode.CONNECTIVITY,
@@ -193,3 +207,13 @@ class AdminClient:
     async def status(self) -> Status:
         """How the HSM is."""
         return await self.call(GetStatus(), Status)
+
+
+def _require_own_process(connection: socket.socket, path: Path) -> None:
+    if peer_credentials(connection).uid != os.getuid():
+        raise KeyturnError(
+            ErrorCode.CONNECTIVITY,
+            f"a process of another user listens at {path}, and an HSM is administered by its own user only: be that "
+            f"user, or look who may write into that directory",
+            refusal="admin.other-user",
+        )
