@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from keyturn.errors import ErrorCode
 from keyturn.hsm.client import HsmClient, HsmRefusedError
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation, verify_attestation
-from keyturn.ska.messages import ApprovalToken, decode_timestamp
+from keyturn.ska.messages import ApprovalToken, decode_approval, decode_authorization, decode_timestamp
 from keyturn.ska.policy import encode_policy
 from keyturn.ska.signatures import wrap_signature
 from keyturn_testing.keys import ED25519, P256, create_ec, operation_id
@@ -161,6 +162,52 @@ async def test_a_second_key_of_a_label_asks_for_approvals_made_after_it(client: 
         Action.USE, label.encode(), stamped.timestamp, wrap_signature(stamped.algorithm, stamped.signature), b"x"
     )
     await client.sign(operation_id(), label, b"x", "SHA256_WITH_ECDSA", approvals=[ADA.approve(token)])
+
+
+@pytest.mark.rule("R18")
+async def test_r18_what_was_approved_for_a_key_does_not_serve_for_its_successor_made_in_the_same_second(
+    client: HsmClient, label: str
+) -> None:
+    policy = make_policy(quorum(1, ADA))
+    await create_ec(client, label, policy, destroyable=True)
+
+    async def approved_now() -> bytes:
+        stamped = await client.stamp(label, Action.USE, b"x")
+        signature = wrap_signature(stamped.algorithm, stamped.signature)
+        return ADA.approve(ApprovalToken(Action.USE, label.encode(), stamped.timestamp, signature, b"x"))
+
+    # All of this within one second: an approval with its timestamp, the key goes, another one takes the label.
+    await asyncio.sleep(1 - time.time() % 1)
+    old = await approved_now()
+    await client.delete(operation_id(), label)
+    second = parse_attestation((await create_ec(client, label, policy)).xml)
+    assert second.generation == 2
+    with pytest.raises(HsmRefusedError) as caught:
+        await client.sign(operation_id(), label, b"x", "SHA256_WITH_ECDSA", approvals=[old])
+    assert caught.value.bad_approvals == ((0, "approval.timestamp-before-key"),)
+    # A timestamp asked for at once comes a moment later, and counts.
+    new = await approved_now()
+    assert decode_timestamp(decode_approval(decode_authorization(new).approval).timestamp or b"").seconds > (
+        second.create_time
+    )
+    await client.sign(operation_id(), label, b"x", "SHA256_WITH_ECDSA", approvals=[new])
+
+
+@pytest.mark.rule("R18")
+async def test_r18_a_timestamp_that_waits_for_its_second_is_refused_if_the_key_goes_meanwhile(
+    client: HsmClient, label: str
+) -> None:
+    policy = make_policy(quorum(1, ADA))
+    await create_ec(client, label, policy, destroyable=True)
+    await client.delete(operation_id(), label)
+    await asyncio.sleep(1 - time.time() % 1)
+    await create_ec(client, label, policy, destroyable=True)
+    waiting = asyncio.create_task(client.stamp(label, Action.USE, b"x"))
+    await asyncio.sleep(0.05)
+    await client.delete(operation_id(), label)
+    with pytest.raises(HsmRefusedError) as caught:
+        await waiting
+    assert caught.value.refusal == "key.unknown"
 
 
 async def test_every_kind_of_key_signs(client: HsmClient, label: str) -> None:

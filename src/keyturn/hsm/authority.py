@@ -55,6 +55,16 @@ def protects(blob: bytes) -> bool:
     return bool(blob) and is_protected(parse_policy(blob))
 
 
+def earliest_stamp(record: KeyRecord) -> int | None:
+    """The first second whose timestamps count for a key, None where any does.
+
+    If the label had another key before, what was approved for that one must not serve for this (R18). Times are whole
+    seconds: a timestamp of the second in which the key was made may have been given before it was. So that second
+    does not count, and the engine gives no timestamp for the key in it.
+    """
+    return record.created + 1 if record.generation > 1 else None
+
+
 def approver_fingerprints(decision: Decision) -> tuple[str, ...]:
     """SHA-256 of the keys whose approvals counted, hexadecimal, for the decision log."""
     identities = {
@@ -110,8 +120,7 @@ class Authority:
                 approvals=approvals,
                 now=self._clock_guard.now(),
                 integrity_keys=self._system_keys.integrity_keys(),
-                # The label had another key before: what was approved for that one must not serve for this (R18).
-                not_before=record.created if record.generation > 1 else None,
+                not_before=earliest_stamp(record),
                 allow_unlabelled=self._allow_unlabelled,
             )
         )

@@ -3,7 +3,8 @@
 One loop, one writer: a call is decided and its effect applied in one turn of the event loop, without an `await` in
 between. So two calls never see half of each other, and what was acknowledged holds for everything decided later
 (R31). The only call that waits is the making of a slow key; its label is reserved meanwhile, and the effect is applied
-in one turn at the end.
+in one turn at the end. A timestamp asked for in the very second in which a label passed to a new key waits for the next
+one, and is decided then.
 
 Refusals consume nothing and store nothing; every one is a line of the decision log, as is everything granted that
 touches a private key, changes a key, stamps or attests. Reading (`info`, `list`, `lookup`, `verify`, `statistics`)
@@ -26,7 +27,7 @@ from keyturn.crypto import registry
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.attesting import Attester
-from keyturn.hsm.authority import Authority, protects
+from keyturn.hsm.authority import Authority, earliest_stamp, protects
 from keyturn.hsm.creation import check_new_policy, plan_creation
 from keyturn.hsm.door import Act, Door, Kind
 from keyturn.hsm.framing import encode_message
@@ -54,6 +55,8 @@ MAX_PAYLOAD: Final = 64 * 1024
 """Largest payload of one call in bytes (rest-api.md section 1.3)."""
 BURST: Final = 10
 """Rate limits allow this many seconds' worth at once."""
+_PATIENCE: Final = 0.05
+"""Seconds between two looks at the clock while a timestamp waits for the next second."""
 
 
 class Engine:
@@ -284,7 +287,22 @@ class Engine:
         self._journal.grant(call, record, None)
         return answer
 
-    def _stamp(self, call: protocol.Stamp) -> protocol.Stamped:
+    def _stamp(self, call: protocol.Stamp) -> protocol.Answer | Awaitable[protocol.Answer]:
+        return self._stamp_if_it_counts(call) or self._stamp_soon(call)
+
+    async def _stamp_soon(self, call: protocol.Stamp) -> protocol.Answer:
+        """Wait until the second is over in which the key was made."""
+        try:
+            stamped = None
+            while stamped is None:
+                await asyncio.sleep(_PATIENCE)
+                stamped = self._stamp_if_it_counts(call)
+        except Exception as error:
+            return self._journal.refuse(call, error, "")
+        return stamped
+
+    def _stamp_if_it_counts(self, call: protocol.Stamp) -> protocol.Stamped | None:
+        """Give a timestamp; None in the second in which none counts for this key yet."""
         record = self._key(call.label)
         if not record.policy:
             raise KeyturnError(
@@ -293,9 +311,11 @@ class Engine:
                 refusal="policy.none",
             )
         payload = _stamp_payload(call)
+        now = self._clock_guard.now()
+        if now < (earliest_stamp(record) or 0):
+            return None
         self._stamps.take()
         integrity = self._system_keys.integrity
-        now = self._clock_guard.now()
         blob = encode_timestamp(
             Timestamp(
                 seconds=now,
