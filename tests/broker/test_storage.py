@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -78,6 +79,37 @@ async def test_a_failed_commit_stores_nothing_and_the_writer_goes_on(tmp_path: P
     assert caught.value.refusal == "storage.commit"
     await database.write(lambda tx: tx.run(statements.SPEND_TIMESTAMP, spend(b"later")))
     assert await database.read(lambda tx: count(tx, b"later")) == 1
+    await database.close()
+
+
+class _BrokenDisk:
+    """A driver's connection whose next commits, and with them the undoing, fail."""
+
+    def __init__(self, connection: sqlite3.Connection, failures: int) -> None:
+        self._connection = connection
+        self._left = failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        if statement in {"COMMIT", "ROLLBACK"} and self._left:
+            self._left -= 1
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(statement, *parameters)
+
+
+async def test_nobody_is_left_waiting_when_even_the_undoing_of_a_commit_fails(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+    database._writer = _BrokenDisk(database._writer, 2)  # type: ignore[assignment]  # Stands in for it.
+    for signer in (b"first", b"second"):
+        with pytest.raises(KeyturnError) as caught:
+            async with asyncio.timeout(5):
+                await database.write(spending(signer))
+        assert caught.value.refusal == "storage.commit"
+    # The disk is well again, and nothing of what was refused is stored.
+    await database.write(spending(b"third"))
+    assert await database.read(lambda tx: [count(tx, each) for each in (b"first", b"second", b"third")]) == [0, 0, 1]
     await database.close()
 
 

@@ -14,6 +14,7 @@ Reads see what is committed, on a connection of their own (SQLite's WAL lets bot
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -275,8 +276,10 @@ class Database:
         return result, None
 
     def _give_up(self, batch: Sequence[_Waiting], error: Exception) -> None:
-        if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
+        # Where even that fails, the next batch's BEGIN does too and ends up here; nobody may be left waiting.
+        with contextlib.suppress(sqlite3.Error):
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
         for waiting in batch:
             if waiting.future.done():
                 continue
