@@ -78,6 +78,16 @@ async def test_a_change_that_was_made_is_executed_even_if_the_key_is_gone_when_t
         assert (view.status, view.failure) == (RequestStatus.EXECUTED, None)
 
 
+async def test_a_key_that_is_gone_does_not_hide_the_tasks_for_other_keys(tmp_path: Path) -> None:
+    async with memory_world(tmp_path) as (world, hsm):
+        for label in ("gone", "there"):
+            await world.create(label, make_policy(use=quorum(1, ADA)))
+            await world.ask_signature(label)
+        del hsm.keys["gone"]
+        tasks = await world.tasks(ADA, detail_level=5)
+        assert {task.key_name: task.key_attributes for task in tasks} == {"gone": None, "there": "<there/>"}
+
+
 async def test_a_payload_that_would_not_fit_with_all_its_approvals_is_refused_before_anybody_is_asked(
     hsm: HsmProcess, tmp_path: Path
 ) -> None:
