@@ -12,9 +12,12 @@ from typing import Any, Final
 import pytest
 
 from keyturn.errors import FormatError
+from keyturn.ska.attestation import attestation_to_json, parse_attestation
 from keyturn.transport import ur
 from keyturn.transport.bundle import Bundle, seal_bundle
 from keyturn.transport.instance_key import InstanceKey
+from keyturn_testing.approval_tasks import PaperHsm
+from keyturn_testing.officers import Officer, make_policy, quorum
 
 VECTORS: Final[list[dict[str, Any]]] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "ska-vectors.json").read_text()
@@ -125,3 +128,71 @@ def test_a_bundle_with_a_broken_seal_is_shown_as_such(tmp_path: Path) -> None:
     for cut in (data[:1], data[:-1], data[: len(data) // 2]):
         with pytest.raises(FormatError):
             inspect_bytes(cut)
+
+
+ATTRIBUTES: Final[dict[str, Any]] = next(v for v in VECTORS if v["kind"] == "key_attributes_xml")
+
+
+def attested() -> tuple[dict[str, Any], bytes]:
+    """The answer of `POST /v1/key/attributes` of an HSM on paper, and its device certificate (DER)."""
+    hsm = PaperHsm()
+    xml, signature = hsm.attest(make_policy(quorum(1, Officer("ada"))))
+    twin = attestation_to_json(parse_attestation(xml.encode()))
+    answer = {
+        "xml": xml,
+        "xmlSignature": base64.b64encode(signature).decode(),
+        "attestationKeyName": "attestation-key",
+        "json": json.loads(json.dumps(twin)),
+    }
+    return answer, hsm.certificate
+
+
+def test_the_json_of_attested_attributes_is_shown_as_its_xml(tmp_path: Path) -> None:
+    from keyturn.approver.first_trust import certificate_pem
+    from keyturn.cli.inspect import inspect_bytes
+
+    answer, certificate = attested()
+    device = tmp_path / "device.pem"
+    device.write_bytes(certificate_pem(certificate))
+    plain = inspect_bytes(answer["xml"].encode())
+    text = json.dumps(answer, indent=2).encode()
+    found = json.loads(run("-", stdin=text)[1])
+    envelope = found["fields"].pop("envelope")
+    assert found == json.loads(json.dumps(plain))
+    assert found["signatureValid"] is None
+    assert (envelope["attestationKeyName"], envelope["jsonAgrees"]) == ("attestation-key", True)
+
+    verified = json.loads(run("-", "--device-cert", str(device), stdin=text)[1])
+    assert verified["signatureValid"] is True
+    changed = answer | {"xml": answer["xml"].replace("treasury", "treasurz", 1)}
+    found = json.loads(run("-", "--device-cert", str(device), stdin=json.dumps(changed).encode())[1])
+    assert (found["signatureValid"], found["fields"]["envelope"]["jsonAgrees"]) == (False, False)
+    # Without a signature there is nothing to verify, and an option that does nothing is refused.
+    status, output, error = run("-", "--device-cert", str(device), stdin=answer["xml"].encode())
+    assert (status, output) == (1, "")
+    assert "inspect.no-attributes" in error
+
+
+def test_attributes_of_another_product_are_shown_and_their_signature_is_judged() -> None:
+    from keyturn.cli.inspect import inspect_bytes
+
+    text = base64.b64decode(ATTRIBUTES["base64"]).decode()
+    _, certificate = attested()
+    given = {"xml": text, "xmlSignature": "AAAA", "attestationKeyName": "a", "json": {"label": "k"}}
+    found = inspect_bytes(json.dumps(given).encode(), device=certificate)
+    assert (found["kind"], found["signatureValid"]) == ("key_attributes_xml", False)
+    assert inspect_bytes(json.dumps(given).encode())["signatureValid"] is None
+
+
+@pytest.mark.parametrize("defect", ["{", "{}", '{"xml": 1, "xmlSignature": ""}', "[]"])
+def test_json_that_is_no_attested_attributes_is_refused_with_what_is_needed(defect: str) -> None:
+    from keyturn.cli.inspect import inspect_bytes
+
+    with pytest.raises(FormatError) as caught:
+        inspect_bytes(defect.encode())
+    assert caught.value.refusal in {"inspect.unknown", "format.invalid"}
+    answer, _ = attested()
+    for name, value in (("xmlSignature", "A"), ("xml", "2024-08-14T20:02:58Z")):
+        with pytest.raises(FormatError):
+            inspect_bytes(json.dumps(answer | {name: value}).encode())
+    assert inspect_bytes(json.dumps(answer).encode())["kind"] == "key_attributes_xml"

@@ -12,7 +12,9 @@ from typing import Final
 
 import click
 
+from keyturn.cli.examples import examples
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.ska.attestation import attestation_to_json, parse_attestation, verify_attestation
 from keyturn.ska.inspect import inspect_blob
 
 MAX_INPUT: Final = 2 << 20
@@ -23,18 +25,38 @@ _BUNDLE_START: Final = b"\xd2"
 """CBOR tag 18, COSE_Sign1 (RFC 9052 section 2)."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "keyturn inspect approval.bin",
+        "keyturn inspect result.ktb",
+        "curl -s -d '{\"label\":\"k\"}' -H 'content-type: application/json' \\",
+        "    http://127.0.0.1:8080/v1/key/attributes | keyturn inspect --device-cert pinned.pem -",
+    )
+)
 @click.argument("source", metavar="BASE64|FILE|-")
-def inspect(source: str) -> None:
+@click.option(
+    "--device-cert",
+    "device_cert",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The HSM's certificate as pinned by `keyturn trust confirm`: verify attested attributes (JSON) with it.",
+)
+def inspect(source: str, device_cert: Path | None) -> None:
     """Decode any token, timestamp, policy, attested attributes or bundle to JSON.
 
     SOURCE is base64, the name of a file (its content raw, base64, or the text of a QR code, `ur:…`), or - for
-    standard input. The result says what was found, everything in it, and whether a signature in it is valid for the
-    signer named in it. It does not say that this signer is to be trusted.
+    standard input. Attested attributes may be the XML or the JSON of POST /v1/key/attributes. The result says what
+    was found, everything in it, and whether a signature in it is valid for the signer named in it. It does not say
+    that this signer is to be trusted. Attested attributes name no signer: null, unless --device-cert is given.
     """
+    device = None
+    if device_cert is not None:
+        from keyturn.approver.first_trust import MAX_PEM, device_certificate
+        from keyturn.cli.officer import read_file
+
+        device = device_certificate(read_file(device_cert, MAX_PEM))
     data = _read(source)
     try:
-        shown = inspect_bytes(data)
+        shown = inspect_bytes(data, device=device)
     except FormatError as error:
         if source == "-" or _is_file(source):
             raise
@@ -45,19 +67,29 @@ def inspect(source: str) -> None:
     click.echo(json.dumps(shown, indent=2))
 
 
-def inspect_bytes(data: bytes) -> dict[str, object]:
+def inspect_bytes(data: bytes, *, device: bytes | None = None) -> dict[str, object]:
     """Tell what some input is, whatever it travels in.
 
     Args:
-        data: A structure, a bundle, or one of them as base64 or UR text.
+        data: A structure, a bundle, one of them as base64 or UR text, or the JSON of `POST /v1/key/attributes`.
+        device: The pinned device certificate (DER) under which attested attributes are verified, or None.
 
     Returns:
         `kind`, `fields`, `signatureValid`.
 
     Raises:
-        FormatError: When it is nothing that is known, or damaged.
+        FormatError: When it is nothing that is known, or damaged; `inspect.no-attributes` when a device certificate
+            is given for something that no device signs.
     """
     data = _unpacked(data)
+    if data.lstrip().startswith(b"{"):
+        return _attributes(data, device)
+    if device is not None:
+        raise FormatError(
+            "A device certificate verifies the JSON of POST /v1/key/attributes only (XML alone carries no signature), "
+            "and this is something else. Leave --device-cert out.",
+            refusal="inspect.no-attributes",
+        )
     return _bundle(data) if data.startswith(_BUNDLE_START) else inspect_blob(data)
 
 
@@ -103,6 +135,62 @@ def _unpacked(data: bytes) -> bytes:
         return ur.decode(text.decode("ascii", "replace").split())
     # A line of text ends where its line does; attested attributes are signed with their line ends.
     return text if text.isascii() and b"\n" not in text else data
+
+
+def _attributes(data: bytes, device: bytes | None) -> dict[str, object]:
+    """Show the JSON in which attested attributes travel. Signed is its `xml`; everything shown is read from there."""
+    try:
+        given = json.loads(data)
+    except (ValueError, RecursionError):
+        raise FormatError("The input begins like JSON, but is none, or is cut.", refusal="inspect.unknown") from None
+    xml, encoded = given.get("xml"), given.get("xmlSignature")
+    if not isinstance(xml, str) or not isinstance(encoded, str):
+        raise FormatError(
+            "This JSON is not attested attributes: `xml` and `xmlSignature` are needed, as POST /v1/key/attributes "
+            "answers them.",
+            refusal="inspect.unknown",
+        )
+    try:
+        signature, text = b64decode(encoded, validate=True), xml.encode()
+    except ValueError:
+        raise FormatError(
+            "`xmlSignature` is not base64, or `xml` is not Unicode text.", refusal="inspect.unknown"
+        ) from None
+    if not text.startswith(b"<?xml"):
+        raise FormatError("The member `xml` holds no XML.", refusal="inspect.unknown")
+    shown = inspect_blob(text)
+    fields = shown["fields"]
+    assert isinstance(fields, dict)  # noqa: S101 - It is made so above.
+    fields["envelope"] = {
+        "attestationKeyName": given.get("attestationKeyName"),
+        "xmlSignature": encoded,
+        "jsonAgrees": _agrees(given.get("json"), text),
+    }
+    return {**shown, "signatureValid": None if device is None else _signed_by(xml, signature, device)}
+
+
+def _agrees(unsigned: object, xml: bytes) -> bool | None:
+    """Whether the unsigned JSON twin says what the XML says; None where there is none, or the XML is not keyturn's."""
+    if unsigned is None:
+        return None
+    try:
+        own = attestation_to_json(parse_attestation(xml))
+    except FormatError:
+        return None
+    return bool(unsigned == json.loads(json.dumps(own)))
+
+
+def _signed_by(xml: str, signature: bytes, device: bytes) -> bool:
+    try:
+        verify_attestation(xml, signature, device)
+    except FormatError:
+        # Raised only after the signature was found valid: attributes of another product.
+        return True
+    except KeyturnError as error:
+        if error.refusal == "attestation.bad-signature":
+            return False
+        raise
+    return True
 
 
 def _bundle(data: bytes) -> dict[str, object]:
