@@ -3,7 +3,7 @@
 It talks to the server through a small protocol (`keyturn.client.RestClient` satisfies it) and opens no connection by
 itself. Every fetch signs a timestamp of its own, used once (R26: a fetch signature must not be good for rejecting).
 
-Source: rest-api.md section 3.7, decisions 4, security-rules.md R11 and R26.
+Source: rest-api.md section 3.7, decisions 4, docs/security/rules.md R11 and R26.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ roads nobody vouches for, so its SHA-256 is read aloud as sixteen words (128 bit
 Only then is it pinned. The integrity key stands in XML that the device signs; its words are compared as well, so that
 a person has seen the key under which every time limit is kept.
 
-Source: security-rules.md R11, R12, R19; decisions 11.
+Source: docs/security/rules.md R11, R12, R19; decisions 11.
 """
 
 from __future__ import annotations

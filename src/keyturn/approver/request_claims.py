@@ -3,7 +3,7 @@
 What the approval binds (operation, key label, payload or policy) must be the same in the request; what it does not
 bind (algorithm, form of the signature, payload type, metadata) is returned as claims, to be shown as such.
 
-Source: rest-api.md sections 3.3, 3.4 and 3.7; security-rules.md R11.
+Source: rest-api.md sections 3.3, 3.4 and 3.7; docs/security/rules.md R11.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 With a pinned device certificate both are verified, without one they are shown as unverified.
 
-Source: ska-wire-format.md sections 4 to 6, rest-api.md section 3.7; security-rules.md R11, R12.
+Source: ska-wire-format.md sections 4 to 6, rest-api.md section 3.7; docs/security/rules.md R11, R12.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def take_step(tx: Transaction, request: RequestRow, step: Step) -> RequestRow:
     """Write down what a request does next, before it does it.
 
     For `SEND` this fixes which approvals go to the HSM. Whoever takes up the request after a crash sends the same
-    ones under the same operation id, so that the HSM gives its stored result (architecture.md, processes 1).
+    ones under the same operation id, so that the HSM gives its stored result (ARCHITECTURE.md, processes 1).
     """
     match step.kind:
         case StepKind.WAIT:

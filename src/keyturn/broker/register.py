@@ -4,7 +4,7 @@ A key enters with the attested answer of its HSM. The signature is checked first
 pinned device certificate; only the signed text is read; the `json` beside it must say the same or is refused. What
 a later registration of the same label must satisfy stands in `_require_successor`.
 
-Source: decisions 11; security-rules.md R6, R18, R19.
+Source: decisions 11; docs/security/rules.md R6, R18, R19.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who is asking: approvers prove possession of their key by signing the text of a fresh timestamp.
 
 Source: rest-api.md sections 3.7 and 6.4; ska-wire-format.md section 5 (the signature covers the ASCII characters of
-the timestamp exactly as sent); security-rules.md R26.
+the timestamp exactly as sent); docs/security/rules.md R26.
 """
 
 from __future__ import annotations

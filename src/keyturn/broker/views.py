@@ -1,6 +1,6 @@
 """How requests are shown: their state, the body for the offline side, the preflight. Pure.
 
-Source: rest-api.md sections 3.6 and 6.7; decisions 12, 13; security-rules.md R10.
+Source: rest-api.md sections 3.6 and 6.7; decisions 12, 13; docs/security/rules.md R10.
 """
 
 from __future__ import annotations

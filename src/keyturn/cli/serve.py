@@ -1,6 +1,6 @@
 """`keyturn serve`: the broker with its REST API, and in the default an HSM process beside it.
 
-Source: decisions 3, 25; security rules R1, R30.
+Source: decisions 3, 25; docs/security/rules.md R1, R30.
 """
 
 from __future__ import annotations

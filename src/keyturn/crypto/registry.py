@@ -4,7 +4,7 @@ An entry says for which kind of key it is, whether the payload is data or a dige
 for ordinary and for protected keys, and which scheme does the work. Nothing else in keyturn compares algorithm
 names.
 
-Source: rest-api.md section 4.3, decisions 24, 26, 31 and 33, security-rules.md R8. Algorithms for kinds of keys
+Source: rest-api.md section 4.3, decisions 24, 26, 31 and 33, docs/security/rules.md R8. Algorithms for kinds of keys
 that keyturn cannot make (DSA, BLS, PQC, …), KECCAK and BIP 340 are not registered, and refused by name.
 """
 

@@ -5,7 +5,7 @@ for the same bytes or the same signature. So for protected keys a digest has exa
 uses, is never cut or filled up, is not made by SHA-1 (collisions are for sale: two documents, one signature), and
 the payload is none of our own signed structures, which would turn a use approval into an approval of something else.
 
-Source: security-rules.md R8; decisions 26; RFC 8017 section 9.2 note 1 (DigestInfo).
+Source: docs/security/rules.md R8; decisions 26; RFC 8017 section 9.2 note 1 (DigestInfo).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Attested attributes: what the HSM holds of a key, as XML signed with the attestation key.
 
-Source: rest-api.md section 3.1; security-rules R10, R12, R18.
+Source: rest-api.md section 3.1; docs/security/rules.md R10, R12, R18.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The broker checks most of this too, for better messages. The HSM believes none of it and checks all.
 
-Source: rest-api.md sections 3.1, 4.8 and 5; security-rules R4, R10, R13, R18; decisions 20, 21, 28.
+Source: rest-api.md sections 3.1, 4.8 and 5; docs/security/rules.md R4, R10, R13, R18; decisions 20, 21, 28.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ HSM decides it decides all the same.
 The child dies with its parent, however that ends: its standard input is a pipe that ends with the broker, and the
 kernel kills it (PR_SET_PDEATHSIG).
 
-Source: security-rules R1; decisions 25; architecture.md, processes 2.
+Source: docs/security/rules.md R1; decisions 25; ARCHITECTURE.md, processes 2.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Refusals consume nothing and store nothing; every one is a line of the decision 
 touches a private key, changes a key, stamps or attests. Reading (`info`, `list`, `lookup`, `verify`, `statistics`)
 leaves no line.
 
-Source: keyturn.hsm.protocol; architecture.md, laws 1 to 5.
+Source: keyturn.hsm.protocol; ARCHITECTURE.md, laws 1 to 5.
 """
 
 from __future__ import annotations

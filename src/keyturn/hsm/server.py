@@ -11,7 +11,7 @@ Rules kept here:
 - Whoever does not read answers, sends faster than commits come, or waits for many slow operations, is not read from
   any more; and what one turn of the loop answers to one connection is bounded, for small calls have large answers.
 
-Source: protocol.py; security-rules R2, R31.
+Source: protocol.py; docs/security/rules.md R2, R31.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The parent starts `python -m keyturn.hsm.worker` children when the first slow op
 A worker holds nothing but the key it is making: no store, no passphrase, no policy; it decides nothing. It is
 hardened like its parent and dies with it (end of its input, and PR_SET_PDEATHSIG).
 
-Together parent and workers are "the HSM process" of architecture.md. What is slow stands in the registry of
+Together parent and workers are "the HSM process" of ARCHITECTURE.md. What is slow stands in the registry of
 `keyturn.crypto.keys`, not here.
 """
 

@@ -5,7 +5,7 @@ key, RSA under either object identifier, or a compressed and an uncompressed poi
 identity is cheap and done for every signer; the checks of strength cost more and are done only for keys that are
 listed in a policy.
 
-Source: security-rules.md R13; decisions 20; RFC 5280 section 4.1, RFC 3279 section 2.3, RFC 5480, RFC 8410,
+Source: docs/security/rules.md R13; decisions 20; RFC 5280 section 4.1, RFC 3279 section 2.3, RFC 5480, RFC 8410,
 RFC 8017 section 3.1.
 """
 

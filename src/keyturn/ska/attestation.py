@@ -7,7 +7,7 @@ which switches, and whether its policy can be replaced without approvals.
 A reader verifies the signature first, over the exact bytes, and only then parses. What is parsed must be byte for
 byte what `render_attestation` writes for it: so there is one text per meaning, and no room for tricks of notation.
 
-Source: rest-api.md section 3.1; ska-wire-format.md section 8; security-rules.md R5, R10, R12, R18, R19.
+Source: rest-api.md section 3.1; ska-wire-format.md section 8; docs/security/rules.md R5, R10, R12, R18, R19.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ the payload and the integrity keys it is given: every approval is decoded and ve
 - A token is met when all its groups are, at one moment, inside the windows of the approvals that meet them.
 - A rule is met when one of its tokens is. Foreign and surplus approvals do no harm.
 
-Source: ska-wire-format.md section 8; decisions 18 to 21, 26, 29; security-rules.md R3, R18, R29.
+Source: ska-wire-format.md section 8; decisions 18 to 21, 26, 29; docs/security/rules.md R3, R18, R29.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Every check that costs nothing comes first, so that a signature is verified only
 would count. No signer gets more than four verifications, and so no question costs more than four times the listed
 keys (rule R29). A timestamp that is present is always verified, needed or not.
 
-Source: ska-wire-format.md section 8, rules 1 to 5 and 10 to 13; decisions 26, 29; security-rules.md R18, R29.
+Source: ska-wire-format.md section 8, rules 1 to 5 and 10 to 13; decisions 26, 29; docs/security/rules.md R18, R29.
 """
 
 from __future__ import annotations

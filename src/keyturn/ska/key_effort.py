@@ -4,7 +4,7 @@ The checks of `key_strength` take from a millisecond (EC) to several seconds (a 
 whoever sends a policy chooses the keys. So the effort is added up before any of it is made, and a policy that asks for
 too much is refused at once: nobody can keep broker or HSM busy for minutes with one call.
 
-Source: security-rules.md R13, R29 (bounded parsers); decisions 21 (size of a policy).
+Source: docs/security/rules.md R13, R29 (bounded parsers); decisions 21 (size of a policy).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ These checks cost milliseconds (RSA of 8192 bits: a second, DSA: up to several),
 The Miller-Rabin bases are derived from the number itself, which keeps this module free of randomness; with the
 number of rounds chosen here, searching for a composite that passes means about 2^48 attempts of many milliseconds.
 
-Source: security-rules.md R13; FIPS 186-4 sections 3.1, 4.2 and appendix C.3; RFC 8032 sections 5.1.2, 5.1.3;
+Source: docs/security/rules.md R13; FIPS 186-4 sections 3.1, 4.2 and appendix C.3; RFC 8032 sections 5.1.2, 5.1.3;
 RFC 8017 section 3.1.
 """
 

@@ -3,7 +3,7 @@
 Labels are compared, approved, shown to people, printed and written into signed XML. So two labels that look alike
 for invisible reasons must not both exist, and every label must survive each of these roads unchanged.
 
-Source: security-rules.md R18; ska-wire-format.md section 8 rule 3 (`/` separates a derivation path).
+Source: docs/security/rules.md R18; ska-wire-format.md section 8 rule 3 (`/` separates a derivation path).
 """
 
 from __future__ import annotations

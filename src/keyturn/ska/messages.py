@@ -3,7 +3,7 @@
 All are read strictly, in their one order, and what is read encodes to the same bytes again. Nothing is verified
 here; `decision` does that.
 
-Source: ska-wire-format.md sections 4 and 7; decisions 4, 21; security-rules.md R8.
+Source: ska-wire-format.md sections 4 and 7; decisions 4, 21; docs/security/rules.md R8.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ keys that meets all quorums of a token at once. Keys that stand in the same grou
 enough to choose how many of each sort to take, and groups that share no key can be counted apart. What is left is
 small for every policy that people write. For those written to be hard, the work is bounded and the answer is a range.
 
-Source: security-rules.md R10; ska-wire-format.md section 8, rules 6 to 8.
+Source: docs/security/rules.md R10; ska-wire-format.md section 8, rules 6 to 8.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Reading is strict (rule R10): unknown properties, booleans and floats where inte
 approvers are refused, each with the path of the place. Whether the policy makes sense is asked afterwards, with
 `policy_rules.check_policy`.
 
-Source: rest-api.md sections 1.2 and 5; decisions 9, 19, 20; security-rules.md R10, R22.
+Source: rest-api.md sections 1.2 and 5; decisions 9, 19, 20; docs/security/rules.md R10, R22.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `check_policy` is asked before a policy is stored. The other functions answer questions about a policy: whether it
 protects its key, whether it can be replaced or a block be lifted too easily, whom it lists.
 
-Source: decisions 20; security-rules.md R10, R13; rest-api.md section 5.
+Source: decisions 20; docs/security/rules.md R10, R13; rest-api.md section 5.
 """
 
 from __future__ import annotations

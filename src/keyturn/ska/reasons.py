@@ -1,6 +1,6 @@
 """The sentences of a decision: what is missing, and what a person can do about it.
 
-Source: house rule "explanations are values"; decisions 18 for the times.
+Source: CONTRIBUTING.md ("explanations are values"); decisions 18 for the times.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Words over a domain-separated SHA-256. Eight of them (64 bits) are a transmission check for something that is
 verified otherwise; sixteen (128 bits) are what first trust is compared by, where nothing else protects (R11).
 
-Source: security-rules.md R11; the word list is that of BCR-2020-012 (Bytewords), one four-letter word per byte value.
+Source: docs/security/rules.md R11; the word list is that of BCR-2020-012 (Bytewords), one four-letter word per byte
+value.
 """
 
 from __future__ import annotations

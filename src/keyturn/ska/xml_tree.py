@@ -4,7 +4,7 @@ There are elements with attributes, text in the innermost ones, and the five pre
 XML documents surprise their readers is refused before the parser sees it: document types, entities, comments,
 processing instructions, CDATA. Sizes and depth are bounded.
 
-Source: security-rules.md R19 (no DTD, entities, comments; 256 KiB; depth 12); XML 1.0 sections 2.2 and 2.4.
+Source: docs/security/rules.md R19 (no DTD, entities, comments; 256 KiB; depth 12); XML 1.0 sections 2.2 and 2.4.
 """
 
 from __future__ import annotations
