@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
+
+# How wide the terminal of the person is who runs the tests is not their subject.
+os.environ.pop("COLUMNS", None)
 
 # How fast the machine is at the moment is not what a property is about.
 settings.register_profile("keyturn", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -109,6 +109,18 @@ def test_a_contact_is_the_same_by_fingerprint_by_base64_and_by_file(officers: Of
     assert officers.run("approver", "contacts", "list", *book).out == "The address book is empty.\n"
 
 
+def test_names_stand_beside_fingerprints_on_eighty_columns(officers: Officers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    made = officers.keygen("ben")
+    book = ("--address-book", officers.book)
+    officers.run("approver", "contacts", "add", "Ben of the night shift", made["publicKey"], *book)
+    listed = officers.run("approver", "contacts", "list", *book).out
+    assert all(len(line) <= 80 for line in listed.splitlines())
+    cells = [line.strip("│").split("│") for line in listed.splitlines() if line.startswith("│")]
+    name, fingerprint = ("".join(column).replace(" ", "") for column in zip(*cells, strict=True))
+    assert (name, fingerprint) == ("Benofthenightshift", made["fingerprint"])
+
+
 def test_a_certificate_is_a_contacts_key_as_well(officers: Officers) -> None:
     made = officers.keygen("ben", "ec-p256", "--format", "pkcs12")
     path = officers.home / "ben.crt"

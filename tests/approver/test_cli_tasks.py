@@ -60,6 +60,27 @@ def test_the_list_names_what_waits(ada: Officers, task_server: TaskServer) -> No
     assert len({body["timestamp"] for body in task_server.bodies(TASKS)}) == 3
 
 
+def test_the_list_fits_a_terminal_of_eighty_columns(
+    ada: Officers, task_server: TaskServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    task_server.answers[TASKS] = {"tasks": [honest()]}
+    listed = ada.run("approver", "tasks", *options(ada, task_server)).out
+    assert all(len(line) <= 80 for line in listed.splitlines())
+    whole = ["".join(cells).replace(" ", "") for cells in zip(*(columns(line) for line in rows(listed)), strict=True)]
+    assert whole[0] == TASK_ID
+    assert whole[2] == "treasury"
+    assert whole[3] == "text:" + PAYLOAD.decode().replace(" ", "")
+
+
+def rows(table: str) -> list[str]:
+    return [line for line in table.splitlines() if line.startswith("│")]
+
+
+def columns(line: str) -> list[str]:
+    return line.strip("│").split("│")
+
+
 def test_show_says_what_would_be_signed_and_the_words_of_the_other_side(ada: Officers, task_server: TaskServer) -> None:
     task_server.answers[TASKS] = {"tasks": [honest(metaData=b64(b"urgent, says your boss"))]}
     shown = ada.run("approver", "show", TASK_ID, *options(ada, task_server))

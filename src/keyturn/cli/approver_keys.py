@@ -123,8 +123,8 @@ def list_contacts(*, address_book_path: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(known, indent=2))
         return
     table = Table()
-    table.add_column("Name", overflow="fold")
-    table.add_column("Fingerprint", no_wrap=True)
+    table.add_column("Name", overflow="fold", min_width=16)
+    table.add_column("Fingerprint", overflow="fold")
     for fingerprint, name in sorted(book.contacts.items(), key=lambda contact: contact[1].casefold()):
         table.add_row(Text(visible(name)), Text(spaced_fingerprint(fingerprint)))
     console().print(table if book.contacts else "The address book is empty.")
