@@ -57,6 +57,38 @@ def passphrase_file(tmp_path: Path) -> Callable[[bytes], str]:
     return make
 
 
+async def test_every_administration_command_says_in_one_object_what_was_done(
+    tmp_path: Path, passphrase_file: Callable[[bytes], str]
+) -> None:
+    def done(*words: str) -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(ok("hsm", *words, "--json"))
+        return said
+
+    right, new, file = passphrase_file(PASSPHRASE), passphrase_file(b"a new passphrase"), str(tmp_path / "b.ktbackup")
+    with HsmProcess(tmp_path / "hsm", passphrase=None, options=("--sealed",)) as hsm:
+        path = str(hsm.admin_socket)
+        socket = ("--admin-socket", path)
+        opened = done("unseal", *socket, "--passphrase-file", right, "--create")
+        assert opened == {"done": "unseal", "adminSocket": path, "created": True, "acceptedLogLoss": False}
+        assert done("backup", file, *socket) == {"done": "backup", "file": file}
+        believed = done("clock", "confirm", "--yes", *socket)
+        assert (believed["done"], believed["backwards"]) == ("clock confirm", False)
+        assert believed["confirmed"].endswith("Z")
+        changed = done("passphrase", *socket, "--old-file", right, "--new-file", new)
+        assert changed == {"done": "passphrase", "adminSocket": path}
+        assert done("stop", *socket) == {"done": "stop", "adminSocket": path}
+    restored = done("restore", file, "--data-dir", str(tmp_path / "two"), "--passphrase-file", right)
+    assert restored == {"done": "restore", "file": file, "dataDir": str(tmp_path / "two")}
+
+
+def test_with_json_the_clock_is_shown_beside_the_object(hsm: HsmProcess) -> None:
+    words = ("hsm", "clock", "confirm", "--json", "--admin-socket", str(hsm.admin_socket))
+    refused = keyturn(*words, input_text="n\n")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "Is the clock right?" in refused.stderr
+    assert json.loads(keyturn(*words, input_text="y\n").stdout)["done"] == "clock confirm"
+
+
 @pytest.mark.rule("R2")
 def test_every_administration_message_is_refused_on_the_brokers_socket(hsm: HsmProcess) -> None:
     assert {type(message) for message in ADMINISTRATION} == set(admin.AdminCall.__args__)
@@ -217,6 +249,10 @@ async def test_a_client_without_an_hsm_says_how_to_cure_it(tmp_path: Path) -> No
     with pytest.raises(KeyturnError, match="keyturn hsm serve") as caught:
         await HsmClient.connect(f"unix:{tmp_path}/none.sock")
     assert (caught.value.code, caught.value.refusal) == (ErrorCode.CONNECTIVITY, "hsm.unreachable")
+    assert "none.sock: there is no such file; is" in caught.value.message
+    gone = keyturn("hsm", "status", "--data-dir", str(tmp_path))
+    assert "there is no such file; is it running" in gone.stderr
+    assert "Errno" not in caught.value.message + gone.stderr
 
 
 async def test_a_client_reconnects_when_the_hsm_comes_back(tmp_path: Path) -> None:

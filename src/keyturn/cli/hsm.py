@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from keyturn.cli.examples import examples
 from keyturn.clock import SystemClock, iso
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import admin
@@ -19,6 +20,7 @@ from keyturn.hsm.audit import verify as verify_log
 from keyturn.hsm.passphrase import read_passphrase_file
 from keyturn.hsm.settings import admin_path, load_settings
 from keyturn.hsm.store import LOG_FILE, Store
+from keyturn.plain import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,16 +67,31 @@ def _passphrase(file: Path | None, prompt: str, *, confirm: bool = False) -> byt
         return read_passphrase_file(file)
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask for the passphrase: give --passphrase-file")
-    word: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm)
+    word: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
     return word.encode()
 
 
-@click.group()
+def _tell(sentence: str, done: dict[str, Any], *, as_json: bool) -> None:
+    """Say what was done: one sentence, or one JSON object for programs."""
+    click.echo(json.dumps(done) if as_json else sentence)
+
+
+@click.group(
+    epilog=examples(
+        "keyturn hsm serve --data-dir /var/lib/keyturn-hsm", "keyturn hsm status --data-dir /var/lib/keyturn-hsm"
+    )
+)
 def hsm() -> None:
     """The HSM process: the only place where keys are used."""
 
 
-@hsm.command()
+@hsm.command(
+    epilog=examples(
+        "keyturn hsm serve --data-dir /var/lib/keyturn-hsm",
+        "keyturn hsm serve --data-dir /var/lib/keyturn-hsm --passphrase-file /etc/keyturn/passphrase --json",
+        "keyturn hsm serve --data-dir /var/lib/keyturn-hsm --sealed",
+    )
+)
 @click.option("--config", type=_FILE, help="The HSM's own settings, YAML; flags win.")
 @click.option("--data-dir", type=_DIRECTORY, help="Directory of the sealed store.")
 @click.option("--listen", help="Where brokers connect: unix:/path (default in the data directory) or tcp://host:port.")
@@ -116,7 +133,7 @@ def serve(config: Path | None, *, sealed: bool, embedded: int, as_json: bool, **
     sys.exit(run_hsm(load_settings(config, given), embedded=embedded, sealed=sealed, as_json=as_json))
 
 
-@hsm.command()
+@hsm.command(epilog=examples("keyturn hsm status --data-dir /var/lib/keyturn-hsm"))
 @_admin_options
 @_json_option
 def status(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -> None:
@@ -132,18 +149,24 @@ def status(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -
         click.echo(
             f"  instance {found.instance_id}, restore epoch {found.restore_epoch}, counter {found.state_counter}"
         )
-        click.echo(f"  {found.keys} keys, clock {found.clock}: {iso(found.clock_reading)}")
+        click.echo(f"  {counted(found.keys, 'key')}, clock {found.clock}: {iso(found.clock_reading)}")
     elif not found.has_store:
         click.echo("  there is no store yet: `keyturn hsm unseal --create`")
     for notice in found.notices:
         click.echo(f"  note: {notice}")
 
 
-@hsm.command()
+@hsm.command(
+    epilog=examples(
+        "keyturn hsm unseal --data-dir /var/lib/keyturn-hsm",
+        "keyturn hsm unseal --data-dir /var/lib/keyturn-hsm --create --passphrase-file first-passphrase",
+    )
+)
 @_admin_options
 @_passphrase_option
 @click.option("--create", is_flag=True, help="Make the store; there is none yet.")
 @click.option("--accept-log-loss", is_flag=True, help="Go on without the whole decision log; counted for ever.")
+@_json_option
 def unseal(
     data_dir: Path | None,
     admin_socket: Path | None,
@@ -151,31 +174,47 @@ def unseal(
     *,
     create: bool,
     accept_log_loss: bool,
+    as_json: bool,
 ) -> None:
     """Give a sealed HSM its passphrase."""
     path = _socket(data_dir, admin_socket)
     message = admin.Unseal(_passphrase(passphrase_file, "Passphrase", confirm=create), create, accept_log_loss)
     _with_admin(path, lambda client: client.call(message, admin.AdminDone))
-    click.echo("unsealed")
+    done = {"done": "unseal", "adminSocket": str(path), "created": create, "acceptedLogLoss": accept_log_loss}
+    _tell("unsealed", done, as_json=as_json)
 
 
-@hsm.command()
+@hsm.command(
+    short_help="Write a backup of the running HSM's store to a new file.",
+    epilog=examples("keyturn hsm backup /media/stick/today.ktbackup --data-dir /var/lib/keyturn-hsm"),
+)
 @click.argument("target", type=_FILE)
 @_admin_options
-def backup(target: Path, data_dir: Path | None, admin_socket: Path | None) -> None:
+@_json_option
+def backup(target: Path, data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -> None:
     """Write a backup of the running HSM's store to TARGET, a new file."""
     message = admin.MakeBackup(str(target.absolute()))
     _with_admin(_socket(data_dir, admin_socket), lambda client: client.call(message, admin.AdminDone))
-    click.echo(f"backup written to {target}; it opens with today's passphrase")
+    done = {"done": "backup", "file": message.target}
+    _tell(f"backup written to {target}; it opens with today's passphrase", done, as_json=as_json)
 
 
-@hsm.command()
+@hsm.command(epilog=examples("keyturn hsm restore /media/stick/today.ktbackup --data-dir /var/lib/keyturn-hsm"))
 @click.argument("source", type=click.Path(dir_okay=False, exists=True, path_type=Path))
 @click.option("--data-dir", type=_DIRECTORY, required=True, help="Where the store shall live; no HSM may run on it.")
 @_passphrase_option
 @click.option("--overwrite", is_flag=True, help="Replace the store there; it is kept in replaced-<n>.")
 @click.option("--epoch-above", type=click.IntRange(min=0), default=0, help="Highest restore epoch seen elsewhere.")
-def restore(source: Path, data_dir: Path, passphrase_file: Path | None, *, overwrite: bool, epoch_above: int) -> None:
+@_json_option
+def restore(
+    source: Path,
+    data_dir: Path,
+    passphrase_file: Path | None,
+    *,
+    overwrite: bool,
+    epoch_above: int,
+    as_json: bool,
+) -> None:
     """Make a store from the backup SOURCE, with a new restore epoch."""
     Store.restore(
         source,
@@ -185,62 +224,90 @@ def restore(source: Path, data_dir: Path, passphrase_file: Path | None, *, overw
         overwrite=overwrite,
         epoch_above=epoch_above,
     )
-    click.echo(f"restored to {data_dir}; what happened after the backup is not in it")
+    done = {"done": "restore", "file": str(source.absolute()), "dataDir": str(data_dir.absolute())}
+    _tell(f"restored to {data_dir}; what happened after the backup is not in it", done, as_json=as_json)
 
 
-@hsm.command()
+@hsm.command(epilog=examples("keyturn hsm passphrase --data-dir /var/lib/keyturn-hsm"))
 @_admin_options
 @click.option("--old-file", type=_FILE, help="File with the passphrase so far.")
 @click.option("--new-file", type=_FILE, help="File with the new passphrase.")
-def passphrase(data_dir: Path | None, admin_socket: Path | None, old_file: Path | None, new_file: Path | None) -> None:
+@_json_option
+def passphrase(
+    data_dir: Path | None, admin_socket: Path | None, old_file: Path | None, new_file: Path | None, *, as_json: bool
+) -> None:
     """Change the passphrase; older backups keep the old one."""
     path = _socket(data_dir, admin_socket)
     message = admin.ChangePassphrase(
         _passphrase(old_file, "Passphrase so far"), _passphrase(new_file, "New passphrase", confirm=True)
     )
     _with_admin(path, lambda client: client.call(message, admin.AdminDone))
-    click.echo("the passphrase is changed")
+    _tell("the passphrase is changed", {"done": "passphrase", "adminSocket": str(path)}, as_json=as_json)
 
 
-@hsm.command()
+@hsm.command(epilog=examples("keyturn hsm stop --data-dir /var/lib/keyturn-hsm"))
 @_admin_options
-def stop(data_dir: Path | None, admin_socket: Path | None) -> None:
+@_json_option
+def stop(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -> None:
     """End the HSM process in good order."""
-    _with_admin(_socket(data_dir, admin_socket), lambda client: client.call(admin.Shutdown(), admin.AdminDone))
-    click.echo("the HSM ends")
+    path = _socket(data_dir, admin_socket)
+    _with_admin(path, lambda client: client.call(admin.Shutdown(), admin.AdminDone))
+    _tell("the HSM ends", {"done": "stop", "adminSocket": str(path)}, as_json=as_json)
 
 
-@hsm.group()
+@hsm.group(epilog=examples("keyturn hsm clock confirm --data-dir /var/lib/keyturn-hsm"))
 def clock() -> None:
     """The HSM's clock."""
 
 
-@clock.command()
+@clock.command(
+    epilog=examples(
+        "keyturn hsm clock confirm --data-dir /var/lib/keyturn-hsm",
+        "keyturn hsm clock confirm --data-dir /var/lib/keyturn-hsm --backwards",
+    )
+)
 @_admin_options
 @click.option("--backwards", is_flag=True, help="Put the mark back: the time used before was wrong.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def confirm(data_dir: Path | None, admin_socket: Path | None, *, backwards: bool, yes: bool) -> None:
+@_json_option
+def confirm(data_dir: Path | None, admin_socket: Path | None, *, backwards: bool, yes: bool, as_json: bool) -> None:
     """Confirm that the system's clock is right, after looking at it."""
 
-    async def act(client: admin.AdminClient) -> None:
+    async def act(client: admin.AdminClient) -> admin.Status:
         found = await client.status()
         if found.sealed:
             raise KeyturnError(ErrorCode.HSM_FAILURE, "the HSM is sealed: unseal it first", refusal="hsm.sealed")
-        click.echo(f"clock {iso(found.clock_reading)} ({found.clock}), highest time used {iso(found.clock_mark)}")
+        # What the person looks at; with --json, standard output holds the object only.
+        click.echo(
+            f"clock {iso(found.clock_reading)} ({found.clock}), highest time used {iso(found.clock_mark)}", err=as_json
+        )
         if not yes:
-            click.confirm("Is the clock right?", abort=True)
+            click.confirm("Is the clock right?", abort=True, err=as_json)
         await client.call(admin.ConfirmClock(found.clock_reading, backwards), admin.AdminDone)
+        return found
 
-    _with_admin(_socket(data_dir, admin_socket), act)
-    click.echo("confirmed")
+    found: admin.Status = _with_admin(_socket(data_dir, admin_socket), act)
+    done = {
+        "done": "clock confirm",
+        "confirmed": iso(found.clock_reading),
+        "highestUsedBefore": iso(found.clock_mark),
+        "backwards": backwards,
+    }
+    _tell("confirmed", done, as_json=as_json)
 
 
-@hsm.group()
+@hsm.group(epilog=examples("keyturn hsm log verify --data-dir /var/lib/keyturn-hsm"))
 def log() -> None:
     """The decision log."""
 
 
-@log.command("verify")
+@log.command(
+    "verify",
+    short_help="Check the chain of a decision log; needs no HSM.",
+    epilog=examples(
+        "keyturn hsm log verify --data-dir /var/lib/keyturn-hsm", "keyturn hsm log verify decisions.log --json"
+    ),
+)
 @click.argument("file", type=_FILE, required=False)
 @click.option("--data-dir", type=_DIRECTORY, help="The HSM's data directory, instead of FILE.")
 @_json_option

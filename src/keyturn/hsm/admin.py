@@ -18,6 +18,7 @@ from keyturn.hsm.addresses import Address
 from keyturn.hsm.client import HsmRefusedError, Line
 from keyturn.hsm.listening import peer_credentials
 from keyturn.hsm.protocol import Message, Refused
+from keyturn.plain import system_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,7 +175,7 @@ class AdminClient:
         except OSError as error:
             raise KeyturnError(
                 ErrorCode.CONNECTIVITY,
-                f"no HSM answers at {path}: {error.strerror or error}; is it running, and are you its user?",
+                f"no HSM answers at {path}: {system_reason(error)}; is it running, and are you its user?",
                 refusal="hsm.unreachable",
             ) from None
         return cls(line)

@@ -19,6 +19,7 @@ from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.addresses import TlsFiles, parse_address
 from keyturn.hsm.framing import MAX_ANSWER_FRAME, FrameDecoder, FrameReader, encode_frame
+from keyturn.plain import system_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -238,7 +239,7 @@ class HsmClient:
             except (TimeoutError, OSError) as error:
                 raise KeyturnError(
                     ErrorCode.CONNECTIVITY,
-                    f"no HSM answers at {self._address}: {error}; is `keyturn hsm serve` running there?",
+                    f"no HSM answers at {self._address}: {system_reason(error)}; is `keyturn hsm serve` running there?",
                     refusal="hsm.unreachable",
                 ) from None
             self._line = line
