@@ -11,6 +11,9 @@ import socket
 import ssl
 from typing import Final
 
+NO_TLS: Final = "what listens there speaks no TLS"
+"""The reason when TLS is spoken to a port of plain HTTP."""
+
 _OWN_WORDS: Final = {
     errno.ECONNREFUSED: "nothing listens there",
     errno.ENOENT: "there is no such file",
@@ -78,5 +81,5 @@ def tls_reason(error: ssl.SSLError) -> str:
         why = getattr(error, "verify_message", "") or "it is not vouched for"
         return f"its certificate is not trusted ({why})"
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
-        return "what listens there speaks no TLS"
+        return NO_TLS
     return f"TLS failed ({(error.reason or 'no reason given').replace('_', ' ').lower()})"

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from keyturn.approver.first_trust import certificate_pem
 from keyturn.client import RestClient
 from keyturn.client.rest import MAX_ANSWER
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn_testing.approval_tasks import PaperHsm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def client(handler: Callable[[httpx.Request], httpx.Response]) -> RestClient:
@@ -153,3 +160,74 @@ def test_the_offline_input_goes_to_the_endpoint_it_is_made_for() -> None:
 def test_an_unusable_address_is_named(url: str) -> None:
     with pytest.raises(FormatError, match="as a server's address"):
         RestClient(url)
+
+
+def unreachable(url: str, **options: Any) -> str:
+    """What is said when no answer comes from `url`."""
+    with RestClient(url, **options) as http, pytest.raises(KeyturnError) as caught:
+        http.list_keys()
+    assert caught.value.code is ErrorCode.CONNECTIVITY
+    assert caught.value.message.startswith(f"Cannot reach {url}: ")
+    assert not re.search(r"Errno|_ssl|\[", caught.value.message)
+    return caught.value.message
+
+
+def test_why_a_server_cannot_be_reached_is_said_in_plain_words() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{bound.getsockname()[1]}"
+        assert "nothing listens there. Is the address right" in unreachable(f"http://{closed}")
+
+
+def test_https_spoken_to_a_port_of_plain_http_names_the_cure() -> None:
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            there = f"127.0.0.1:{server.server_address[1]}"
+            said = unreachable(f"https://{there}")
+            assert "speaks no TLS. Take http:// instead of https://." in said
+            with RestClient(f"http://{there}") as http:
+                assert http.list_keys() == []
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_server_that_hangs_up_may_expect_tls() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def hang_up() -> None:
+            connection, _ = listening.accept()
+            connection.recv(4096)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        said = unreachable(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
+    assert "It may expect https://." in said
+
+
+def test_certificates_that_cannot_vouch_are_refused_by_their_file(tmp_path: Path) -> None:
+    none = tmp_path / "ca.pem"
+    with pytest.raises(FormatError, match="there is no such file") as caught:
+        RestClient("https://127.0.0.1", ca_file=none)
+    assert caught.value.refusal == "tls.ca-file"
+    none.write_text("no certificate")
+    with pytest.raises(FormatError, match="holds no PEM certificates") as caught:
+        RestClient("https://127.0.0.1", ca_file=none)
+    assert caught.value.refusal == "tls.ca-file"
+    none.write_bytes(certificate_pem(PaperHsm().certificate))
+    RestClient("https://127.0.0.1", ca_file=none).close()

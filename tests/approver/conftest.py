@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
@@ -50,7 +51,9 @@ class Officers:
         self.book = home / "book.json"
 
     def run(self, *words: str | Path, typed: str = "") -> Outcome:
-        result = CliRunner().invoke(root, [str(word) for word in words], input=typed)
+        # Whoever types sits at a terminal.
+        with patch("keyturn.cli.officer.has_terminal", return_value=bool(typed)):
+            result = CliRunner().invoke(root, [str(word) for word in words], input=typed)
         error = result.exception if isinstance(result.exception, KeyturnError) else None
         if result.exception is not None and error is None and not isinstance(result.exception, SystemExit):
             raise result.exception

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,8 +51,35 @@ def test_without_a_terminal_the_message_names_the_option(officers: Officers) -> 
     outcome = officers.run("approver", "keygen", "--type", "ed25519", "--out", target)
     assert outcome.code == 2
     assert "give --passphrase-file" in outcome.err
+    assert "echo" not in outcome.err
     assert not target.exists()
     assert officers.keygen("x", "ed25519")["file"] == str(target)
+
+
+def test_without_a_terminal_nothing_but_the_message_is_said(officers: Officers) -> None:
+    made = officers.keygen("ada")
+    words = [sys.executable, "-W", "error", "-m", "keyturn", "approver", "whoami", "--key", made["file"]]
+    done = subprocess.run(words, input=f"{PASSPHRASE}\n", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Warning" not in done.stderr
+    assert done.stderr.endswith("There is no terminal to ask for the passphrase; give --passphrase-file.\n")
+
+
+def test_a_file_that_is_no_key_is_told_apart_from_a_wrong_passphrase(officers: Officers) -> None:
+    made = officers.keygen("ada")
+    note = officers.home / "note.txt"
+    note.write_text("a note to myself")
+    other = officers.home / "other"
+    other.write_text("four other words drawn")
+    for asked in (("--passphrase-file", officers.passphrase_file), ()):
+        outcome = officers.run("approver", "whoami", "--key", note, *asked)
+        assert outcome.refusal == "approver-key.unreadable"
+        assert outcome.error is not None
+        assert "note.txt is no key file" in outcome.error.message
+    wrong = officers.run("approver", "whoami", "--key", made["file"], "--passphrase-file", other)
+    assert wrong.refusal == "approver-key.wrong-passphrase"
+    right = officers.run("approver", "whoami", "--key", made["file"], "--passphrase-file", officers.passphrase_file)
+    assert right.code == 0
 
 
 def test_a_short_passphrase_is_refused_with_the_reason_and_no_file_is_left(officers: Officers) -> None:

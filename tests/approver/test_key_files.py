@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa, x25519
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from keyturn.approver.keyfiles import (
     PrivateKey,
@@ -155,6 +161,17 @@ def test_files_that_are_no_key_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(KeyturnError) as error:
             read_key_file(path, PASSPHRASE)
         assert refusal(error) == "approver-key.unreadable"
+    key = generate_key("ec-p256").private_key
+    certificate = self_signed_certificate(key, "Ada", 1_700_000_000, 1)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    # Neither is asked for a passphrase that could not fit.
+    for content in (b"a note to myself\n", certificate, public, b'{"a": "b"}', b"\x30\x03\x02\x01\x02"):
+        path.write_bytes(content)
+        with pytest.raises(KeyturnError, match="is no key file") as error:
+            read_key_file(path, PASSPHRASE)
+        assert refusal(error) == "approver-key.unreadable"
+    path.write_bytes(pkcs12(key))
+    assert read_key_file(path, PASSPHRASE)[1] is not None
     for content in (b"\x30", b"\x30\x82\xff\xff", os.urandom(64)):
         path.write_bytes(content)
         with pytest.raises(KeyturnError):

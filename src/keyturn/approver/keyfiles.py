@@ -187,14 +187,7 @@ def read_key_file(path: Path, passphrase: bytes) -> tuple[PrivateKey, bytes | No
         KeyturnError: `approver-key.unreadable`, `approver-key.unencrypted`, `approver-key.wrong-passphrase`,
             `approver-key.type`.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_KEY_FILE + 1)
-    except OSError as error:
-        raise _refusal("approver-key.unreadable", f"Key file {path} cannot be read: {error.strerror}.") from None
-    if not content or len(content) > MAX_KEY_FILE:
-        raise _refusal("approver-key.unreadable", f"{path} is no key file: it has no or too many bytes.")
-    _refuse_unencrypted(path, content)
+    content = key_file_content(path)
     if content.lstrip().startswith(b"-----BEGIN"):
         return _decrypt(path, content, passphrase, pem=True), None
     try:
@@ -209,6 +202,55 @@ def read_key_file(path: Path, passphrase: bytes) -> tuple[PrivateKey, bytes | No
         raise _refusal("approver-key.unreadable", f"{path} holds no private key.")
     certificate = None if bundle.cert is None else bundle.cert.certificate.public_bytes(Encoding.DER)
     return _supported(path, bundle.key), certificate
+
+
+def key_file_content(path: Path) -> bytes:
+    """The bytes of a file that can be an encrypted key, so that nobody is asked for the passphrase of another file.
+
+    Args:
+        path: Encrypted PKCS#8 (PEM or DER) or PKCS#12.
+
+    Raises:
+        KeyturnError: `approver-key.unreadable` when it cannot be read or begins like no key file,
+            `approver-key.unencrypted`.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_KEY_FILE + 1)
+    except OSError as error:
+        raise _refusal("approver-key.unreadable", f"Key file {path} cannot be read: {error.strerror}.") from None
+    if not content or len(content) > MAX_KEY_FILE:
+        raise _refusal("approver-key.unreadable", f"{path} is no key file: it has no or too many bytes.")
+    _refuse_unencrypted(path, content)
+    if not _begins_like_a_key(content):
+        raise _refusal(
+            "approver-key.unreadable",
+            f"{path} is no key file: it is neither encrypted PKCS#8 (`-----BEGIN ENCRYPTED PRIVATE KEY-----` or DER) "
+            "nor PKCS#12. Name the file that `keyturn approver keygen` made.",
+        )
+    return content
+
+
+def _begins_like_a_key(content: bytes) -> bool:
+    """Whether it is PEM of a private key, or DER that begins as RFC 5958 or RFC 7292 say."""
+    if content.lstrip().startswith(b"-----BEGIN"):
+        return b"ENCRYPTED" in content
+    outer = _inside(content)
+    if outer is None:
+        return False
+    if outer.startswith(b"\x02\x01\x03"):
+        return True  # PFX: version 3.
+    # EncryptedPrivateKeyInfo: an algorithm, which begins with its identifier.
+    algorithm = _inside(outer)
+    return algorithm is not None and algorithm.startswith(b"\x06")
+
+
+def _inside(content: bytes) -> bytes | None:
+    """What follows the header of a SEQUENCE, whose length may be indefinite (BER, as some write PKCS#12)."""
+    if len(content) < 2 or content[0] != 0x30:
+        return None
+    more = content[1] & 0x7F if content[1] & 0x80 else 0
+    return content[2 + more :]
 
 
 def _refuse_unencrypted(path: Path, content: bytes) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ import click
 from keyturn.approver.address_book import AddressBook, default_path
 from keyturn.approver.client import ApproverClient
 from keyturn.approver.first_trust import device_certificate
-from keyturn.approver.keyfiles import MIN_PASSPHRASE, check_passphrase, read_passphrase_file
+from keyturn.approver.keyfiles import MIN_PASSPHRASE, check_passphrase, key_file_content, read_passphrase_file
 from keyturn.approver.keys import ApproverKey
 from keyturn.approver.terminal import visible
 from keyturn.client import RestClient
@@ -90,20 +88,20 @@ def open_key(key_path: Path, passphrase_file: Path | None) -> ApproverKey:
     if passphrase_file is not None:
         passphrase = read_passphrase_file(passphrase_file)
     else:
+        key_file_content(key_path)  # Nobody types a passphrase for a file that is no key.
         passphrase = _ask(f"Passphrase of {key_path}")
     return ApproverKey.load(key_path, passphrase)
 
 
+def has_terminal() -> bool:
+    """Whether somebody sits there who can be asked for a passphrase without showing it."""
+    return sys.stdin.isatty()
+
+
 def _ask(question: str, *, again: str | bool = False) -> bytes:
-    try:
-        with warnings.catch_warnings():
-            # Where there is no terminal, nobody can see an echo either.
-            warnings.simplefilter("ignore", getpass.GetPassWarning)
-            answer: str = click.prompt(question, hide_input=True, confirmation_prompt=again, err=True, type=str)
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise
-        raise click.UsageError("There is no terminal to ask for the passphrase; give --passphrase-file.") from None
+    if not has_terminal():
+        raise click.UsageError("There is no terminal to ask for the passphrase; give --passphrase-file.")
+    answer: str = click.prompt(question, hide_input=True, confirmation_prompt=again, err=True, type=str)
     return answer.encode()
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ssl
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from keyturn.client.reach import trusting, why_unreachable
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 
 if TYPE_CHECKING:
@@ -68,13 +68,11 @@ class RestClient:
             address = httpx.URL(self.base_url)
             if address.scheme not in {"http", "https"} or not address.host or not 0 < (address.port or 1) < 1 << 16:
                 raise httpx.InvalidURL("it must look like http://HOST:PORT")
-            verify: ssl.SSLContext | bool = True
-            if ca_file is not None:
-                verify = ssl.create_default_context(cafile=str(ca_file))
+            verify = True if ca_file is None else trusting(ca_file)
             self._http = httpx.Client(
                 base_url=self.base_url, timeout=timeout, verify=verify, transport=transport, trust_env=False
             )
-        except (httpx.InvalidURL, OSError) as error:
+        except httpx.InvalidURL as error:
             raise FormatError(f"Cannot use {base_url!r} as a server's address: {error}") from error
 
     def __enter__(self) -> Self:
@@ -397,10 +395,8 @@ class RestClient:
                 content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
                 status = answer.status_code
         except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
             raise KeyturnError(
-                ErrorCode.CONNECTIVITY,
-                f"Cannot reach {self.base_url}: {reason}. Is the address right, and does the server run?",
+                ErrorCode.CONNECTIVITY, f"Cannot reach {self.base_url}: {why_unreachable(error, self.base_url)}"
             ) from error
         if status not in {200, 201}:
             raise _refusal(method, path, status, bytes(received))
