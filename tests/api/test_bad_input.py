@@ -260,7 +260,9 @@ def test_a_request_signature_has_its_form_and_metadata_travel(
     assert http.post("/v1/sign", json=body | {"requestSignature": signature | armoured}).status_code == 201
     (task,) = fetch(rest, officers[0], requestId=answer.json()["signRequestId"])
     assert (task["metaData"], task["metaDataSignature"]) == (meta["metaData"], meta["metaDataSignature"])
-    assert json.loads(base64.b64decode(task["requestBase64"])) == sign_body(protected, **meta)
+    assert json.loads(base64.b64decode(task["requestBase64"])) == body
+    assert task["signedSignRequest"]["requestSignature"] == signature
+    assert task["signedSignRequest"]["signRequest"] == body["signRequest"] | {"keyPassword": None}
     for defect in ({"signature": "?"}, {"publicKey": None}, {"digestAlgorithm": ""}, {"more": 1}):
         error_of(http.post("/v1/sign", json=body | {"requestSignature": signature | defect}), 400, 600)
     error_of(http.post("/v1/sign", json=sign_body(protected, metaData="?")), 400, 600)
@@ -290,6 +292,26 @@ def test_a_key_as_real_clients_ask_for_it(http: httpx.Client) -> None:
     assert "'attributes.derive'" in wrong["message"]
     by_oid = key_body("by-oid", algorithm=None, algorithmOid="1.2.840.10045.2.1")
     assert http.post("/v1/key", json=by_oid).status_code == 201
+
+
+@pytest.mark.rule("R4")
+@pytest.mark.parametrize(
+    "promise",
+    [
+        {"boundApprovals": True},
+        {"singleUse": True},
+        {"allowedOperations": ["sign"]},
+        {"allowedAlgorithms": ["SHA256_WITH_ECDSA"]},
+    ],
+    ids=lambda promise: next(iter(promise)),
+)
+def test_r4_a_promise_that_cannot_be_kept_is_refused_never_dropped(http: httpx.Client, promise: dict[str, Any]) -> None:
+    label = f"promise-{next(iter(promise))}"
+    attributes = {"decrypt": False, "sign": True, "unwrap": False}
+    body = error_of(http.post("/v1/key", json=key_body(label, attributes=attributes | promise)), 400, 606)
+    assert body["refusal"] == "attribute.not-available"
+    nothing = dict.fromkeys(promise)
+    assert http.post("/v1/key", json=key_body(label, attributes=attributes | nothing)).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.api.codec import MAX_DEPTH, member_bytes, read_body, read_json
+from keyturn.api.codec import MAX_DEPTH, read_body, read_json, request_text
 from keyturn.api.schemas import SynchronousSignBody, TaskQueryBody
 from keyturn.errors import FormatError
 
@@ -127,8 +127,11 @@ def test_null_is_absent_for_optional_fields() -> None:
     assert body.sign_request.signed_approvals is None
 
 
-def test_the_bytes_of_a_member_are_as_sent() -> None:
-    assert member_bytes(b'{ "signRequest" :  {"b": 1,  "a":2 } }', "signRequest") == b'{"b": 1,  "a":2 }'
+def test_the_bytes_of_a_request_are_kept_as_sent() -> None:
+    inner = b'{"b": 1,  "a":2 }'
+    assert request_text(b'{ "signRequest" :  %b }' % inner, "signRequest") == b'{"signRequest":%b}' % inner
+    signed = b'{"requestSignature": {"s": "x"} , "signRequest": %b}' % inner
+    assert request_text(signed, "signRequest") == b'{"signRequest":%b,"requestSignature":{"s": "x"}}' % inner
 
 
 @given(st.binary(max_size=200))

@@ -26,6 +26,12 @@ def test_every_endpoint_is_described_once_with_its_own_name() -> None:
     assert all(operation["summary"].endswith(".") for operation in operations)
 
 
+def test_every_summary_is_plain_text_of_its_own() -> None:
+    summaries = [operation["summary"] for methods in document()["paths"].values() for operation in methods.values()]
+    assert len(set(summaries)) == len(summaries)
+    assert not any("`" in summary for summary in summaries)
+
+
 def test_every_reference_leads_somewhere() -> None:
     whole = document()
     found: list[str] = []

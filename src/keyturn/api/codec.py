@@ -91,14 +91,20 @@ def _decoder_of(schema: type[T]) -> msgspec.json.Decoder[T]:
     return decoder
 
 
-def member_bytes(body: bytes, name: str) -> bytes:
-    """The exact bytes of one member of a JSON object that was already parsed without fault.
+def request_text(body: bytes, name: str) -> bytes:
+    """The request as approvers see it at level 3: the inner object and its signature, their bytes as received.
 
     Args:
-        body: The body as received.
-        name: The member.
+        body: The body as received; it was already parsed without fault.
+        name: The inner object's name, such as `signRequest`.
+
+    Returns:
+        A JSON object with `name` and, where one was sent, `requestSignature` (rest-api.md section 1.6: a request
+        signature covers the text of the inner object, so not a byte of it may change).
     """
-    return bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])[name])
+    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    kept = (b'"%b":%b' % (one.encode(), bytes(members[one])) for one in (name, "requestSignature") if one in members)
+    return b"{%b}" % b",".join(kept)
 
 
 def _count_members(value: object, depth: int) -> int:

@@ -90,7 +90,8 @@ def _operation(route: AnyRoute, by_type: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "tags": [route.tag],
-        "summary": " ".join(summary.split()),
+        # A summary is plain text in OpenAPI, and a page shows the marks of Markdown as they are.
+        "summary": " ".join(summary.replace("`", "").split()),
     }
     if description.strip():
         operation["description"] = description.strip()

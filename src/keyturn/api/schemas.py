@@ -133,9 +133,12 @@ KNOWN_ATTRIBUTES: Final = (
     "destroyable",
     "sensitive",
     "copyable",
+    "boundApprovals",
     "singleUse",
 )
 """What may be chosen at creation; the rest is answered only, and ignored when sent (decisions 9)."""
+LIMITS_TO_COME: Final = ("allowedOperations", "allowedAlgorithms")
+"""Limits that a later version will keep (R9). Whoever asks for one must not get a key without it."""
 _ATTRIBUTES_SCHEMA: Final = {
     "required": list(REQUIRED_ATTRIBUTES),
     "properties": {

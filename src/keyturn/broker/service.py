@@ -155,7 +155,7 @@ class Broker:
 
         Args:
             call: What is asked for.
-            original: The inner request object's JSON as received (with keyPassword null), UTF-8.
+            original: The request as received, `{"signRequest": …, "requestSignature": …}`, JSON in UTF-8.
 
         Returns:
             Id of the request.

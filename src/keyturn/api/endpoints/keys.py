@@ -12,9 +12,9 @@ from keyturn.api.answers import Done, SignedKeyAttributes
 from keyturn.api.fields import no_password, not_available
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.policies import new_policy
-from keyturn.api.schemas import KNOWN_ATTRIBUTES, REQUIRED_ATTRIBUTES, CreateKeyBody, KeyLabelBody
+from keyturn.api.schemas import KNOWN_ATTRIBUTES, LIMITS_TO_COME, REQUIRED_ATTRIBUTES, CreateKeyBody, KeyLabelBody
 from keyturn.broker.model import CreateCall
-from keyturn.errors import ErrorCode, FormatError
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.attestation import attestation_to_json
 
 if TYPE_CHECKING:
@@ -95,6 +95,13 @@ def _attributes(sent: dict[str, Any]) -> dict[str, bool]:
                 f"Field 'attributes.{name}' must be given.",
                 code=ErrorCode.VALIDATION_FAILED,
                 refusal="json.missing-field",
+            )
+    for name in LIMITS_TO_COME:
+        if sent.get(name) is not None:
+            raise KeyturnError(
+                ErrorCode.KEY_ATTRIBUTES_INVALID,
+                f"`{name}` is not available in this version; leave it out.",
+                refusal="attribute.not-available",
             )
     chosen = {name: value for name, value in sent.items() if value is not None and name in KNOWN_ATTRIBUTES}
     for name, value in chosen.items():

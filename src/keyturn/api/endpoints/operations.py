@@ -9,7 +9,7 @@ import base64
 from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import ModifyKeyRequestId, Signature, SignatureValid, SignedKeyAttributes, SignRequestId
-from keyturn.api.codec import member_bytes
+from keyturn.api.codec import request_text
 from keyturn.api.endpoints.keys import signed_attributes
 from keyturn.api.fields import (
     base64_list,
@@ -87,7 +87,7 @@ async def sign(services: Services, call: Call, body: SignBody) -> SignRequestId:
     _check_form(body.request_signature)
     # An unknown algorithm is refused now, not after three people have approved it.
     signature_algorithm(body.sign_request.signature_algorithm)
-    original = member_bytes(call.raw_body, "signRequest")
+    original = request_text(call.raw_body, "signRequest")
     return SignRequestId(await services.broker.open_sign(_sign_call(body.sign_request), original=original))
 
 
@@ -103,7 +103,7 @@ async def synchronous_modify(services: Services, call: Call, body: SynchronousMo
 async def modify(services: Services, call: Call, body: ModifyBody) -> ModifyKeyRequestId:
     """Open a request to replace a key's policy. It is executed as soon as `ruleModify` is satisfied."""
     _check_form(body.request_signature)
-    original = member_bytes(call.raw_body, "modifyRequest")
+    original = request_text(call.raw_body, "modifyRequest")
     request_id = await services.broker.open_modify(_modify_call(body.modify_request, services), original=original)
     return ModifyKeyRequestId(request_id)
 

@@ -113,9 +113,13 @@ def render_task(view: TaskView, level: int) -> dict[str, Any]:
     if level >= 3:
         name, inner = _SIGNED_REQUEST_OF[view.kind]
         original = view.request_json or b"null"
-        task["requestBase64"] = _text(b'{"%b":%b}' % (inner.encode(), original))
+        task["requestBase64"] = _text(original)
         task.update(dict.fromkeys(_SIGNED_REQUESTS))
-        task[name] = {inner: read_json(original) | {"keyPassword": None}, "requestSignature": None}
+        request = read_json(original)
+        task[name] = {
+            inner: request[inner] | {"keyPassword": None},
+            "requestSignature": request.get("requestSignature"),
+        }
     if level >= 4:
         task["timestamp"] = _text(view.timestamp)
         task["timestampSignature"] = _text(view.timestamp_signature)
@@ -149,7 +153,7 @@ async def approve(services: Services, call: Call, body: ApprovalBody) -> Done:
     return Done()
 
 
-async def reject(services: Services, call: Call, body: RejectBody) -> Done:
+async def reject_delete(services: Services, call: Call, body: RejectBody) -> Done:
     """Reject: give up the approver's own task. Others can still approve."""
     del call
     signer, signature = _authenticated(body)
@@ -165,6 +169,11 @@ async def reject(services: Services, call: Call, body: RejectBody) -> Done:
     return Done()
 
 
+async def reject_patch(services: Services, call: Call, body: RejectBody) -> Done:
+    """Reject, for clients that send no body with DELETE; does what `DELETE /v1/task` does."""
+    return await reject_delete(services, call, body)
+
+
 ROUTES: Final = (
     Route("POST", "/v1/filteredAllApprovalTask", _fetch(None), TaskQueryBody, TaskList, tag="approval"),
     Route("POST", "/v1/filteredSignApprovalTask", _fetch(RequestKind.SIGN), TaskQueryBody, TaskList, tag="approval"),
@@ -172,6 +181,6 @@ ROUTES: Final = (
         "POST", "/v1/filteredModifyKeyApprovalTask", _fetch(RequestKind.MODIFY), TaskQueryBody, TaskList, tag="approval"
     ),
     Route("POST", "/v1/approval", approve, ApprovalBody, Done, tag="approval"),
-    Route("DELETE", "/v1/task", reject, RejectBody, Done, tag="approval"),
-    Route("PATCH", "/v1/task", reject, RejectBody, Done, tag="approval"),
+    Route("DELETE", "/v1/task", reject_delete, RejectBody, Done, tag="approval"),
+    Route("PATCH", "/v1/task", reject_patch, RejectBody, Done, tag="approval"),
 )
