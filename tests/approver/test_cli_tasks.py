@@ -106,6 +106,40 @@ def test_by_request_finds_your_own_task_and_says_when_there_is_none(ada: Officer
     assert task_server.bodies(TASKS)[-1]["requestId"] == "r1"
 
 
+@pytest.mark.parametrize(
+    ("member", "word", "said"),
+    [("approvedBy", "task.approved", "You approved it already"), ("rejectedBy", "task.rejected", "You rejected it al")],
+)
+def test_who_has_decided_a_request_is_told_so(
+    ada: Officers, task_server: TaskServer, member: str, word: str, said: str
+) -> None:
+    task_server.answers[TASKS] = {"tasks": []}
+    approve = ("approver", "approve", "--request", "r1", *options(ada, task_server), "--yes")
+    task_server.answers["/v1/request/r1"] = {member: [b64(BEN.spki)]}
+    assert ada.run(*approve).refusal == "task.none-for-you"
+    task_server.answers["/v1/request/r1"] = {member: [b64(BEN.spki), b64(ADA.spki)]}
+    refused = ada.run(*approve)
+    assert refused.refusal == word
+    assert refused.error is not None
+    assert refused.error.message.startswith(said)
+
+
+def test_an_approval_that_the_server_has_already_is_told_by_its_refusal_word(
+    ada: Officers, task_server: TaskServer
+) -> None:
+    task_server.answers[TASKS] = {"tasks": [honest()]}
+    approve = ("approver", "approve", TASK_ID, *options(ada, task_server), "--yes")
+    for word, said in (("task.approved", "You approved it already"), ("task.closed", "in the server's words")):
+        body = {"errorCode": 652, "reason": "r", "message": "in the server's words", "refusal": word}
+        task_server.answers[APPROVAL] = (404, body)
+        refused = ada.run(*approve)
+        assert refused.refusal == word
+        assert refused.error is not None
+        assert refused.error.message.startswith(said)
+    task_server.answers[APPROVAL] = {}
+    assert ada.run(*approve).code == 0
+
+
 @pytest.mark.parametrize("words", [(), (TASK_ID, "--request", "r1")], ids=["neither", "both"])
 def test_tasks_are_named_by_id_or_by_request(words: tuple[str, ...], ada: Officers, task_server: TaskServer) -> None:
     assert ada.run("approver", "approve", *words, *options(ada, task_server)).code == 2

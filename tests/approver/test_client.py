@@ -41,6 +41,9 @@ class Server:
     def approve(self, approval: Mapping[str, Any]) -> None:
         self.sent.append(approval)
 
+    def request(self, request_id: str) -> dict[str, Any]:
+        return {"id": request_id}
+
 
 def client_of(officer: Officer, server: Server, clock: ManualClock | None = None) -> ApproverClient:
     return ApproverClient(server, ApproverKey(officer.key), AddressBook.empty(), clock=clock or ManualClock())

@@ -115,6 +115,10 @@ def test_r11_r26_officers_decide_on_the_command_line_and_the_hsm_does_what_they_
         # Whoever rejected cannot change their mind: the task is gone.
         gone = officers.run("approver", "approve", tasks["eve"]["taskId"], *at("eve"), "--yes")
         assert gone.refusal == "task.unknown"
+        gone = officers.run("approver", "approve", "--request", request, *at("eve"), "--yes")
+        assert gone.refusal == "task.rejected"
+        again = officers.run("approver", "approve", "--request", request, *at("ada"), "--yes")
+        assert again.refusal == "task.approved"
 
         # The policy is replaced: Eve leaves, Fay comes. Ada does not know Fay yet and is told so.
         change = rest.modify({"modifyKeyName": "treasury", "policy": policy(*board[:2], ("fay", made["fay"]))})

@@ -29,6 +29,12 @@ DETAIL: Final = "level5"
 """Everything the server will tell, because every field it tells is held against the approval."""
 REJECTION_PREFIX: Final = b"REJECTED:"
 
+_DECIDED: Final = {
+    "task.approved": "You approved it already; an approval counts once, and nothing more is needed from you.",
+    "task.rejected": "You rejected it already; that cannot be taken back. Ask for a new request.",
+}
+"""What the server's refusal words mean for the officer at whose own decision they point."""
+
 
 class TaskServer(Protocol):
     """What the client needs of a server."""
@@ -39,6 +45,10 @@ class TaskServer(Protocol):
 
     def approve(self, approval: Mapping[str, Any]) -> None:
         """`POST /v1/approval`."""
+        ...
+
+    def request(self, request_id: str) -> dict[str, Any]:
+        """`GET /v1/request/{id}`."""
         ...
 
 
@@ -138,10 +148,31 @@ class ApproverClient:
                 return task
         raise KeyturnError(
             ErrorCode.TASK_NOT_EXISTENT,
-            "No task with this id waits for your key; it may be decided, cancelled or expired. List what waits with "
-            "`keyturn approver tasks`.",
+            "No task with this id waits for your key: you may have decided it already, or it was cancelled or has "
+            "expired. With --request and the id of its request you are told which; `keyturn approver tasks` lists "
+            "what waits.",
             refusal="task.unknown",
         )
+
+    def require_undecided(self, request_id: str) -> None:
+        """Say so if this officer has decided a request already, by what the server tells of it.
+
+        Args:
+            request_id: A request with no task that waits for this officer.
+
+        Raises:
+            KeyturnError: 652 `task.approved` or `task.rejected`; the server's refusal when there is no such request.
+        """
+        state = self._server.request(request_id)
+        for member, refusal in (("approvedBy", "task.approved"), ("rejectedBy", "task.rejected")):
+            decided = state.get(member)
+            if isinstance(decided, list) and self._names_me(decided):
+                raise KeyturnError(ErrorCode.TASK_NOT_EXISTENT, _DECIDED[refusal], refusal=refusal)
+
+    def _names_me(self, signers: list[object]) -> bool:
+        certificate = self._key.certificate
+        mine = {self._key.spki_base64, None if certificate is None else _base64(certificate)}
+        return any(isinstance(signer, str) and signer in mine for signer in signers)
 
     def review(self, task: Task) -> Review:
         """Work out what a task asks for.
@@ -194,15 +225,19 @@ class ApproverClient:
 
     def _send(self, task_id: str, signed: bytes) -> Sent:
         sent = Sent(task_id, signed, self._key.sign(signed), self._key.digest, self._key.spki)
-        self._server.approve(
-            {
-                "id": task_id,
-                "approvalToBeSigned": _base64(signed),
-                "signature": _base64(sent.signature),
-                "approvalDigestAlgorithm": sent.digest,
-                "approverPublicKey": self._key.spki_base64,
-            }
-        )
+        message = {
+            "id": task_id,
+            "approvalToBeSigned": _base64(signed),
+            "signature": _base64(sent.signature),
+            "approvalDigestAlgorithm": sent.digest,
+            "approverPublicKey": self._key.spki_base64,
+        }
+        try:
+            self._server.approve(message)
+        except KeyturnError as error:
+            if error.refusal in _DECIDED:
+                raise KeyturnError(error.code, _DECIDED[error.refusal], refusal=error.refusal) from None
+            raise
         return sent
 
     def _fresh_timestamp(self) -> str:

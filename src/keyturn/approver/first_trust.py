@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from keyturn.approver.tasks import decode_base64
 from keyturn.approver.terminal import visible
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.plain import counted
 from keyturn.ska.attestation import verify_attestation
 from keyturn.ska.words import BYTEWORDS, TRUST_WORDS, checksum_words
 
@@ -147,7 +148,9 @@ def parse_words(text: str) -> tuple[str, ...]:
                 "unknown-word", f"Word {position}, '{visible(word[:20])}', is not in the list; type it again."
             )
     if len(words) != TRUST_WORDS:
-        raise _refusal("word-count", f"{len(words)} words were typed; all {TRUST_WORDS} must be compared.")
+        raise _refusal(
+            "word-count", f"{counted(len(words), 'word was', 'words were')} typed; all {TRUST_WORDS} must be compared."
+        )
     return words
 
 

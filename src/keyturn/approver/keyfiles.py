@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from keyturn.approver.pbes2 import IV_SIZE, ROUNDS, SALT_SIZE, encrypt_pkcs8
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.plain import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,8 +78,8 @@ def check_passphrase(passphrase: bytes) -> None:
     if len(passphrase) < MIN_PASSPHRASE:
         raise _refusal(
             "passphrase.short",
-            f"The passphrase has {len(passphrase)} bytes; whoever steals the file could guess it. Take at least "
-            f"{MIN_PASSPHRASE}, for example four words drawn at random.",
+            f"The passphrase has {counted(len(passphrase), 'byte')}; whoever steals the file could guess it. Take at "
+            f"least {MIN_PASSPHRASE}, for example four words drawn at random.",
         )
     if len(set(passphrase)) < MIN_DISTINCT:
         raise _refusal("passphrase.simple", "The passphrase repeats very few characters; take words drawn at random.")

@@ -124,6 +124,7 @@ def _chosen(client: ApproverClient, task_ids: tuple[str, ...], request_id: str |
         return [client.task(task_id) for task_id in dict.fromkeys(task_ids)]
     found = client.tasks(request_id=request_id)
     if not found:
+        client.require_undecided(request_id)
         raise KeyturnError(
             ErrorCode.TASK_NOT_EXISTENT,
             "That request has no task that waits for this key: it is decided, gone, or does not list you.",

@@ -38,6 +38,7 @@ from keyturn.cli.transport_trust import trust_command
 from keyturn.cli.transport_view import bundle_json, incomplete_json, show_bundle
 from keyturn.client import RestClient
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.plain import counted
 from keyturn.ska.actions import Action
 from keyturn.transport.bundle import KEY, KINDS, REQUEST, RESULT, Bundle, open_bundle
 from keyturn.transport.carrier import collect
@@ -367,6 +368,5 @@ def _tell(write: Callable[[str], object], written: dict[str, Any], notes: Sequen
     if "qr" in written:
         drawn = written["qr"]
         spare = f" and {drawn['spares']} spare" if drawn["spares"] else ""
-        write(
-            f"Drawn: {drawn['parts']} codes{spare} in {drawn['folder']}, “{drawn['name']}”; {drawn['pages']} to print"
-        )
+        codes, pages = counted(drawn["parts"], "code"), counted(drawn["pages"], "page")
+        write(f"Drawn: {codes}{spare} in {drawn['folder']}, “{drawn['name']}”; {pages} to print")

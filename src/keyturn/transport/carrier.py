@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import FormatError
+from keyturn.plain import counted
 from keyturn.transport import qr_reader, ur
 from keyturn.transport.files import read_bounded
 from keyturn.transport.limits import MAX_BUNDLE, MAX_IMAGES
@@ -102,7 +103,8 @@ def _take(collector: ur.URCollector, image: qr_reader.ReadImage) -> list[str]:
             problems.append(error.message)
     notes = [f"{image.name}: a code was left aside. {problem}" for problem in problems[:_MAX_NOTES]]
     if len(problems) > _MAX_NOTES:
-        notes.append(f"{image.name}: {len(problems) - _MAX_NOTES} more codes were left aside.")
+        more = len(problems) - _MAX_NOTES
+        notes.append(f"{image.name}: {counted(more, 'more code was', 'more codes were')} left aside.")
     return notes
 
 
