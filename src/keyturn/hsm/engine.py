@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import msgspec
@@ -111,10 +111,10 @@ class Engine:
             protocol.ListKeys: self._list,
             protocol.Lookup: self._lookup,
             protocol.Attest: self._attest,
-            protocol.CreateKey: self._create,
-            protocol.DeleteKey: self._delete,
-            protocol.Sign: self._sign,
-            protocol.Modify: self._modify,
+            protocol.CreateKey: self._once(self._create),
+            protocol.DeleteKey: self._once(self._delete),
+            protocol.Sign: self._once(self._sign, optional=True),
+            protocol.Modify: self._once(self._modify),
             protocol.Verify: self._verify,
             protocol.Stamp: self._stamp,
             protocol.GetStatistics: self._statistics,
@@ -209,14 +209,29 @@ class Engine:
 
     # --- acting ------------------------------------------------------------------------------------------
 
-    def _sign(self, call: protocol.Sign) -> protocol.Answer | Awaitable[protocol.Answer]:
-        digest = b""
-        if call.operation_id:
+    def _once(
+        self, execute: Callable[[Any, bytes], protocol.Answer | Awaitable[protocol.Answer]], *, optional: bool = False
+    ) -> Callable[[Any], protocol.Answer | Awaitable[protocol.Answer]]:
+        """Make a handler that executes each operation id once (law 3).
+
+        Args:
+            execute: Takes a new call, and the digest with which its result must be stored.
+            optional: Whether calls without an operation id are executed too, with an empty digest.
+        """
+
+        def handle(call: protocol.CreateKey | protocol.DeleteKey | protocol.Sign | protocol.Modify) -> Any:
+            if optional and not call.operation_id:
+                return execute(call, b"")
             digest = input_digest(call)
             stored = self._operations.recall(call.operation_id, digest)
-            if stored is not None:
-                self._journal.repeat(call)
-                return stored
+            if stored is None:
+                return execute(call, digest)
+            self._journal.repeat(call)
+            return stored
+
+        return handle
+
+    def _sign(self, call: protocol.Sign, digest: bytes) -> protocol.Answer:
         record = self._key(call.label)
         if record.policy and not call.operation_id:
             raise KeyturnError(
@@ -236,12 +251,7 @@ class Engine:
         self._journal.grant(call, record, decision, payload=call.payload)
         return answer
 
-    def _modify(self, call: protocol.Modify) -> protocol.Answer | Awaitable[protocol.Answer]:
-        digest = input_digest(call)
-        stored = self._operations.recall(call.operation_id, digest)
-        if stored is not None:
-            self._journal.repeat(call)
-            return stored
+    def _modify(self, call: protocol.Modify, digest: bytes) -> protocol.Answer:
         record = self._key(call.label)
         if not record.policy:
             raise KeyturnError(
@@ -259,12 +269,7 @@ class Engine:
         self._journal.grant(call, record, decision, payload=call.policy)
         return answer
 
-    def _delete(self, call: protocol.DeleteKey) -> protocol.Answer | Awaitable[protocol.Answer]:
-        digest = input_digest(call)
-        stored = self._operations.recall(call.operation_id, digest)
-        if stored is not None:
-            self._journal.repeat(call)
-            return stored
+    def _delete(self, call: protocol.DeleteKey, digest: bytes) -> protocol.Answer:
         record = self._key(call.label)
         if not record.attributes.get("destroyable"):
             raise KeyturnError(
@@ -333,12 +338,7 @@ class Engine:
 
     # --- creating ----------------------------------------------------------------------------------------
 
-    def _create(self, call: protocol.CreateKey) -> protocol.Answer | Awaitable[protocol.Answer]:
-        digest = input_digest(call)
-        stored = self._operations.recall(call.operation_id, digest)
-        if stored is not None:
-            self._journal.repeat(call)
-            return stored
+    def _create(self, call: protocol.CreateKey, digest: bytes) -> protocol.Answer | Awaitable[protocol.Answer]:
         plan = plan_creation(call, self._settings, self._system_names)
         if self._store.key(call.label) is not None or call.label in self._reserved:
             raise KeyturnError(
