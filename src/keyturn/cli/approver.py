@@ -10,6 +10,7 @@ import click
 
 from keyturn.approver.review import FINALITY
 from keyturn.cli.approver_keys import contacts, keygen, whoami
+from keyturn.cli.examples import examples
 from keyturn.cli.officer import OfficerGroup, json_option, server_options, session
 from keyturn.cli.officer_view import console, review_json, show_review, show_tasks, task_json
 from keyturn.errors import ErrorCode, KeyturnError
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
     from keyturn.approver.tasks import Task
 
 
-@click.group(cls=OfficerGroup)
+@click.group(
+    cls=OfficerGroup,
+    epilog=examples(
+        "keyturn approver keygen --type ec-p256 --out ada.key",
+        "keyturn approver tasks --url http://127.0.0.1:8080 --key ada.key",
+    ),
+)
 def approver() -> None:
     """Keys, tasks and decisions of a person who approves."""
 
@@ -38,7 +45,10 @@ def which_tasks(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("task_ids", metavar="[TASK...]", nargs=-1)(by_request(command))
 
 
-@approver.command("tasks")
+@approver.command(
+    "tasks",
+    epilog=examples("keyturn approver tasks --url http://127.0.0.1:8080 --key ada.key --device-cert pinned.pem"),
+)
 @server_options
 @click.option("--request", "request_id", help="Only tasks of this request.")
 @json_option
@@ -52,7 +62,13 @@ def list_tasks(*, request_id: str | None, as_json: bool, **options: Any) -> None
         show_tasks(found, console())
 
 
-@approver.command("show")
+@approver.command(
+    "show",
+    short_help="Show what approving a task would sign.",
+    epilog=examples(
+        "keyturn approver show --request 4f0e --url http://127.0.0.1:8080 --key ada.key --device-cert pinned.pem"
+    ),
+)
 @which_tasks
 @server_options
 @json_option
@@ -67,7 +83,12 @@ def show(*, task_ids: tuple[str, ...], request_id: str | None, as_json: bool, **
             show_review(review, console())
 
 
-@approver.command("approve")
+@approver.command(
+    "approve",
+    epilog=examples(
+        "keyturn approver approve --request 4f0e --url http://127.0.0.1:8080 --key ada.key --device-cert pinned.pem"
+    ),
+)
 @which_tasks
 @server_options
 @click.option("--yes", is_flag=True, help="Do not ask; what is signed is still printed.")
@@ -91,7 +112,11 @@ def approve(*, task_ids: tuple[str, ...], request_id: str | None, yes: bool, as_
     _finish(sent, "approved", as_json=as_json, complete=len(sent) == len(reviews))
 
 
-@approver.command("reject")
+@approver.command(
+    "reject",
+    short_help="Reject a task with a signed rejection.",
+    epilog=examples("keyturn approver reject --request 4f0e --url http://127.0.0.1:8080 --key ada.key"),
+)
 @which_tasks
 @server_options
 @click.option("--yes", is_flag=True, help="Do not ask; what is rejected is still printed.")

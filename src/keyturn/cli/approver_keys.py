@@ -19,6 +19,7 @@ from keyturn.approver.keyfiles import pkcs8_file, pkcs12_file, self_signed_certi
 from keyturn.approver.keys import KEY_TYPES, ApproverKey, fingerprint_of, generate_key, identity_words
 from keyturn.approver.tasks import decode_base64
 from keyturn.approver.terminal import spaced_fingerprint, visible
+from keyturn.cli.examples import examples
 from keyturn.cli.officer import (
     FILE,
     address_book_option,
@@ -31,6 +32,7 @@ from keyturn.cli.officer import (
     read_file,
 )
 from keyturn.cli.officer_view import console
+from keyturn.cli.progress import working
 from keyturn.clock import SystemClock
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.approver_keys import load_approver_key
@@ -40,7 +42,13 @@ SERIAL_BITS = 127
 MAX_PUBLIC_FILE = 1 << 17
 
 
-@click.command("keygen")
+@click.command(
+    "keygen",
+    epilog=examples(
+        "keyturn approver keygen --type ec-p256 --out ada.key",
+        "keyturn approver keygen --type ed25519 --out ada.p12 --format pkcs12 --name Ada",
+    ),
+)
 @click.option("--type", "key_type", type=click.Choice(list(KEY_TYPES)), required=True, help="Kind of key.")
 @click.option("--out", "path", type=FILE, required=True, help="New file; an existing one is never written over.")
 @click.option(
@@ -63,7 +71,11 @@ def keygen(
             ErrorCode.PARSING_KEY, f"{path} exists and is never written over; name another file.", refusal="file.exists"
         )
     passphrase = new_passphrase(passphrase_file)
-    key = generate_key(key_type)
+    if key_type.startswith("rsa-"):  # Seconds, until two primes are found; the others take none.
+        with working(f"Making an {key_type.upper()} key"):
+            key = generate_key(key_type)
+    else:
+        key = generate_key(key_type)
     if file_format == "pkcs12":
         serial = secrets.randbits(SERIAL_BITS) | 1
         key = ApproverKey(key.private_key, self_signed_certificate(key.private_key, name, SystemClock().now(), serial))
@@ -74,7 +86,11 @@ def keygen(
     _show_key(key, str(path), as_json=as_json)
 
 
-@click.command("whoami")
+@click.command(
+    "whoami",
+    short_help="Show the public side of an approval key.",
+    epilog=examples("keyturn approver whoami --key ada.key"),
+)
 @key_option
 @passphrase_option
 @json_option
@@ -83,12 +99,12 @@ def whoami(*, key_path: Path, passphrase_file: Path | None, as_json: bool) -> No
     _show_key(open_key(key_path, passphrase_file), str(key_path), as_json=as_json)
 
 
-@click.group("contacts")
+@click.group("contacts", epilog=examples("keyturn approver contacts add Ben ben.pem", "keyturn approver contacts list"))
 def contacts() -> None:
     """Your own address book: whose key has which fingerprint."""
 
 
-@contacts.command("add")
+@contacts.command("add", epilog=examples("keyturn approver contacts add Ben ben.pem"))
 @click.argument("name")
 @click.argument("key")
 @address_book_option
@@ -112,7 +128,7 @@ def add_contact(*, name: str, key: str, address_book_path: Path | None, as_json:
         click.echo(f"Have {visible(name)} read these words to you: {' '.join(words)}")
 
 
-@contacts.command("list")
+@contacts.command("list", epilog=examples("keyturn approver contacts list"))
 @address_book_option
 @json_option
 def list_contacts(*, address_book_path: Path | None, as_json: bool) -> None:
@@ -130,7 +146,7 @@ def list_contacts(*, address_book_path: Path | None, as_json: bool) -> None:
     console().print(table if book.contacts else "The address book is empty.")
 
 
-@contacts.command("remove")
+@contacts.command("remove", epilog=examples("keyturn approver contacts remove Ben"))
 @click.argument("who")
 @address_book_option
 def remove_contact(*, who: str, address_book_path: Path | None) -> None:

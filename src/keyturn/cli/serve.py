@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from keyturn import __version__
+from keyturn.cli.examples import examples
+from keyturn.cli.progress import working
 from keyturn.config import PROFILES, Settings, load_settings
 from keyturn.errors import ErrorCode, KeyturnError
 
@@ -37,7 +39,13 @@ _FIRST_PERSON: Final = 1000
 _LAST_PERSON: Final = 60_000
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "keyturn serve",
+        "keyturn serve --port 9000 --data-dir office --hsm unix:/run/keyturn/hsm.sock",
+        "keyturn serve --profile air-gapped --attestation-cert pinned.pem",
+    )
+)
 @click.option("--profile", type=click.Choice(PROFILES), help="local: with an HSM; air-gapped: without one.")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where state is kept.")
 @click.option("--host", help="Address to listen on [127.0.0.1].")
@@ -127,7 +135,8 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
         from keyturn.clock import SystemClock
         from keyturn.transport.station import Station
 
-        embedded = await starting
+        with working("Starting an HSM beside this server") if not starting.done() else contextlib.nullcontext():
+            embedded = await starting
         clock = SystemClock()
         executor = await _executor(settings, embedded)
         broker = await Broker.open(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from keyturn.approver.terminal import visible
+from keyturn.cli.examples import examples
 from keyturn.cli.officer import OfficerGroup, address_book_option, json_option
 from keyturn.cli.officer_view import console
 from keyturn.cli.transport_files import Target, target_options
@@ -66,7 +67,15 @@ ANSWER_NOT_WRITTEN: Final = (
 SOURCES = click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 
 
-@click.group("transport", cls=OfficerGroup)
+@click.group(
+    "transport",
+    cls=OfficerGroup,
+    epilog=examples(
+        "keyturn transport trust",
+        "keyturn transport export --url http://127.0.0.1:8080 --request 4f0e --qr codes",
+        "keyturn transport import codes --url http://127.0.0.1:8080 --out answer.ktb",
+    ),
+)
 def transport() -> None:
     """Carry requests and results across the gap, as files or as QR codes."""
 
@@ -77,7 +86,14 @@ transport.add_command(trust_command)
 # --- export ----------------------------------------------------------------------------------------------------------
 
 
-@transport.command("export")
+@transport.command(
+    "export",
+    short_help="Write a request, a result or a key as a file or QR codes.",
+    epilog=examples(
+        "keyturn transport export --url http://127.0.0.1:8080 --request 4f0e --out request.ktb",
+        "keyturn transport export --url http://127.0.0.1:8080 --key treasury --qr codes",
+    ),
+)
 @click.option("--url", help="The server from which to fetch what goes out.")
 @click.option("--request", "request_id", help="Id of the request.")
 @click.option(
@@ -176,7 +192,11 @@ def _fetch_request(server: RestClient, request_id: str, notes: list[str], *, any
 # --- show and import -------------------------------------------------------------------------------------------------
 
 
-@transport.command("show")
+@transport.command(
+    "show",
+    short_help="Look into what was carried; nothing is executed.",
+    epilog=examples("keyturn transport show request.ktb", "keyturn transport show codes"),
+)
 @SOURCES
 @address_book_option
 @data_dir_option
@@ -193,7 +213,14 @@ def show(sources: tuple[Path, ...], address_book_path: Path | None, data_dir: Pa
     _tell(screen.print, {}, notes)
 
 
-@transport.command("import")
+@transport.command(
+    "import",
+    short_help="Take in what the courier brought, after showing it.",
+    epilog=examples(
+        "keyturn transport import request.ktb --url http://127.0.0.1:8080 --out answer.ktb",
+        "keyturn transport import codes --url http://127.0.0.1:8080 --qr answer",
+    ),
+)
 @SOURCES
 @click.option("--url", required=True, help="The server of this side: offline it executes, online it takes the answer.")
 @target_options

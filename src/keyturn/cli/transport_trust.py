@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keyturn.approver.first_trust import parse_words
+from keyturn.cli.examples import examples
 from keyturn.cli.officer import json_option
 from keyturn.cli.officer_view import console
 from keyturn.cli.transport_options import EXIT_DECLINED, data_dir_option, open_station, print_json, yes_option
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
     from keyturn.transport.trust import Peer
 
 
-@click.command("trust")
+@click.command(
+    "trust",
+    short_help="Show this side's key as words, or pin the other side's.",
+    epilog=examples(
+        "keyturn transport trust",
+        "keyturn transport trust --pin 5d1c --name vault",
+        "keyturn transport trust --forget vault",
+    ),
+)
 @click.option("--pin", "public", metavar="KEY", help="Public key of the other side (hex or base64), to be pinned.")
 @click.option("--name", default=None, help="What the other side is called here.")
 @click.option("--words", default=None, help="The sixteen words, as the other side reads them from its own screen.")

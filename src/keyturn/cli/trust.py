@@ -27,6 +27,7 @@ from keyturn.approver.first_trust import (
 )
 from keyturn.approver.keyfiles import write_new_file
 from keyturn.approver.terminal import spaced_fingerprint
+from keyturn.cli.examples import examples
 from keyturn.cli.officer import FILE, OfficerGroup, json_option, read_file
 from keyturn.cli.officer_view import console
 from keyturn.client import RestClient
@@ -51,12 +52,26 @@ attributes_option = click.option(
 )
 
 
-@click.group("trust", cls=OfficerGroup)
+@click.group(
+    "trust",
+    cls=OfficerGroup,
+    epilog=examples(
+        "keyturn trust show --url http://127.0.0.1:8080 --out device.pem",
+        "keyturn trust confirm --cert device.pem --out pinned.pem",
+    ),
+)
 def trust() -> None:
     """First trust: compare an HSM's device certificate and integrity key as words, then pin."""
 
 
-@trust.command("show")
+@trust.command(
+    "show",
+    short_help="Show an HSM's certificate and integrity key as words.",
+    epilog=examples(
+        "keyturn trust show --url http://127.0.0.1:8080 --out device.pem --attributes-out attributes.json",
+        "keyturn trust show --cert device.pem --attributes attributes.json",
+    ),
+)
 @click.option("--url", help="Ask this server (on the HSM's side).")
 @click.option("--key-label", help="The key whose attested attributes show the integrity key (default: the first).")
 @click.option("--ca-file", type=FILE, help="PEM certificates that may vouch for the server (TLS).")
@@ -100,7 +115,11 @@ def show(
         click.echo("The integrity key is shown once a key exists, whose attested attributes carry it.")
 
 
-@trust.command("confirm")
+@trust.command(
+    "confirm",
+    short_help="Pin a device certificate after comparing its words.",
+    epilog=examples("keyturn trust confirm --cert device.pem --attributes attributes.json --out pinned.pem"),
+)
 @click.option("--cert", "cert_path", type=FILE, required=True, help="Device certificate (PEM), as it was carried over.")
 @attributes_option
 @click.option("--words", help="The sixteen words of the device certificate, as read by the other side.")
