@@ -23,6 +23,7 @@ from keyturn.cli.examples import examples
 from keyturn.cli.progress import working
 from keyturn.config import PROFILES, Settings, load_settings
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.plain import system_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,10 +244,11 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
+        reason = system_reason(error) if isinstance(error, OSError) else "it is no text in ASCII"
         raise KeyturnError(
             ErrorCode.CONFIG_NOT_VALID,
-            f"The attestation certificate {path} cannot be read as PEM: {error}. It is what GET /v1/attestation of the "
-            "offline side gives.",
+            f"The attestation certificate {path} cannot be read as PEM: {reason}. It is what GET /v1/attestation of "
+            "the offline side gives.",
             refusal="config.attestation-certificate",
         ) from error
 

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.plain import system_reason
 
 MAX_UNIX_PATH: Final = 107
 """Longest path of a Unix socket in bytes (unix(7): sun_path holds 108 with the final zero)."""
@@ -46,7 +47,7 @@ class TlsFiles:
         except (OSError, ssl.SSLError) as error:
             raise KeyturnError(
                 ErrorCode.CONFIG_NOT_VALID,
-                f"the TLS files {self.certificate}, {self.key}, {self.ca} cannot be used: {error}",
+                f"the TLS files {self.certificate}, {self.key}, {self.ca} cannot be used: {system_reason(error)}",
                 refusal="tls.files",
             ) from None
         return context
