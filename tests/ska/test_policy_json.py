@@ -102,6 +102,15 @@ def test_a_modify_writes_all_four_rules() -> None:
 
 
 @pytest.mark.rule("R10")
+def test_what_opens_a_rule_is_written_out_never_left_out() -> None:
+    token = {"name": "main", "timelock": 0, "timeout": 0}
+    written = {**good(), "ruleModify": {"tokens": [{**token, "groups": None}]}}
+    assert policy_from_json(written)[0].modify.tokens[0].groups == ()
+    with pytest.raises(FormatError, match=r"ruleModify\.tokens\[0\]: groups is missing"):
+        policy_from_json({**good(), "ruleModify": {"tokens": [token]}})
+
+
+@pytest.mark.rule("R10")
 @pytest.mark.parametrize(
     ("path", "value"),
     [

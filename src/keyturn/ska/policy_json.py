@@ -173,6 +173,9 @@ class _Source:
     def _token(self, value: object, path: str) -> Token:
         self._take(_TOKEN_BYTES)
         fields = _object(value, path, ("name", "timelock", "timeout", "groups"))
+        if "groups" not in fields:
+            # What opens a rule to everybody is written out, never left out.
+            _refuse(path, "groups is missing; write groups: null for a token that is always fulfilled")
         timelock = _integer(fields.get("timelock", 0), f"{path}.timelock")
         timeout = _integer(fields.get("timeout", 0), f"{path}.timeout")
         unit = TimeUnit.MINUTES
