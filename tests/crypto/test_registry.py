@@ -6,11 +6,13 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from Crypto.Hash import keccak
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyturn.crypto import schemes
 from keyturn.crypto.keys import CURVES, CURVES_BY_NAME, generate, make_spec, public_spki
 from keyturn.crypto.registry import SIGNATURE_ALGORITHMS, algorithms_for, sign, signature_algorithm, verify
 from keyturn.errors import ErrorCode, KeyturnError
@@ -59,6 +61,8 @@ def judged_by_openssl(name: str, spki: bytes, signature: bytes, data: bytes) -> 
         return pkeyutl_accepts(spki, signature, data, ["-rawin"])
     if name in ("NONE_WITH_RSA", "NONE_WITH_ECDSA"):
         return pkeyutl_accepts(spki, signature, hashed("SHA-256", data))
+    if name.startswith("KECCAK"):
+        return pkeyutl_accepts(spki, signature, keccak.new(data=data, digest_bits=8 * entry.digest_size).digest())
     if name == "DOUBLE_SHA256_WITH_ECDSA":
         data = hashed("SHA-256", data)
     digest = OPENSSL_NAMES[entry.digest or "SHA-256"]
@@ -78,7 +82,7 @@ def cases() -> list[object]:
 
 
 def test_the_names_are_those_of_the_reference() -> None:
-    """rest-api.md section 4.3, written out once more; KECCAK, BIP 340 and kinds of keys we lack are absent."""
+    """rest-api.md section 4.3, written out once more; BIP 340 and kinds of keys we lack are absent."""
     sha2 = ["SHA1", "SHA224", "SHA256", "SHA384", "SHA512"]
     assert set(algorithms_for("RSA")) == {
         "NONE_WITH_RSA",
@@ -91,6 +95,7 @@ def test_the_names_are_those_of_the_reference() -> None:
     assert set(algorithms_for("EC")) == {
         "NONE_WITH_ECDSA",
         *(f"{h}_WITH_ECDSA" for h in [*sha2, "SHA3224", "SHA3256", "SHA3384", "SHA3512"]),
+        *(f"KECCAK{bits}_WITH_ECDSA" for bits in (224, 256, 384, 512)),
         "SHA256_WITH_ECDSA_DETERMINISTIC",
         "DOUBLE_SHA256_WITH_ECDSA",
     }
@@ -416,12 +421,51 @@ def test_a_digest_too_large_for_a_small_rsa_key_is_refused() -> None:
     verify(key.public_key(), "SHA384_WITH_RSA_PSS", DATA, sign(key, "SHA384_WITH_RSA_PSS", DATA))
 
 
+# --- Keccak -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bits", "digest"),
+    [
+        (224, "f71837502ba8e10837bdd8d365adb85591895602fc552b48b7390abd"),
+        (256, "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"),
+        (384, "2c23146a63a29acf99e73b88f8c24eaa7dc60aa771780ccc006afbfa8fe2479b2dd2b21362337441ac12b515911957ff"),
+        (
+            512,
+            (
+                "0eab42de4c3ceb9235fc91acffe746b29c29a8c366b7c60e4e67c466f36a4304"
+                "c00fa9caf9d87976ba469bcbe06713b435f091ef2769fb160cdab33d3670680e"
+            ),
+        ),
+    ],
+)
+def test_keccak_of_nothing_is_the_published_one_and_not_sha_3(bits: int, digest: str) -> None:
+    """The empty message of the Keccak submission's known answers."""
+    assert schemes.keccak(bits)(b"").hex() == digest
+    assert hashlib.new(f"sha3_{bits}", b"").hexdigest() != digest
+
+
+def test_a_signature_from_ethereums_documentation_verifies() -> None:
+    """From the documentation of web3.js, `eth.accounts.sign("Some data", …)`: a personal message, r and s."""
+    private = ec.derive_private_key(0x4C0883A69102937D6231471B5DBB6204FE5129617082792AE468D01A3F362318, ec.SECP256K1())
+    message = b"\x19Ethereum Signed Message:\n9Some data"
+    signature = bytes.fromhex(
+        "b91467e570a6466aa9e9876cbcd013baba02900b8979d43fe208a4a4f339f5fd"
+        "6007e74cd82e037b800186422fc2da167c747ef045e5d18a5f5d4300f8e1a029"
+    )
+    verify(private.public_key(), "KECCAK256_WITH_ECDSA", message, signature, signature_type="RAW")
+    for wrong, name in ((flipped(message), "KECCAK256_WITH_ECDSA"), (message, "SHA3256_WITH_ECDSA")):
+        with pytest.raises(KeyturnError) as refused:
+            verify(private.public_key(), name, wrong, signature, signature_type="RAW")
+        assert refused.value.code is ErrorCode.INVALID_SIGNATURE
+
+
 # --- names and kinds ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "name",
-    ["KECCAK256_WITH_ECDSA", "NONE_WITH_EC_SCHNORR_BIP0340", "SHA256_WITH_DSA", "ML_DSA", "", "eddsa", "\x1b[2J" * 99],
+    ["KECCAK1024_WITH_ECDSA", "NONE_WITH_EC_SCHNORR_BIP0340", "SHA256_WITH_DSA", "ML_DSA", "", "eddsa", "\x1b[2J" * 99],
 )
 def test_an_algorithm_we_do_not_have_is_refused_by_name(name: str, keys: dict[str, PrivateKey]) -> None:
     with pytest.raises(KeyturnError, match=r"available are .*EDDSA.*SHA256_WITH_ECDSA") as refused:

@@ -5,7 +5,7 @@ for ordinary and for protected keys, and which scheme does the work. Nothing els
 names.
 
 Source: rest-api.md section 4.3, decisions 24, 26, 31 and 33, docs/security/rules.md R8. Algorithms for kinds of keys
-that keyturn cannot make (DSA, BLS, PQC, …), KECCAK and BIP 340 are not registered, and refused by name.
+that keyturn cannot make (DSA, BLS, PQC, …) and BIP 340 are not registered, and refused by name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from keyturn.crypto.schemes import (
     RsaPkcs1OverBytes,
     RsaPssByLength,
     Scheme,
+    keccak,
     rsa_pss,
+    sha256,
 )
 from keyturn.crypto.single_meaning import DIGEST_LENGTHS
 from keyturn.crypto.single_meaning import require_single_meaning as _require_single_meaning
@@ -129,7 +131,11 @@ def _entries() -> Iterator[SignatureAlgorithm]:
     yield _hashing(
         "SHA256_WITH_ECDSA_DETERMINISTIC", "EC", "SHA-256", 32, Ecdsa(ECDSA(SHA256(), deterministic_signing=True))
     )
-    yield _hashing("DOUBLE_SHA256_WITH_ECDSA", "EC", "SHA-256", 32, Ecdsa(ECDSA(SHA256()), twice=True))
+    yield _hashing("DOUBLE_SHA256_WITH_ECDSA", "EC", "SHA-256", 32, Ecdsa(ECDSA(SHA256()), before=sha256))
+    for same_size in (SHA224(), SHA256(), SHA384(), SHA512()):
+        bits = 8 * same_size.digest_size
+        scheme = Ecdsa(ECDSA(Prehashed(same_size)), before=keccak(bits))
+        yield _hashing(f"KECCAK{bits}_WITH_ECDSA", "EC", f"KECCAK-{bits}", same_size.digest_size, scheme)
     yield SignatureAlgorithm(
         "NONE_WITH_ECDSA",
         "EC",
@@ -179,7 +185,7 @@ def signature_algorithm(name: str) -> SignatureAlgorithm:
 def _form(signature_type: str) -> Form:
     form = _FORMS.get(signature_type)
     if form is None:
-        hint = " ETH needs KECCAK256_WITH_ECDSA, which is not available here." if signature_type == "ETH" else ""
+        hint = " The form ETH (r, s, v) is not available yet; take RAW." if signature_type == "ETH" else ""
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
             f"signatureType: {signature_type[:64]!a} is not available here; it is DER or RAW.{hint}",

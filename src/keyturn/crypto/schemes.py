@@ -4,7 +4,7 @@ Each class binds everything that does not change from call to call (padding, has
 little more than the library's own call. A key of another kind is refused here, for signing and for verifying.
 
 Source: RFC 8017 (RSA), SEC 1 and FIPS 186-5 (ECDSA), RFC 6979 (deterministic ECDSA), RFC 8032 (Ed25519),
-BIP 146 (low s), decisions 24 and 33.
+BIP 146 (low s), the Keccak submission to SHA-3 (version 3), decisions 24 and 33.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from keyturn.crypto.keys import curve_of
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keyturn.crypto.keys import Curve, PrivateKey, PublicKey
 
 Form = Literal["DER", "RAW"]
@@ -184,27 +186,47 @@ class Ecdsa:
 
     Args:
         ecdsa: The library's description: hash over the payload, random or RFC 6979 nonces.
-        twice: Whether the payload is hashed with SHA-256 once more before (`DOUBLE_SHA256_WITH_ECDSA`).
+        before: Hash that is taken over the payload before that (`DOUBLE_SHA256_WITH_ECDSA`, `KECCAK…`).
     """
 
     ecdsa: ECDSA
-    twice: bool = False
+    before: Callable[[bytes], bytes] | None = None
 
     def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
         """See `Scheme`."""
         if not isinstance(key, EllipticCurvePrivateKey):
             _wrong_key("ECDSA", key)
-        if self.twice:
-            payload = hashlib.sha256(payload).digest()
+        if self.before is not None:
+            payload = self.before(payload)
         return _finish(curve_of(key), key.sign(payload, self.ecdsa), form)
 
     def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
         """See `Scheme`. Verification takes both values of `s` (decisions 24)."""
         if not isinstance(key, EllipticCurvePublicKey):
             _wrong_key("ECDSA", key)
-        if self.twice:
-            payload = hashlib.sha256(payload).digest()
+        if self.before is not None:
+            payload = self.before(payload)
         _verify_ecdsa(key, curve_of(key), signature, payload, self.ecdsa, form)
+
+
+def sha256(payload: bytes) -> bytes:
+    """SHA-256 (FIPS 180-4), for whoever hashes twice."""
+    return hashlib.sha256(payload).digest()
+
+
+def keccak(bits: int) -> Callable[[bytes], bytes]:
+    """Keccak as it was before FIPS 202 gave it another padding; Ethereum's hash is Keccak-256.
+
+    Args:
+        bits: Length of the digest: 224, 256, 384 or 512.
+    """
+
+    def digest(payload: bytes) -> bytes:
+        from Crypto.Hash import keccak as library  # Loaded when first needed: few HSMs ever do.
+
+        return library.new(data=payload, digest_bits=bits).digest()
+
+    return digest
 
 
 @dataclass(frozen=True, slots=True)
