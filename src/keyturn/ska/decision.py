@@ -53,6 +53,7 @@ __all__ = [
     "can_still_be_reached",
     "decide",
     "require_authorised",
+    "weigh",
 ]
 
 
@@ -73,19 +74,42 @@ def decide(question: Question) -> Decision:
     for result in results:
         if isinstance(result, GoodApproval):
             stamps.setdefault(result.identity, set()).add(result.stamp)
-    tokens = tuple(
-        _find_token(token, groups, stamps, question.now) for token, groups in zip(rule.tokens, roll.groups, strict=True)
+    approvals = tuple(
+        _judge_window(result, roll, question.now) if isinstance(result, GoodApproval) else result for result in results
     )
-    refusal, reason = explain(tokens, question.now)
-    opening, closing = _bounds(tokens, question.now)
+    return weigh(rule, stamps, question.now, approvals)
+
+
+def weigh(
+    rule: Rule,
+    stamps: dict[bytes, set[int | None]],
+    now: int | None,
+    approvals: tuple[ApprovalFinding, ...] = (),
+) -> Decision:
+    """Decide by who has approved when, taken for granted: the part of `decide` that comes after every signature.
+
+    It verifies nothing, so what it says must let nothing happen; it is public to answer "what if".
+
+    Args:
+        rule: The rule.
+        stamps: For each identity, the timestamps of its approvals in seconds since the epoch, None for one without.
+        now: Seconds since the epoch, or None as in `Question`.
+        approvals: What became of the single approvals; the decision carries it on.
+
+    Returns:
+        The decision with its explanation.
+    """
+    tokens = tuple(
+        _find_token(token, groups, stamps, now)
+        for token, groups in zip(rule.tokens, roll_call(rule).groups, strict=True)
+    )
+    refusal, reason = explain(tokens, now)
+    opening, closing = _bounds(tokens, now)
     return Decision(
         authorised=any(token.satisfied for token in tokens),
         rule_kind=_kind(rule),
         tokens=tokens,
-        approvals=tuple(
-            _judge_window(result, roll, question.now) if isinstance(result, GoodApproval) else result
-            for result in results
-        ),
+        approvals=approvals,
         refusal=refusal,
         reason=reason,
         opens_at=opening,
