@@ -120,7 +120,11 @@ def waits_for_input(pid: int) -> bool:
 
 def test_ctrl_c_at_a_waiting_process_is_no_traceback() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "keyturn", "inspect", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "keyturn", "inspect", "-"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell that runs the tests in its background has Ctrl-C ignored, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         patience = time.monotonic() + 60
         while not waits_for_input(process.pid):

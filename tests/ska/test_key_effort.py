@@ -110,7 +110,7 @@ def test_json_that_cannot_fit_the_binary_form_costs_no_more_than_json_that_does_
 
 def test_tokens_without_approvers_count_too_too_large() -> None:
     def tokens(count: int) -> dict[str, Any]:
-        return {**as_json(), "ruleUse": {"tokens": [{}] * count}}
+        return {**as_json(), "ruleUse": {"tokens": [{"groups": None}] * count}}
 
     policy_from_json(tokens(MAX_BLOB // 24))
     with pytest.raises(FormatError) as caught:
