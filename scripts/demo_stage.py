@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.syntax import Syntax
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -66,11 +65,6 @@ class Stage:
         half = len(words) // 2
         lines = " ".join(words[:half]) + "\n" + " ".join(words[half:])
         self.console.print(Padding(Panel.fit(Text(lines, style="bold"), title=title, title_align="left"), (0, 0, 0, 2)))
-
-    def show_json(self, value: Any) -> None:
-        """A piece of JSON, coloured."""
-        syntax = Syntax(json.dumps(value, indent=1), "json", background_color="default", word_wrap=True)
-        self.console.print(Padding(syntax, (0, 0, 0, 4)))
 
     def quote(self, text: str, lines: int = 40) -> None:
         """What a command printed, set in."""

@@ -163,10 +163,6 @@ async def test_deleting_a_key_cancels_its_open_requests_and_no_others(tmp_path: 
         await world.broker.delete_key("one")
         views = [await world.view(request_id) for request_id in requests]
         assert [view.status for view in views] == [RequestStatus.CANCELLED, RequestStatus.PENDING]
-        assert await world.broker.requests_with([RequestStatus.PENDING, RequestStatus.CANCELLED]) == [
-            (requests[1], RequestStatus.PENDING),
-            (requests[0], RequestStatus.CANCELLED),
-        ]
         with pytest.raises(KeyturnError) as caught:
             await world.broker.delete_key("one")
         assert caught.value.code is ErrorCode.KEY_NOT_EXISTENT

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json as json_module
 import uuid
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from keyturn.broker import progress
@@ -31,7 +30,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import encode_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from keyturn.broker.executor import Executor
     from keyturn.broker.model import (
@@ -210,14 +209,6 @@ class Broker:
         row, tasks = await self._database.read(lambda tx: progress.load(tx, request_id))
         return request_view(row, tasks, connected=self._executor.connected)
 
-    async def requests_with(self, statuses: Iterable[RequestStatus]) -> list[tuple[str, RequestStatus]]:
-        """Ids and statuses of all requests in one of these statuses, oldest first (decisions 5)."""
-        found: list[tuple[str, RequestStatus]] = []
-        for status in dict.fromkeys(statuses):
-            rows = await self._database.read(partial(_ids_with, status=status))
-            found += [(request_id, RequestStatus(text)) for request_id, text in rows]
-        return found
-
     async def cancel(self, request_id: str) -> None:
         """Cancel a request: its tasks vanish. Raises 651 unknown, 611 `request.closed` when it is final."""
         await self._whole(self._cancel(request_id))
@@ -340,7 +331,3 @@ class Broker:
         self._working.add(task)
         task.add_done_callback(self._working.discard)
         return await asyncio.shield(task)
-
-
-def _ids_with(tx: Transaction, *, status: RequestStatus) -> list[tuple[Any, ...]]:
-    return tx.all(tuple, statements.REQUESTS_WITH_STATUS, {"w_status": status.value})

@@ -33,11 +33,6 @@ REQUEST: Final = _request.where(requests.c.id == bindparam("w_id"))
 TASK: Final = _task.where(tasks.c.id == bindparam("w_id"))
 TASKS_OF_REQUEST: Final = _task.where(tasks.c.request_id == bindparam("w_request")).order_by(tasks.c.position)
 OPEN_REQUESTS_OF_KEY: Final = _request.where(and_(requests.c.key_label == bindparam("w_label"), _OPEN))
-REQUESTS_WITH_STATUS: Final = (
-    select(requests.c.id, requests.c.status)
-    .where(requests.c.status == bindparam("w_status"))
-    .order_by(requests.c.created_at)
-)
 COUNTS: Final = select(requests.c.status, func.count()).group_by(requests.c.status)
 DUE_REQUESTS: Final = select(requests.c.due_at, requests.c.id).where(requests.c.due_at.is_not(None))
 
