@@ -89,7 +89,16 @@ def _sign_without_id(label: str, approvals: list[bytes]) -> object:
     return protocol.Sign(b"", label, b"x", ECDSA, "", approvals)
 
 
-TOUCHING: list[Callable[[str, list[bytes]], object]] = [_sign, _sign_digest, _sign_without_id]
+def _decrypt(label: str, approvals: list[bytes]) -> object:
+    return protocol.Decrypt(operation_id(), label, b"x", "RSA_PADDING_OAEP_WITH_SHA256", None, None, 0, approvals)
+
+
+def _unwrap(label: str, approvals: list[bytes]) -> object:
+    new = f"{label}-unwrapped"
+    return protocol.Unwrap(operation_id(), label, b"x", "RSA_WRAP_OAEP", new, {"decrypt": True}, approvals)
+
+
+TOUCHING: list[Callable[[str, list[bytes]], object]] = [_sign, _sign_digest, _sign_without_id, _decrypt, _unwrap]
 """Every call of the protocol that touches a caller's private key, as functions of label and approvals."""
 
 
@@ -113,6 +122,7 @@ def test_every_call_of_the_protocol_was_thought_of() -> None:
     without_private_key = {
         *(protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.CreateKey),
         *(protocol.DeleteKey, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
+        *(protocol.Block, protocol.Unblock, protocol.Withdraw),
     }
     touching = {type(call("x", [])) for call in TOUCHING}
     assert without_private_key | touching == set(protocol.Call.__args__)

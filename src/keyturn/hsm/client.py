@@ -48,6 +48,10 @@ class HsmRefusedError(KeyturnError):
 
     bad_approvals: tuple[tuple[int, str], ...] = ()
     """Positions in the call's approvals that did not count, with the word why."""
+    receipt: bytes = b""
+    """Receipt of the refusal, empty when the call had no request id."""
+    receipt_signature: bytes = b""
+    """The receipt key's signature over it."""
 
 
 def _broken(address: Address, why: str) -> KeyturnError:
@@ -273,6 +277,7 @@ class HsmClient:
             code = ErrorCode.__members__.get(answer.code, ErrorCode.TECHNICAL)
             error = HsmRefusedError(code, answer.message, refusal=answer.refusal)
             error.bad_approvals = tuple(answer.bad_approvals)
+            error.receipt, error.receipt_signature = answer.receipt, answer.receipt_signature
             raise error
         return answer  # type: ignore[return-value]  # The line decodes nothing but `protocol.Answer`.
 
@@ -334,16 +339,118 @@ class HsmClient:
         *,
         signature_type: str = "",
         approvals: Sequence[bytes] = (),
+        request_id: str = "",
     ) -> bytes:
-        """Sign; the arguments are those of `protocol.Sign`. The signature."""
-        message = protocol.Sign(operation_id, label, payload, algorithm, signature_type, list(approvals))
-        return (await self._ask(message, protocol.Signed)).signature
+        """Sign; the arguments are those of `protocol.Sign`. The signature alone."""
+        signed = await self.sign_with_receipt(
+            operation_id,
+            label,
+            payload,
+            algorithm,
+            signature_type=signature_type,
+            approvals=approvals,
+            request_id=request_id,
+        )
+        return signed.signature
+
+    async def sign_with_receipt(
+        self,
+        operation_id: bytes,
+        label: str,
+        payload: bytes,
+        algorithm: str,
+        *,
+        signature_type: str = "",
+        approvals: Sequence[bytes] = (),
+        request_id: str = "",
+    ) -> protocol.Signed:
+        """Sign; the arguments are those of `protocol.Sign`. The signature with its receipt."""
+        message = protocol.Sign(operation_id, label, payload, algorithm, signature_type, list(approvals), request_id)
+        return await self._ask(message, protocol.Signed)
+
+    async def decrypt(
+        self,
+        operation_id: bytes,
+        label: str,
+        payload: bytes,
+        algorithm: str,
+        *,
+        iv: bytes | None = None,
+        aad: bytes | None = None,
+        tag_length: int = 0,
+        approvals: Sequence[bytes] = (),
+        request_id: str = "",
+    ) -> protocol.Decrypted:
+        """Decrypt; the arguments are those of `protocol.Decrypt`."""
+        message = protocol.Decrypt(
+            operation_id, label, payload, algorithm, iv, aad, tag_length, list(approvals), request_id
+        )
+        return await self._ask(message, protocol.Decrypted)
+
+    async def unwrap(
+        self,
+        operation_id: bytes,
+        label: str,
+        wrapped_key: bytes,
+        method: str,
+        new_label: str,
+        *,
+        attributes: Mapping[str, bool],
+        approvals: Sequence[bytes] = (),
+        policy: bytes = b"",
+        blocked: bool = False,
+        key_id: str | None = None,
+        request_id: str = "",
+    ) -> protocol.Attested:
+        """Unwrap a key and keep it; the arguments are those of `protocol.Unwrap`. Attests the new key."""
+        message = protocol.Unwrap(
+            operation_id,
+            label,
+            wrapped_key,
+            method,
+            new_label,
+            dict(attributes),
+            list(approvals),
+            policy,
+            blocked,
+            key_id,
+            request_id,
+        )
+        return await self._ask(message, protocol.Attested)
 
     async def modify(
-        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes] = ()
+        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes] = (), *, request_id: str = ""
     ) -> protocol.Attested:
         """Replace a key's policy; the arguments are those of `protocol.Modify`."""
-        return await self._ask(protocol.Modify(operation_id, label, policy, list(approvals)), protocol.Attested)
+        message = protocol.Modify(operation_id, label, policy, list(approvals), request_id)
+        return await self._ask(message, protocol.Attested)
+
+    async def block(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes] = (), *, request_id: str = ""
+    ) -> protocol.Attested:
+        """Block a key; the arguments are those of `protocol.Block`."""
+        message = protocol.Block(operation_id, label, list(approvals), request_id)
+        return await self._ask(message, protocol.Attested)
+
+    async def unblock(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes] = (), *, request_id: str = ""
+    ) -> protocol.Attested:
+        """Lift a key's block; the arguments are those of `protocol.Unblock`."""
+        message = protocol.Unblock(operation_id, label, list(approvals), request_id)
+        return await self._ask(message, protocol.Attested)
+
+    async def withdraw(
+        self,
+        label: str,
+        approval: bytes,
+        task_id: str,
+        signature: bytes,
+        *,
+        spki: bytes | None = None,
+        certificate: bytes | None = None,
+    ) -> None:
+        """Take an approval back; the arguments are those of `protocol.Withdraw`."""
+        await self._ask(protocol.Withdraw(label, approval, task_id, signature, spki, certificate), protocol.Done)
 
     async def verify(self, label: str, payload: bytes, algorithm: str, signature: bytes) -> bool:
         """Verify a signature with a key's public part."""

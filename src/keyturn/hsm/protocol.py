@@ -69,9 +69,9 @@ class CreateKey(Message, frozen=True, tag="create"):
     Args:
         operation_id: 16 bytes.
         label: Label; unused so far.
-        algorithm: API name, `RSA`, `EC` or `ED`.
+        algorithm: API name, `RSA`, `EC`, `ED` or `AES`.
         curve_oid: Dotted OID for EC and ED, else "".
-        key_size: Bits for RSA, else 0.
+        key_size: Bits for RSA and AES, else 0.
         attributes: Attribute names as in the API (`sign`, `destroyable`, …) to booleans.
         policy: Binary policy blob (outer header, four rules); empty for an ordinary key.
         blocked: Whether the key starts blocked.
@@ -111,6 +111,7 @@ class Sign(Message, frozen=True, tag="sign"):
         algorithm: API name of the signature algorithm.
         signature_type: `DER` or `RAW`; empty means the algorithm's own form.
         approvals: Authorization blobs (ska-wire-format.md section 4), at most `MAX_APPROVALS`.
+        request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
     """
 
     operation_id: bytes
@@ -119,6 +120,64 @@ class Sign(Message, frozen=True, tag="sign"):
     algorithm: str
     signature_type: str
     approvals: list[bytes]
+    request_id: str = ""
+
+
+class Decrypt(Message, frozen=True, tag="decrypt"):
+    """Decrypt. Answer: `Decrypted`.
+
+    Args:
+        operation_id: 16 bytes, or empty. Required where the key has a policy; where given, the result is stored.
+        label: Label of the key.
+        payload: The ciphertext, at most 64 KiB; approvals cover exactly these bytes.
+        algorithm: API name of the cipher algorithm, such as `RSA_PADDING_OAEP_WITH_SHA256`.
+        iv: Initialization vector, None where the algorithm has none.
+        aad: Additional authenticated data, None where there are none.
+        tag_length: Length of the authentication tag in bits; 0 for the algorithm's own.
+        approvals: Authorization blobs, at most `MAX_APPROVALS`.
+        request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+    """
+
+    operation_id: bytes
+    label: str
+    payload: bytes
+    algorithm: str
+    iv: bytes | None
+    aad: bytes | None
+    tag_length: int
+    approvals: list[bytes]
+    request_id: str = ""
+
+
+class Unwrap(Message, frozen=True, tag="unwrap"):
+    """Unwrap a key and keep it as a new one with the creation `imported`. Answer: `Attested`, of the new key.
+
+    Args:
+        operation_id: 16 bytes.
+        label: Label of the unwrapping key.
+        wrapped_key: The wrapped key.
+        method: API name of the wrap method, such as `AES_WRAP_PAD_EC`.
+        new_label: Label of the new key; unused so far.
+        attributes: Attributes of the new key, as in `CreateKey`.
+        approvals: Authorization blobs over the unwrap payload that the HSM builds itself from attributes, wrapped key
+            and new label (`keyturn.ska.unwrap_flags`, R16); at most `MAX_APPROVALS`.
+        policy: Binary policy blob of the new key, empty for none. A protected unwrapping key gives none (R16).
+        blocked: Whether the new key starts blocked.
+        key_id: The API's `id` of the new key, or None.
+        request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+    """
+
+    operation_id: bytes
+    label: str
+    wrapped_key: bytes
+    method: str
+    new_label: str
+    attributes: dict[str, bool]
+    approvals: list[bytes]
+    policy: bytes = b""
+    blocked: bool = False
+    key_id: str | None = None
+    request_id: str = ""
 
 
 class Modify(Message, frozen=True, tag="modify"):
@@ -129,12 +188,69 @@ class Modify(Message, frozen=True, tag="modify"):
         label: Label of the key.
         policy: The new binary policy blob: outer header, all four rules.
         approvals: Authorization blobs over exactly these policy bytes.
+        request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
     """
 
     operation_id: bytes
     label: str
     policy: bytes
     approvals: list[bytes]
+    request_id: str = ""
+
+
+class Block(Message, frozen=True, tag="block"):
+    """Block a key: from the answer on, no result of any use of it leaves the HSM. Answer: `Attested`.
+
+    Args:
+        operation_id: 16 bytes.
+        label: Label of the key; it has a policy.
+        approvals: Authorization blobs for block, at most `MAX_APPROVALS`.
+        request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+    """
+
+    operation_id: bytes
+    label: str
+    approvals: list[bytes]
+    request_id: str = ""
+
+
+class Unblock(Message, frozen=True, tag="unblock"):
+    """Lift the block of a key. Answer: `Attested`.
+
+    Args:
+        operation_id: 16 bytes.
+        label: Label of the key; it has a policy and is blocked.
+        approvals: Authorization blobs for unblock, at most `MAX_APPROVALS`. On a protected key a statement serves
+            once, and one with a timestamp only if that is later than the last block (R15).
+        request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+    """
+
+    operation_id: bytes
+    label: str
+    approvals: list[bytes]
+    request_id: str = ""
+
+
+class Withdraw(Message, frozen=True, tag="withdraw"):
+    """Take an approval back (R26): it does not count from now on, whoever presents it. Answer: `Done`.
+
+    The signature covers the ASCII bytes `WITHDRAW:`, the approval, and the task's id in ASCII.
+
+    Args:
+        label: Label of the key that the approval is for.
+        approval: The statement that was approved: the approval blob as it was signed.
+        task_id: Id of the approval task, ASCII, at most 128 characters.
+        signature: DER-wrapped signature (ska-wire-format.md section 6).
+        spki: The signer's public key, or None if `certificate` is given.
+        certificate: The signer's certificate, or None if `spki` is given.
+    """
+
+    label: str
+    approval: bytes
+    task_id: str
+    signature: bytes
+    spki: bytes | None
+    certificate: bytes | None
 
 
 class Verify(Message, frozen=True, tag="verify"):
@@ -171,7 +287,24 @@ class GetStatistics(Message, frozen=True, tag="statistics"):
     """Ask for figures about the store. Answer: `Statistics`."""
 
 
-Call = GetInfo | ListKeys | Lookup | Attest | CreateKey | DeleteKey | Sign | Modify | Verify | Stamp | GetStatistics
+Call = (
+    GetInfo
+    | ListKeys
+    | Lookup
+    | Attest
+    | CreateKey
+    | DeleteKey
+    | Sign
+    | Modify
+    | Verify
+    | Stamp
+    | GetStatistics
+    | Decrypt
+    | Unwrap
+    | Block
+    | Unblock
+    | Withdraw
+)
 
 # --- answers -----------------------------------------------------------------------------------------
 
@@ -190,6 +323,8 @@ class Info(Message, frozen=True, tag="info-is"):
         device_chain: PEM certificates, device certificate first; empty while sealed.
         integrity_key_name: Name of the current integrity key.
         integrity_key: Its SPKI, DER.
+        integrity_keys: All integrity keys that ever were: name, SPKI, and the second of their retirement or None.
+        receipt_key: SPKI of the key that signs receipts, DER; empty while there is none.
     """
 
     protocol: int
@@ -202,6 +337,8 @@ class Info(Message, frozen=True, tag="info-is"):
     device_chain: list[str]
     integrity_key_name: str
     integrity_key: bytes
+    integrity_keys: list[tuple[str, bytes, int | None]] = []
+    receipt_key: bytes = b""
 
 
 class Labels(Message, frozen=True, tag="labels-are"):
@@ -217,13 +354,15 @@ class KeyFacts(Message, frozen=True, tag="facts-are"):
         label: Label.
         uuid: UUID text.
         generation: How many keys have borne this label, this one included.
-        algorithm: `RSA`, `EC`, `ED`.
-        public_key: SPKI, DER.
+        algorithm: `RSA`, `EC`, `ED`, `AES`.
+        public_key: SPKI, DER; empty for AES.
         attributes: Attribute names to booleans.
         policy: Binary policy blob, empty for an ordinary key.
         blocked: Whether it is blocked.
         created: Seconds since the epoch.
         state_counter: State counter of the store at the key's last change.
+        last_blocked: Second since the epoch of the last block, the one at creation included; 0 if there was none.
+        last_modified: Second since the epoch of the last modify; 0 if there was none.
     """
 
     label: str
@@ -236,20 +375,54 @@ class KeyFacts(Message, frozen=True, tag="facts-are"):
     blocked: bool
     created: int
     state_counter: int
+    last_blocked: int = 0
+    last_modified: int = 0
 
 
 class Attested(Message, frozen=True, tag="attested"):
-    """Attested attributes: the XML text, the bare signature over its UTF-8 bytes, the attestation key's name."""
+    """Attested attributes.
+
+    Args:
+        xml: The XML text.
+        signature: Bare signature over its UTF-8 bytes.
+        attestation_key_name: Name of the key that signed it.
+        receipt: Receipt for the request id of the call, empty when it had none.
+        receipt_signature: The receipt key's signature over it.
+    """
 
     xml: str
     signature: bytes
     attestation_key_name: str
+    receipt: bytes = b""
+    receipt_signature: bytes = b""
 
 
 class Signed(Message, frozen=True, tag="signed"):
-    """A signature in the form asked for."""
+    """A signature.
+
+    Args:
+        signature: In the form asked for.
+        receipt: Receipt for the request id of the call, empty when it had none.
+        receipt_signature: The receipt key's signature over it.
+    """
 
     signature: bytes
+    receipt: bytes = b""
+    receipt_signature: bytes = b""
+
+
+class Decrypted(Message, frozen=True, tag="decrypted"):
+    """Decrypted data.
+
+    Args:
+        data: The plaintext.
+        receipt: Receipt for the request id of the call, empty when it had none.
+        receipt_signature: The receipt key's signature over it.
+    """
+
+    data: bytes
+    receipt: bytes = b""
+    receipt_signature: bytes = b""
 
 
 class Done(Message, frozen=True, tag="done"):
@@ -292,12 +465,16 @@ class Refused(Message, frozen=True, tag="refused"):
         refusal: Stable word of the check, such as `approvals.missing`.
         message: What was wrong, for a person.
         bad_approvals: Positions (from 0) in the call's `approvals` that did not count, with the word why.
+        receipt: Receipt for the request id of the call, empty when it had none.
+        receipt_signature: The receipt key's signature over it.
     """
 
     code: str
     refusal: str
     message: str
     bad_approvals: list[tuple[int, str]] = []
+    receipt: bytes = b""
+    receipt_signature: bytes = b""
 
 
-Answer = Info | Labels | KeyFacts | Attested | Signed | Done | Verdict | Stamped | Statistics | Refused
+Answer = Info | Labels | KeyFacts | Attested | Signed | Decrypted | Done | Verdict | Stamped | Statistics | Refused
