@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyturn.errors import FormatError
-from keyturn.transport import bytewords, cbor, fountain, ur
+from keyturn.ska import cbor
+from keyturn.transport import bytewords, fountain, ur
 from keyturn.transport.limits import MAX_BUNDLE, MAX_MESSAGES, MAX_PARTS
 from keyturn.transport.xoshiro import Xoshiro256
 

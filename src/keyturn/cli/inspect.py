@@ -224,7 +224,8 @@ def _bundle(data: bytes) -> dict[str, object]:
 
 def _parties(data: bytes) -> tuple[bytes, bytes | None]:
     """Who a bundle says that it is from and for, before anything in it is verified; bounded as opening is."""
-    from keyturn.transport import cbor, cose
+    from keyturn.ska import cbor
+    from keyturn.transport import cose
     from keyturn.transport.limits import MAX_BUNDLE
 
     sealed = cose.take_apart(data)

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.transport import cbor, cose
+from keyturn.ska import cbor
+from keyturn.transport import cose
 from keyturn.transport.limits import MAX_BUNDLE
 
 if TYPE_CHECKING:

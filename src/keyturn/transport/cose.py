@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.transport import cbor
+from keyturn.ska import cbor
 from keyturn.transport.limits import MAX_BUNDLE
 
 if TYPE_CHECKING:

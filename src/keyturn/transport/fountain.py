@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import FormatError
-from keyturn.transport import cbor
+from keyturn.ska import cbor
 from keyturn.transport.equations import Equations
 from keyturn.transport.limits import MAX_BUNDLE, MAX_PARTS
 from keyturn.transport.xoshiro import Xoshiro256, degree_sampler

@@ -26,6 +26,3 @@ MAX_IMAGE_FILE: Final = 64 << 20
 
 MAX_IMAGES: Final = MAX_PARTS
 """Most images read in one import: one per part."""
-
-MAX_CBOR_DEPTH: Final = 4
-"""Deepest nesting of CBOR in this room: a bundle is a flat map inside a COSE array."""

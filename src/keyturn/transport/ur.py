@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import FormatError
-from keyturn.transport import bytewords, cbor, fountain
+from keyturn.ska import cbor
+from keyturn.transport import bytewords, fountain
 from keyturn.transport.limits import MAX_MESSAGES
 
 if TYPE_CHECKING:

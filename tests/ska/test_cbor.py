@@ -1,4 +1,4 @@
-"""Strict CBOR: one encoding per value, nothing else is read."""
+"""Strict CBOR: one encoding per value, nothing else is written or read. `cbor2` judges the writer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn.errors import FormatError, KeyturnError
-from keyturn.transport import cbor
+from keyturn.ska import cbor
 
 KEYS = st.text(alphabet="abcdefghij", max_size=20)
 VALUES = st.recursive(
@@ -23,6 +23,24 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_what_is_written_is_read(value: Any) -> None:
     assert cbor.decode(cbor.encode(value), what="thing", max_depth=20) == value
+
+
+@given(VALUES)
+def test_what_is_written_is_what_the_reference_implementation_writes(value: Any) -> None:
+    assert cbor.encode(value) == cbor2.dumps(value, canonical=True)
+
+
+@pytest.mark.parametrize("wrong", [True, 1.5, object(), [False], {"a": {1, 2}}])
+def test_what_has_no_form_is_a_mistake_of_the_program(wrong: object) -> None:
+    with pytest.raises(TypeError):
+        cbor.encode(wrong)
+
+
+def test_a_number_of_more_than_64_bits_has_no_form() -> None:
+    for wrong in (2**64, -(2**64) - 1):
+        with pytest.raises(ValueError, match="64 bits"):
+            cbor.encode(wrong)
+    assert cbor.encode([2**64 - 1, -(2**64)]) == cbor2.dumps([2**64 - 1, -(2**64)])
 
 
 @given(st.binary(max_size=200))

@@ -1,22 +1,23 @@
-"""CBOR, read strictly: one value has exactly one encoding here (decisions 35).
+"""CBOR, written and read strictly: one value has exactly one encoding here (decisions 14 and 35).
 
-`cbor2` writes; the reader is our own and small, because what it must refuse is most of CBOR: everything that is not the
+Writer and reader are our own and small, because what must be refused is most of CBOR: everything that is not the
 deterministic form of RFC 8949 section 4.2.1 (shortest arguments, definite lengths, map keys in bytewise order, none
 twice), and every tag, float and simple value but null. A reader that knows no tags cannot be led into the date,
-pattern or fraction parsers that a general one brings along.
+pattern or fraction parsers that a general one brings along. Bundles and receipts are written in it; `cbor2` judges in
+the tests.
 """
 
 from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-import cbor2
-
 from keyturn.errors import FormatError
-from keyturn.transport.limits import MAX_CBOR_DEPTH
 
 CborValue: TypeAlias = "int | bytes | str | list[CborValue] | dict[CborValue, CborValue] | None"
-"""What a deterministic value of this room can be."""
+"""What a value in this form can be."""
+
+MAX_DEPTH: Final = 4
+"""Deepest nesting read unless told otherwise: a bundle is a flat map inside a COSE array, a receipt a flat map."""
 
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP = range(6)
 _NULL: Final = 0xF6
@@ -28,16 +29,42 @@ def encode(value: object) -> bytes:
     """Write a value in deterministic form.
 
     Args:
-        value: Made of int, bytes, str, None, list, dict. Text keys are shorter than 24 bytes, so that the
-            length-first order of `cbor2` and the bytewise order of RFC 8949 are the same.
+        value: Made of int (64 bits and a sign), bytes, str, None, list, tuple, dict.
 
     Returns:
         The one encoding that `decode` accepts for it.
+
+    Raises:
+        TypeError: It holds anything else, a truth value included; a mistake of the program.
+        ValueError: A number has more than 64 bits.
     """
-    return cbor2.dumps(value, canonical=True)
+    if value is None:
+        return bytes([_NULL])
+    if isinstance(value, bytes):
+        return _write_head(_BYTES, len(value)) + value
+    if isinstance(value, str):
+        text = value.encode()
+        return _write_head(_TEXT, len(text)) + text
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _write_head(_UNSIGNED, value) if value >= 0 else _write_head(_NEGATIVE, -1 - value)
+    if isinstance(value, list | tuple):
+        return _write_head(_ARRAY, len(value)) + b"".join(map(encode, value))
+    if isinstance(value, dict):
+        entries = sorted((encode(key), encode(content)) for key, content in value.items())
+        return _write_head(_MAP, len(entries)) + b"".join(key + content for key, content in entries)
+    raise TypeError(f"{type(value).__name__} has no form here")
 
 
-def decode(data: bytes, *, what: str, max_depth: int = MAX_CBOR_DEPTH) -> CborValue:
+def _write_head(major: int, argument: int) -> bytes:
+    if argument < 24:
+        return bytes([major << 5 | argument])
+    for low, size in _ARGUMENT_SIZES.items():
+        if argument < 1 << 8 * size:
+            return bytes([major << 5 | low]) + argument.to_bytes(size, "big")
+    raise ValueError("a number of more than 64 bits has no form here")
+
+
+def decode(data: bytes, *, what: str, max_depth: int = MAX_DEPTH) -> CborValue:
     """Read one value that fills `data` exactly.
 
     Args:
