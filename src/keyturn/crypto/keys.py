@@ -8,7 +8,7 @@ Source: rest-api.md sections 4.1, 4.2 and 3.1 (the `json` object), decisions 28;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NoReturn
 
@@ -115,7 +115,48 @@ KEY_TYPES: Final = {
         KeyType("ED", ED25519_OID),
     )
 }
-"""Kinds of keys by their API name."""
+"""Kinds of keys that have a public part, by their API name."""
+
+AES_BITS: Final = (128, 192, 256)
+
+SECRET_KEY_TYPES: Final = {kind.name: kind for kind in (KeyType("AES", "1.0.18033.3.2.1"),)}
+"""Kinds of keys that have none. They come in by unwrapping; `make_spec` does not make them yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """A symmetric key.
+
+    Args:
+        algorithm: Name in `SECRET_KEY_TYPES`.
+        value: The key's bytes: 16, 24 or 32 for AES. They never appear in its `repr`.
+
+    Raises:
+        KeyturnError: 600 `key.algorithm` when the kind is not available, 603 `key.size` when the length does not fit.
+    """
+
+    algorithm: str
+    value: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Check kind and length, so that no later step has to."""
+        if self.algorithm not in SECRET_KEY_TYPES:
+            _refuse(
+                f"algorithm: {_shown(self.algorithm)} is no kind of symmetric key here; available are "
+                f"{', '.join(SECRET_KEY_TYPES)}.",
+                "key.algorithm",
+            )
+        if 8 * len(self.value) not in AES_BITS:
+            _refuse(
+                f"An AES key has 16, 24 or 32 bytes, not {len(self.value)}.",
+                "key.size",
+                ErrorCode.KEY_SIZE,
+            )
+
+    @property
+    def key_size(self) -> int:
+        """Size in bits."""
+        return 8 * len(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +297,25 @@ def private_key_from_der(der: bytes) -> PrivateKey:
     if isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         return key
     raise _unreadable("private")
+
+
+def private_key_from_stored(algorithm: str, content: bytes) -> PrivateKey | SecretKey:
+    """Read back a key of the sealed store, of whatever kind.
+
+    Args:
+        algorithm: Name in `KEY_TYPES` or `SECRET_KEY_TYPES`, as it stands in the key's record.
+        content: The key's own bytes for a symmetric key, else PKCS#8 as `private_key_to_der` wrote it.
+
+    Returns:
+        The key.
+
+    Raises:
+        FormatError: 407 when it is no such key.
+        KeyturnError: 603 when a symmetric key has a length that its kind does not have.
+    """
+    if algorithm in SECRET_KEY_TYPES:
+        return SecretKey(algorithm, content)
+    return private_key_from_der(content)
 
 
 def _unreadable(side: str) -> FormatError:
