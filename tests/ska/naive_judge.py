@@ -1,11 +1,13 @@
 """A second judge, slow and simple, held against `decide()`.
 
-Written from ska-wire-format.md section 8 and decisions 18 to 20 and 29 alone: its own reading of the bytes, its own
-verification, no shared code with the decision but the model of a policy. It tries out instead of calculating.
+Written from ska-wire-format.md section 8, decisions 18 to 20 and 29, and rules R15 and R26 alone: its own reading of
+the bytes, its own verification, no shared code with the decision but the model of a policy. It tries out instead of
+calculating.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,6 +46,9 @@ class Case:
     integrity: dict[str, bytes]
     not_before: int | None = None
     allow_unlabelled: bool = False
+    stamps_from: int | None = None
+    spent: Sequence[bytes] = ()
+    withdrawn: Sequence[tuple[bytes, bytes]] = ()
 
 
 def elements(blob: bytes) -> list[tuple[int, bytes]]:
@@ -118,6 +123,14 @@ def read_ballot(case: Case, data: bytes) -> Ballot | None:
                 return None
         # R18: a name that had an owner before.
         if case.not_before is not None and (stamp is None or stamp < case.not_before):
+            return None
+        # R15: what has served, and what was stamped before the last change of its kind.
+        if hashlib.sha256(approval).digest() in case.spent:
+            return None
+        if case.stamps_from is not None and stamp is not None and stamp < case.stamps_from:
+            return None
+        # R26: what its signer took back.
+        if (hashlib.sha256(signer).digest(), hashlib.sha256(approval).digest()) in case.withdrawn:
             return None
     except (ValueError, KeyError, struct.error):
         return None

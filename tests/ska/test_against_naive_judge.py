@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 
@@ -80,6 +81,9 @@ def questions(draw: st.DrawFn) -> Question:
     pile = draw(st.lists(approvals(), min_size=1, max_size=8))
     # More than four of one signer are not all looked at (R29), which the naive judge does not know.
     assume(all(count <= 4 for count in Counter(name for name, _ in pile).values()))
+    contents = [decode_authorization(data).approval for _, data in pile]
+    digests = [hashlib.sha256(content).digest() for content in contents]
+    people = [hashlib.sha256(person(name).spki).digest() for name, _ in pile]
     return Question(
         policy=Policy(rule, Rule.NEVER, Rule.NEVER, Rule.NEVER),
         action=Action.USE,
@@ -90,6 +94,9 @@ def questions(draw: st.DrawFn) -> Question:
         integrity_keys=(integrity_key(),),
         not_before=draw(st.sampled_from([None, None, None, NOW - 120])),
         allow_unlabelled=draw(st.booleans()),
+        stamps_from=draw(st.sampled_from([None, None, NOW - 119, NOW - 60])),
+        spent=draw(st.lists(st.sampled_from(digests), max_size=1)),
+        withdrawn=draw(st.lists(st.tuples(st.sampled_from(people), st.sampled_from(digests)), max_size=2)),
     )
 
 
@@ -103,6 +110,9 @@ def case_of(question: Question) -> Case:
         integrity={key.name: key.spki for key in question.integrity_keys},
         not_before=question.not_before,
         allow_unlabelled=question.allow_unlabelled,
+        stamps_from=question.stamps_from,
+        spent=list(question.spent),
+        withdrawn=list(question.withdrawn),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.crypto.keys import make_spec
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.key_attributes import filled_in
 from keyturn.ska.labels import check_label
 from keyturn.ska.policy import decode_policy
 from keyturn.ska.policy_rules import check_policy, is_protected, open_modify, open_unblock
@@ -25,23 +26,6 @@ if TYPE_CHECKING:
 
 MAX_KEY_ID: Final = 256
 """Longest `id` (PKCS#11 id) in bytes of UTF-8."""
-
-DEFAULT_ATTRIBUTES: Final[Mapping[str, bool]] = {
-    "decrypt": False,
-    "sign": False,
-    "unwrap": False,
-    "encrypt": False,
-    "verify": False,
-    "wrap": False,
-    "derive": False,
-    "bip32": False,
-    "slip10": False,
-    "extractable": False,
-    "modifiable": True,
-    "destroyable": False,
-    "copyable": False,
-}
-"""Attributes a caller may set, with what they are when left out."""
 
 UNAVAILABLE_PROMISES: Final = ("boundApprovals", "singleUse")
 """Attributes that promise a stricter HSM than this one is: never accepted and then ignored (R4)."""
@@ -114,14 +98,12 @@ def complete_attributes(given: Mapping[str, bool]) -> dict[str, bool]:
     for name in UNAVAILABLE_PROMISES:
         if given.get(name):
             raise _attributes(f"`{name}` is not available in this version; leave it out", "attribute.not-available")
-    attributes = {name: given.get(name, default) for name, default in DEFAULT_ATTRIBUTES.items()}
+    attributes = filled_in(given)
     if not any(attributes[name] for name in ("decrypt", "sign", "unwrap")):
         raise _attributes("at least one of `decrypt`, `sign` and `unwrap` must be true", "attribute.no-use")
     for name in ("bip32", "slip10"):
         if attributes[name] and not attributes["derive"]:
             raise _attributes(f"`{name}` needs `derive` to be true", "attribute.derivation")
-    # Left out, the HSM decides: what may leave is not called sensitive.
-    attributes["sensitive"] = given.get("sensitive", not attributes["extractable"])
     attributes["alwaysSensitive"] = attributes["sensitive"]
     attributes["neverExtractable"] = not attributes["extractable"]
     return attributes

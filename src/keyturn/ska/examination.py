@@ -4,12 +4,14 @@ Every check that costs nothing comes first, so that a signature is verified only
 would count. No signer gets more than four verifications, and so no question costs more than four times the listed
 keys (rule R29). A timestamp that is present is always verified, needed or not.
 
-Source: ska-wire-format.md section 8, rules 1 to 5 and 10 to 13; decisions 26, 29; docs/security/rules.md R18, R29.
+Source: ska-wire-format.md section 8, rules 1 to 5 and 10 to 13; decisions 26, 29; docs/security/rules.md R15, R18,
+R26, R29.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import FormatError, KeyturnError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS_PER_SIGNER: Final = 4
 """Signatures of one signer that are verified at most (R29)."""
+_LAST: Final = {Action.UNBLOCK: "block", Action.MODIFY: "modify"}
+"""What a timestamp for an action must be later than, in words (R15)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Examination:
         if isinstance(statement, Fault):
             return _invalid(position, statement, identity)
         stamp = statement.stamp.seconds if statement.stamp is not None else None
-        fault = self._lacks_timestamp(identity, stamp)
+        fault = self._withdrawal(identity, authorization.approval) or self._lacks_timestamp(identity, stamp)
         if fault is not None:
             return _invalid(position, fault, identity)
         if self._adds_nothing(identity, stamp):
@@ -156,6 +160,12 @@ class Examination:
                 "approval.wrong-label",
                 f"The approval names the key {token.label.decode(errors='replace')!r}, not {question.label!r}.",
             )
+        if question.spent and sha256(approval).digest() in question.spent:
+            return Fault(
+                "approval.spent",
+                "What this approval says has been done already, and is done once only; have it approved anew with a "
+                "timestamp.",
+            )
         compares_payload = question.action in (Action.USE, Action.MODIFY)
         if compares_payload and token.payload != question.payload:
             return Fault("approval.wrong-payload", "The approval is for other bytes than the ones to be processed.")
@@ -185,6 +195,20 @@ class Examination:
             return Fault(
                 "approval.timestamp-before-key",
                 "The timestamp is older than the key: the approval was meant for an earlier key of this name.",
+            )
+        if question.stamps_from is not None and stamp.seconds < question.stamps_from:
+            return Fault(
+                "approval.stale-timestamp",
+                f"The timestamp is not later than the last {_LAST.get(question.action, 'change')} of the key, or than "
+                "the key itself, so that the approval may be an old one; have it approved anew with a new timestamp.",
+            )
+        return None
+
+    def _withdrawal(self, identity: bytes, approval: bytes) -> Fault | None:
+        withdrawn = self._question.withdrawn
+        if withdrawn and (sha256(identity).digest(), sha256(approval).digest()) in withdrawn:
+            return Fault(
+                "approval.withdrawn", "The approver has taken this approval back; it counts again in no request."
             )
         return None
 

@@ -13,7 +13,7 @@ from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.actions import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from keyturn.ska.policy import Approver, Policy
 
@@ -49,6 +49,12 @@ class Question:
         not_before: Creation of the key if its label had an owner before (R18): approvals then count only with a
             timestamp not earlier than this, in seconds since the epoch.
         allow_unlabelled: Whether approvals with an empty label count (decisions 29).
+        stamps_from: For unblock and modify of a protected key: a timestamp before this second, since the epoch, does
+            not count, because the key was blocked or modified after it (R15). None where any does. Approvals without
+            a timestamp are untouched by it.
+        spent: Statements that have served and serve no more: SHA-256 of the signed approval blob, 0x1055 (R15).
+        withdrawn: Approvals that their signers took back: SHA-256 of the identity, SHA-256 of the signed approval
+            blob (R26).
     """
 
     policy: Policy
@@ -60,6 +66,9 @@ class Question:
     integrity_keys: Sequence[IntegrityKey] = ()
     not_before: int | None = None
     allow_unlabelled: bool = False
+    stamps_from: int | None = None
+    spent: Collection[bytes] = ()
+    withdrawn: Collection[tuple[bytes, bytes]] = ()
 
     def __post_init__(self) -> None:
         if self.payload is None and self.action in (Action.USE, Action.MODIFY):
