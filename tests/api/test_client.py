@@ -15,7 +15,7 @@ import pytest
 
 from keyturn.approver.first_trust import certificate_pem
 from keyturn.client import RestClient
-from keyturn.client.rest import MAX_ANSWER
+from keyturn.client.connection import MAX_ANSWER
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn_testing.approval_tasks import PaperHsm
 

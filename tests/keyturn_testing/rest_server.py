@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from keyturn.client.rest import TaskKind
+    from keyturn.client.approval import TaskKind
     from keyturn.ska.policy import Policy
     from keyturn_testing.officers import Officer
 

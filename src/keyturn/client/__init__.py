@@ -1,5 +1,6 @@
 """The Python client of the REST API."""
 
-from keyturn.client.rest import JsonObject, RestClient
+from keyturn.client.connection import JsonObject, ServerRefusedError
+from keyturn.client.rest import RestClient
 
-__all__ = ["JsonObject", "RestClient"]
+__all__ = ["JsonObject", "RestClient", "ServerRefusedError"]

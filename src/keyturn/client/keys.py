@@ -1,0 +1,66 @@
+"""The endpoints about keys.
+
+Source: rest-api.md section 3.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keyturn.client.connection import JsonObject, RestConnection, unexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class KeyCalls(RestConnection):
+    """Keys: create, list, attributes, delete."""
+
+    def create_key(
+        self,
+        label: str,
+        algorithm: str,
+        *,
+        attributes: Mapping[str, bool],
+        curve_oid: str | None = None,
+        key_size: int | None = None,
+        policy: Mapping[str, Any] | None = None,
+        key_id: str | None = None,
+    ) -> JsonObject:
+        """Create a key: `POST /v1/key`.
+
+        Args:
+            label: Its name, 1 to 128 bytes of UTF-8.
+            algorithm: `RSA`, `EC`, `ED` or `AES`.
+            attributes: Attribute names to booleans; at least `decrypt`, `sign` and `unwrap`.
+            curve_oid: Dotted OID, for EC and ED.
+            key_size: Bits, for RSA and AES.
+            policy: Policy as JSON with `keyStatus` (rest-api.md section 5), None for an ordinary key.
+            key_id: PKCS#11 id, if any.
+
+        Returns:
+            The attested attributes: `xml`, `json`, `xmlSignature`, `attestationKeyName`.
+        """
+        body: JsonObject = {"label": label, "algorithm": algorithm, "attributes": dict(attributes), "policy": policy}
+        if curve_oid is not None:
+            body["curveOid"] = curve_oid
+        if key_size is not None:
+            body["keySize"] = key_size
+        if key_id is not None:
+            body["id"] = key_id
+        return self.ask("POST", "/v1/key", body)
+
+    def list_keys(self) -> list[str]:
+        """Labels of all keys (air-gapped: of all registered ones): `GET /v1/key`."""
+        answer = self.call("GET", "/v1/key")
+        if not isinstance(answer, list):
+            raise unexpected("GET", "/v1/key")
+        return [str(label) for label in answer]
+
+    def key_attributes(self, label: str) -> JsonObject:
+        """Attested attributes of a key: `POST /v1/key/attributes`."""
+        return self.ask("POST", "/v1/key/attributes", {"label": label})
+
+    def delete_key(self, label: str) -> None:
+        """Delete a key: `POST /v1/key/deleteKey`."""
+        self.call("POST", "/v1/key/deleteKey", {"label": label})

@@ -1,0 +1,78 @@
+"""The endpoints of the air-gapped side, and what executes its requests.
+
+Source: decisions 11, 13 to 15.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from keyturn.client.connection import JsonObject, RestConnection, path_part, unexpected
+from keyturn.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_OFFLINE_ENDPOINTS: Final = {
+    "signRequest": "/v1/synchronousSign",
+    "decryptRequest": "/v1/synchronousDecrypt",
+    "unwrapKeyRequest": "/v1/synchronousUnwrap",
+    "blockRequest": "/v1/synchronousBlock",
+    "unblockRequest": "/v1/synchronousUnblock",
+    "modifyRequest": "/v1/synchronousModify",
+    "timestampRequest": "/v1/synchronousTimestamp",
+}
+"""Which endpoint of the offline side executes which `inputOfflineHsm` body (decisions 13 and 15)."""
+
+
+class OfflineCalls(RestConnection):
+    """Keys, requests and results that cross the gap."""
+
+    def execute_offline_input(self, body: Mapping[str, Any]) -> JsonObject:
+        """Execute an `inputOfflineHsm` body on this (offline) server, at the endpoint it is made for.
+
+        Args:
+            body: `{"signRequest": …}`, `{"timestampRequest": …}` or another one as `GET /v1/request/{id}` gave it.
+
+        Returns:
+            The endpoint's answer.
+
+        Raises:
+            FormatError: If the body is for no endpoint this client knows.
+        """
+        paths = [path for name, path in _OFFLINE_ENDPOINTS.items() if name in body]
+        if len(body) != 1 or not paths:
+            known = ", ".join(sorted(_OFFLINE_ENDPOINTS))
+            raise FormatError(f"inputOfflineHsm must hold exactly one of {known}; it holds {sorted(body)}.")
+        return self.ask("POST", paths[0], dict(body))
+
+    def import_offline_result(self, result: Mapping[str, Any]) -> None:
+        """Bring back what the offline HSM answered: `PUT /v1/resultFromOfflineHsm`.
+
+        Args:
+            result: `{"id", "result"}`, `{"id", "keyAttributes"}` or another form of decisions 14.
+        """
+        self.call("PUT", "/v1/resultFromOfflineHsm", dict(result))
+
+    def register_offline_key(self, attested: Mapping[str, Any]) -> JsonObject:
+        """Teach an air-gapped broker a key of the offline HSM: `POST /v1/offlineKey`.
+
+        Args:
+            attested: The body that `key_attributes` returned on the offline side, unchanged.
+
+        Returns:
+            What was registered.
+        """
+        return self.ask("POST", "/v1/offlineKey", dict(attested))
+
+    def offline_keys(self) -> list[JsonObject]:
+        """The keys an air-gapped broker knows: `GET /v1/offlineKey`."""
+        answer = self.call("GET", "/v1/offlineKey")
+        if not isinstance(answer, list):
+            raise unexpected("GET", "/v1/offlineKey")
+        return answer
+
+    def forget_offline_key(self, label: str) -> None:
+        """Make an air-gapped broker forget a key and cancel its open requests: `DELETE /v1/offlineKey/{label}`."""
+        self.call("DELETE", f"/v1/offlineKey/{path_part(label)}")

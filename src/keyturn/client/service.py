@@ -1,0 +1,27 @@
+"""The endpoints about the server itself.
+
+Source: rest-api.md section 3.9; decisions 6, 30.
+"""
+
+from __future__ import annotations
+
+from keyturn.client.connection import JsonObject, RestConnection, unexpected
+
+
+class ServiceCalls(RestConnection):
+    """About the server."""
+
+    def attestation_chain(self) -> list[str]:
+        """Certificates of the device that attests keys, PEM, device certificate first: `GET /v1/attestation`."""
+        chain = self.ask("GET", "/v1/attestation").get("attestationCertificateChain")
+        if not isinstance(chain, list):
+            raise unexpected("GET", "/v1/attestation")
+        return [str(certificate) for certificate in chain]
+
+    def version_info(self) -> JsonObject:
+        """Who is there: `GET /v1/versionInfo`."""
+        return self.ask("GET", "/v1/versionInfo")
+
+    def statistics(self) -> str:
+        """Figures about the key store, as text: `GET /v1/keystore/statistics`."""
+        return self.ask_text("GET", "/v1/keystore/statistics", None, "keyStoreStatistics")
