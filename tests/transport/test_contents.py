@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,14 +14,18 @@ from hypothesis import strategies as st
 from keyturn.errors import FormatError, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
-from keyturn.ska.messages import ApprovalToken, encode_approval
+from keyturn.ska.messages import ApprovalToken, Timestamp, encode_approval, encode_timestamp
 from keyturn.ska.policy import encode_policy
 from keyturn.ska.policy_json import policy_to_json
+from keyturn.ska.unwrap_flags import unwrap_payload_for
 from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 from keyturn.transport.bundle import Bundle
-from keyturn.transport.contents import ApprovalView, RequestContents, ResultContents, read_contents, strict_json
+from keyturn.transport.contents import RequestContents, ResultContents, read_contents, strict_json
 from keyturn_testing.carriers import ALICE, REQUEST_ID
 from keyturn_testing.officers import Officer, make_policy, quorum
+
+if TYPE_CHECKING:
+    from keyturn.transport.approval_views import ApprovalView
 
 GOLDEN = Path(__file__).parent / "golden"
 ADA, BEN = Officer("ada", "P-256"), Officer("ben", "ED")
@@ -52,6 +56,18 @@ def approval(officer: Officer = ADA, **changes: Any) -> bytes:
     fields: dict[str, Any] = {"action": Action.USE, "label": b"treasury", "payload": b"pay 5"}
     token = ApprovalToken(**{"timestamp": None, "timestamp_signature": None} | fields | changes)
     return officer.approve(token)
+
+
+def unwrap_request(*approvals: bytes, **changes: Any) -> dict[str, Any]:
+    inner: dict[str, Any] = {
+        "unwrapKeyName": "treasury",
+        "wrappedKey": b64(b"wrapped"),
+        "label": "new",
+        "attributes": {"sign": True, "decrypt": False, "unwrap": False, "derive": None},
+        "wrapMethod": "AES_WRAP_EC",
+        "signedApprovals": [b64(item) for item in approvals],
+    }
+    return {"unwrapKeyRequest": inner | changes}
 
 
 def views(body: Any) -> tuple[ApprovalView, ...]:
@@ -133,6 +149,85 @@ def test_a_modification_shows_the_policy_and_marks_approvals_for_another() -> No
     assert [view.problems for view in read.approvals] == [(), ("It is for another policy.",)]
 
 
+@pytest.mark.parametrize("action", [Action.BLOCK, Action.UNBLOCK])
+def test_blocking_and_unblocking_have_no_payload(action: Action) -> None:
+    word = action.name.lower()
+    good = approval(action=action, payload=None)
+    other = Action.UNBLOCK if action is Action.BLOCK else Action.BLOCK
+    bad = approval(action=other, payload=None)
+    inner = {f"{word}KeyName": "treasury", "signedApprovals": [b64(good), b64(bad)]}
+    read = read_contents(carried({f"{word}Request": inner}))
+    assert isinstance(read, RequestContents)
+    assert (read.action, read.payload, read.policy) == (action, None, None)
+    assert [view.problems == () for view in read.approvals] == [True, False]
+
+
+def test_a_decryption_shows_its_ciphertext_and_everything_else_the_server_gets() -> None:
+    inner = {
+        "decryptKeyName": "treasury",
+        "encryptedPayload": b64(b"pay 5"),
+        "cipherAlgorithm": "RSA_PADDING_OAEP_WITH_SHA256",
+        "additionalAuthenticationData": b64(b"aad"),
+        "tagLength": 0,
+        "signedApprovals": [b64(approval())],
+    }
+    read = read_contents(carried({"decryptRequest": inner}))
+    assert isinstance(read, RequestContents)
+    assert (read.payload, read.algorithm) == (b"pay 5", "RSA_PADDING_OAEP_WITH_SHA256")
+    assert read.approvals[0].problems == ()
+    assert dict(read.others) == {"additionalAuthenticationData": b64(b"aad"), "tagLength": "0"}
+
+
+def test_an_unwrap_is_held_against_what_its_approvals_say_of_the_new_key() -> None:
+    wanted = unwrap_payload_for({"sign": True, "decrypt": False, "unwrap": False}, b"wrapped", "new")
+    other = unwrap_payload_for(
+        {"sign": True, "decrypt": False, "unwrap": False, "extractable": True}, b"wrapped", "new"
+    )
+    read = read_contents(carried(unwrap_request(approval(payload=wanted), approval(payload=other))))
+    assert isinstance(read, RequestContents)
+    assert (read.payload, read.algorithm) == (b"wrapped", "AES_WRAP_EC")
+    assert [view.problems for view in read.approvals] == [(), ("It is for another payload.",)]
+    assert set(dict(read.others)) == {"label", "attributes"}
+    with_policy = read_contents(carried(unwrap_request(policy=policy_to_json(POLICY, blocked=None))))
+    assert isinstance(with_policy, RequestContents)
+    assert with_policy.policy == POLICY
+
+
+def test_a_request_for_the_time_says_what_the_time_is_for() -> None:
+    use = {"keyName": "treasury", "operation": "use", "payload": b64(b"pay 5")}
+    modify = {"keyName": "treasury", "operation": "modify", "policy": policy_to_json(POLICY, blocked=None)}
+    unblock = {"keyName": "treasury", "operation": "unblock"}
+    for inner, action, payload, policy in (
+        (use, Action.USE, b"pay 5", None),
+        (modify, Action.MODIFY, None, POLICY),
+        (unblock, Action.UNBLOCK, None, None),
+    ):
+        read = read_contents(carried({"timestampRequest": inner}))
+        assert isinstance(read, RequestContents)
+        assert read.asks_for_time
+        assert (read.action, read.payload, read.policy) == (action, payload, policy)
+        assert read.others == (("operation", action.name.lower()),)
+
+
+def test_a_result_may_be_the_time_or_a_refusal_and_carry_a_receipt() -> None:
+    receipt = {"receipt": b64(b"r"), "receiptSignature": b64(b"s")}
+    stamp = Timestamp(1_700_000_000, "integrity", b"pay 5")
+    answer = {
+        "timestamp": b64(encode_timestamp(stamp)),
+        "timestampSignature": b64(b"s"),
+        "timestampSignatureAlgorithm": "SHA256_WITH_ECDSA",
+        "timestampKeyName": "integrity",
+    }
+    read = read_contents(carried({"id": REQUEST_ID, "timestampAnswer": answer}, "result"))
+    assert isinstance(read, ResultContents)
+    assert (read.stamp, read.has_receipt) == (stamp, False)
+    refused = {"errorCode": 701, "reason": "res.error.in.hsm", "message": "too late", "refusal": "approvals.too-late"}
+    read = read_contents(carried({"id": REQUEST_ID, "refused": refused, **receipt}, "result"))
+    assert isinstance(read, ResultContents)
+    assert read.refused is not None
+    assert (read.refused.number, read.refused.word, read.has_receipt) == (701, "approvals.too-late", True)
+
+
 def test_a_hexadecimal_payload_is_shown_as_its_bytes() -> None:
     read = read_contents(carried(sign_request(payload="70617920 35".replace(" ", ""), payloadType="HEX")))
     assert isinstance(read, RequestContents)
@@ -152,7 +247,11 @@ def test_a_hexadecimal_payload_is_shown_as_its_bytes() -> None:
         (b'{"signRequest":{},"signRequest":{}}', "contents.json"),
         (b'{"signRequest":NaN}', "contents.json"),
         ({}, "contents.unknown"),
-        ({"unwrapKeyRequest": {}}, "contents.unknown"),
+        ({"deriveRequest": {}}, "contents.unknown"),
+        ({"timestampRequest": {"keyName": "treasury", "operation": "sign", "payload": "AQ=="}}, "contents.unknown"),
+        ({"timestampRequest": {"keyName": "treasury", "operation": "use"}}, "contents.json"),
+        (unwrap_request(attributes={"sign": "yes"}), "contents.json"),
+        (unwrap_request(label=None), "contents.json"),
         ({**sign_request(), "modifyRequest": {}}, "contents.unknown"),
         ({"signRequest": []}, "contents.json"),
         ({"signRequest": {}}, "contents.json"),
@@ -162,7 +261,7 @@ def test_a_hexadecimal_payload_is_shown_as_its_bytes() -> None:
         (sign_request(signedApprovals="x"), "contents.json"),
         (sign_request(signedApprovals=["x"] * 1025), "contents.json"),
     ],
-    ids=range(17),
+    ids=range(21),
 )
 def test_a_request_that_cannot_be_read_is_refused(body: Any, refusal: str) -> None:
     assert isinstance(read_contents(carried(sign_request())), RequestContents)
@@ -177,13 +276,18 @@ def test_a_request_that_cannot_be_read_is_refused(body: Any, refusal: str) -> No
         ({"id": "another", "result": "AQ=="}, "contents.mismatch"),
         ({"id": REQUEST_ID}, "contents.unknown"),
         ({"id": REQUEST_ID, "result": "AQ==", "more": 1}, "contents.unknown"),
-        ({"id": REQUEST_ID, "refused": {"errorCode": 701}}, "contents.unknown"),
-        ({"id": REQUEST_ID, "keyAttributes": []}, "contents.unknown"),
+        ({"id": REQUEST_ID, "result": "AQ==", "refused": {"errorCode": 701, "message": "no"}}, "contents.unknown"),
+        ({"id": REQUEST_ID, "refused": {"errorCode": 701}}, "contents.json"),
+        ({"id": REQUEST_ID, "refused": {"errorCode": True, "message": "no"}}, "contents.json"),
+        ({"id": REQUEST_ID, "result": "AQ==", "receipt": "AQ=="}, "contents.json"),
+        ({"id": REQUEST_ID, "result": "AQ==", "receipt": "AQ==", "receiptSignature": 7}, "contents.json"),
+        ({"id": REQUEST_ID, "timestampAnswer": {"timestamp": "AQ=="}}, "contents.json"),
+        ({"id": REQUEST_ID, "keyAttributes": []}, "contents.json"),
         ({"id": REQUEST_ID, "keyAttributes": {}}, "contents.json"),
         ({"id": REQUEST_ID, "result": 7}, "contents.json"),
         ({"result": "AQ=="}, "contents.json"),
     ],
-    ids=range(8),
+    ids=range(13),
 )
 def test_a_result_that_cannot_be_read_is_refused(body: Any, refusal: str) -> None:
     good = read_contents(carried({"id": REQUEST_ID, "result": "AQ=="}, "result"))

@@ -12,10 +12,9 @@ Exit status: 0 done; 1 refused (nothing happened); 2 wrong usage; 3 parts are mi
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,11 +22,11 @@ from keyturn.approver.terminal import visible
 from keyturn.cli.examples import examples
 from keyturn.cli.officer import OfficerGroup, address_book_option, json_option
 from keyturn.cli.officer_view import console
+from keyturn.cli.transport_execute import bring_in, clock_lines, encode, execute
 from keyturn.cli.transport_files import Target, target_options
 from keyturn.cli.transport_options import (
     EXIT_DECLINED,
     EXIT_INCOMPLETE,
-    EXIT_REFUSED_THERE,
     ca_option,
     data_dir_option,
     open_reader,
@@ -40,10 +39,9 @@ from keyturn.cli.transport_view import bundle_json, incomplete_json, show_bundle
 from keyturn.client import RestClient
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.plain import counted
-from keyturn.ska.actions import Action
-from keyturn.transport.bundle import KEY, KINDS, REQUEST, RESULT, Bundle, open_bundle
+from keyturn.transport.bundle import KEY, KINDS, REQUEST, Bundle, open_bundle
 from keyturn.transport.carrier import collect
-from keyturn.transport.contents import RequestContents, body_words, read_contents
+from keyturn.transport.contents import RequestContents, read_contents
 from keyturn.transport.limits import MAX_BUNDLE
 from keyturn.transport.ur import IncompleteError, SeveralMessagesError, describe
 
@@ -52,17 +50,6 @@ if TYPE_CHECKING:
 
     from keyturn.transport.contents import Contents
     from keyturn.transport.station import Station
-
-REFUSAL_STAYS: Final = (
-    "Nothing was done with the key. A refusal cannot be carried back yet: the online side could not tell it from an "
-    "invention before the HSM signs receipts (R24). The request stays pending there; tell the people what you read "
-    "here, and cancel the request online if it is final."
-)
-
-ANSWER_NOT_WRITTEN: Final = (
-    "The HSM has executed the request, but its answer could not be written. So that it is not lost, here it is; save "
-    "it and seal it with keyturn transport export --kind result --input FILE --request ID:"
-)
 
 SOURCES = click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 
@@ -141,7 +128,7 @@ def export(
             if request_id is not None:
                 kind, body = REQUEST, _fetch_request(server, request_id, notes, anyway=anyway)
             else:
-                kind, body = KEY, _encode(server.key_attributes(str(label)))
+                kind, body = KEY, encode(server.key_attributes(str(label)))
     else:
         raise click.UsageError("What? Give --url with --request or --key, or --input with --kind.")
     station = open_station(data_dir)
@@ -169,11 +156,14 @@ def _fetch_request(server: RestClient, request_id: str, notes: list[str], *, any
     """The offline input of a request, unless the journey would be for nothing."""
     answer = server.request(request_id)
     body = answer.get("inputOfflineHsm")
+    if isinstance(body, dict) and "timestampRequest" in body:
+        notes.append("It asks for the HSM's time only. The approvers get their tasks when the answer is back.")
+        return encode(body)
     if body is None:
         raise KeyturnError(
             ErrorCode.UNSUPPORTED_OPERATION,
             f"Request {request_id} has nothing to carry (status {answer.get('status')}). A request goes out when it "
-            "has at least one approval and is still waiting.",
+            "has at least one approval, or needs a timestamp of the HSM first, and is still waiting.",
             refusal="export.nothing-to-carry",
         )
     preflight = server.preflight(request_id)
@@ -186,7 +176,19 @@ def _fetch_request(server: RestClient, request_id: str, notes: list[str], *, any
                 refusal="export.not-satisfied",
             )
         notes.append(f"The preflight says that the offline HSM will refuse this: {reason}")
-    return _encode(body)
+    notes.extend(_window(preflight))
+    return encode(body)
+
+
+def _window(preflight: dict[str, Any]) -> list[str]:
+    """When the HSM accepts it, by its own clock: the courier plans with this."""
+    opening, closing = preflight.get("opensAt"), preflight.get("closesAt")
+    found = []
+    if isinstance(opening, str):
+        found.append(f"By its clock the HSM accepts this from {opening} on; earlier it must wait in the vault.")
+    if isinstance(closing, str):
+        found.append(f"By its clock the HSM accepts this until before {closing}.")
+    return found
 
 
 # --- show and import -------------------------------------------------------------------------------------------------
@@ -255,14 +257,21 @@ def import_command(
             raise click.UsageError("Where shall the answer go? Give --out FILE, --qr FOLDER, or both.")
         target.require_ready()
     screen = console(err=as_json)
-    show_bundle(bundle, contents, station, open_reader(address_book_path), screen)
-    for note in notes:
-        screen.print(f"! {visible(note)}")
-    if not yes and not click.confirm("Go on?", err=as_json):
-        screen.print("Nothing was done.")
-        sys.exit(EXIT_DECLINED)
     with RestClient(url, ca_file=ca_file) as server:
-        done = _act(server, station, bundle, contents, target, as_json=as_json)
+        clock = clock_lines(server) if isinstance(contents, RequestContents) else []
+        for line in clock:
+            screen.print(line)
+        show_bundle(bundle, contents, station, open_reader(address_book_path), screen)
+        for note in notes:
+            screen.print(f"! {visible(note)}")
+        if not yes and not click.confirm("Go on?", err=as_json):
+            screen.print("Nothing was done.")
+            sys.exit(EXIT_DECLINED)
+        if isinstance(contents, RequestContents):
+            done = execute(server, station, bundle, contents, target, as_json=as_json)
+            done["clock"] = clock
+        else:
+            done = bring_in(server, bundle, contents, as_json=as_json)
     station.note(bundle)
     if as_json:
         done.pop("sealed", None)
@@ -273,79 +282,6 @@ def import_command(
         answer = open_bundle(done["sealed"], [station.key.public], me=bundle.sender)
         show_bundle(answer, read_contents(answer), station, open_reader(address_book_path), screen)
     _tell(screen.print, done.get("written", {}), [])
-
-
-def _act(
-    server: RestClient, station: Station, bundle: Bundle, contents: Contents, target: Target, *, as_json: bool
-) -> dict[str, Any]:
-    """Do what a bundle is for, on this side's server."""
-    try:
-        if bundle.kind == REQUEST:
-            answer = server.execute_offline_input(contents.body)
-        elif bundle.kind == RESULT:
-            server.import_offline_result(contents.body)
-            return {"said": f"The result is back: request {bundle.request_id} is done."}
-        else:
-            server.register_offline_key(contents.body)
-            return {"said": "The key is registered."}
-    except KeyturnError as error:
-        # What could not be reached has refused nothing; it can be tried again.
-        if error.code in {ErrorCode.CONNECTIVITY, ErrorCode.TECHNICAL}:
-            raise
-        _refused_there(error, bundle, as_json=as_json)
-    assert isinstance(contents, RequestContents)  # noqa: S101 - The others have returned.
-    result = _result_body(server, bundle, contents, answer)
-    draft = _draft(station, RESULT, bundle.request_id, result)
-    try:
-        read_contents(draft)
-    except KeyturnError as error:
-        raise _bad_answer(error.message) from error
-    sender = next(peer for peer in station.trust.peers() if peer.public == bundle.sender)
-    sealed = station.seal(RESULT, bundle.request_id, result, to=sender)
-    try:
-        written = target.write(sealed, f"result {bundle.request_id} for {sender.name}")
-    except KeyturnError:
-        # A key of single use would not give it again.
-        click.echo(f"keyturn: {ANSWER_NOT_WRITTEN}\n{json.dumps(json.loads(result))}", err=True)
-        raise
-    return {
-        "said": "The HSM has done it. Carry the answer back.",
-        "answer": json.loads(result),
-        "answerWords": list(body_words(draft)),
-        "written": written,
-        "sealed": sealed,
-    }
-
-
-def _result_body(server: RestClient, bundle: Bundle, contents: RequestContents, answer: dict[str, Any]) -> bytes:
-    """The body for `PUT /v1/resultFromOfflineHsm` (decisions 14)."""
-    if contents.operation.action is Action.USE:
-        if not isinstance(answer.get("signature"), str):
-            raise _bad_answer("There is no signature in it.")
-        return _encode({"id": bundle.request_id, "result": answer["signature"]})
-    if "xml" not in answer:
-        # A compatible server may answer a modification with less than the attested attributes.
-        answer = server.key_attributes(contents.key_label)
-    return _encode({"id": bundle.request_id, "keyAttributes": answer})
-
-
-def _bad_answer(why: str) -> KeyturnError:
-    return KeyturnError(
-        ErrorCode.TECHNICAL,
-        f"The server's answer cannot be carried back: {why} Is it a keyturn server? The bundle can be imported again.",
-        refusal="import.bad-answer",
-    )
-
-
-def _refused_there(error: KeyturnError, bundle: Bundle, *, as_json: bool) -> NoReturn:
-    refused = {"errorCode": error.code.number, "reason": error.code.reason, "message": error.message}
-    if as_json:
-        print_json({"refused": {**refused, "refusal": error.refusal}, "requestId": bundle.request_id})
-    word = f" [{error.code.number} {error.refusal or error.code.reason}]"
-    click.echo(f"keyturn: REFUSED: {visible(error.message)}{word}", err=True)
-    if bundle.kind == REQUEST:
-        click.echo(REFUSAL_STAYS, err=True)
-    sys.exit(EXIT_REFUSED_THERE)
 
 
 def _open(
@@ -381,10 +317,6 @@ def _named(station: Station, error: SeveralMessagesError) -> FormatError:
 
 
 # --- small things ----------------------------------------------------------------------------------------------------
-
-
-def _encode(body: object) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _tell(write: Callable[[str], object], written: dict[str, Any], notes: Sequence[str]) -> None:

@@ -16,10 +16,11 @@ from rich.text import Text
 
 from keyturn.approver.payload import view_payload
 from keyturn.approver.policy_words import Reader, describe_policy
+from keyturn.approver.stamps import LAST_SECOND
 from keyturn.approver.terminal import spaced_fingerprint, visible
 from keyturn.clock import iso
 from keyturn.ska.policy_json import policy_to_json
-from keyturn.transport.contents import ApprovalView, KeyContents, RequestContents, ResultContents, body_words
+from keyturn.transport.contents import KeyContents, RequestContents, ResultContents, body_words
 from keyturn.transport.instance_key import fingerprint
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from keyturn.ska.attestation import KeyAttestation
+    from keyturn.transport.approval_views import ApprovalView
     from keyturn.transport.bundle import Bundle
     from keyturn.transport.contents import Contents
     from keyturn.transport.station import Station
@@ -71,6 +73,8 @@ def show_bundle(bundle: Bundle, contents: Contents, station: Station, reader: Re
 def _show_request(contents: RequestContents, reader: Reader, to: Console) -> None:
     facts = _grid()
     facts.add_row("Operation", Text(contents.operation.verb))
+    if contents.asks_for_time:
+        facts.add_row("For", Text(f"approvals to {contents.action.name.lower()}, which are asked for afterwards"))
     facts.add_row("Key", Text(visible(contents.key_label)))
     if contents.algorithm:
         facts.add_row("Algorithm", Text(visible(contents.algorithm)))
@@ -84,6 +88,8 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
         to.print(_panel("Payload", Group(head, *note, Text(""), Text(view.shown))))
     if contents.policy is not None:
         to.print(_panel("The NEW policy", Text("\n".join(describe_policy(contents.policy, reader)))))
+    if contents.asks_for_time:
+        return
     if not contents.approvals:
         to.print(_panel("Approvals", Text("none")))
         return
@@ -92,7 +98,7 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
         table.add_column(column, overflow="fold")
     for position, approval in enumerate(contents.approvals, 1):
         mark = Text("!", style="bold red") if approval.problems else Text(str(position))
-        stamp = "" if approval.stamp is None else iso(approval.stamp)
+        stamp = "" if approval.stamp is None else _when(approval.stamp)
         table.add_row(mark, Text(_signer(approval, reader)), Text(" ".join(approval.words)), Text(stamp))
     problems = [
         Text(f"! Approval {position}: {visible(problem)}", style="bold red")
@@ -106,12 +112,30 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
 def _show_result(contents: ResultContents, reader: Reader, to: Console) -> None:
     if contents.result is not None:
         facts = _grid()
-        facts.add_row("Signature", Text(base64.b64encode(contents.result).decode()))
+        facts.add_row("Result", Text(base64.b64encode(contents.result).decode()))
         facts.add_row("SHA-256", Text(hashlib.sha256(contents.result).hexdigest()))
-        to.print(_panel("The signature; the broker verifies it before it counts", facts))
+        to.print(_panel("The signature, or what was decrypted; the broker verifies it before it counts", facts))
     if contents.attestation is not None:
-        to.print(_panel("The key after the change; the broker verifies who says so", _key_table(contents)))
+        to.print(_panel("The key afterwards; the broker verifies who says so", _key_table(contents)))
         _show_policy("Its policy now", contents.attestation, reader, to)
+    if contents.stamp is not None:
+        facts = _grid()
+        facts.add_row("Time of the HSM", Text(_when(contents.stamp.seconds), style="bold"))
+        facts.add_row("Signed with", Text(visible(contents.stamp.key_name)))
+        to.print(_panel("The HSM's time; approvals count from it on, and the broker verifies it", facts))
+    if contents.refused is not None:
+        facts = _grid()
+        word = f" {visible(contents.refused.word)}" if contents.refused.word else ""
+        facts.add_row("Refused", Text(f"{contents.refused.number}{word}", style="bold red"))
+        facts.add_row("Because", Text(visible(contents.refused.message)))
+        to.print(_panel("A refusal; the broker verifies the HSM's receipt for it", facts))
+    if contents.has_receipt:
+        to.print(Text("With the HSM's receipt, which the broker verifies and keeps."))
+
+
+def _when(seconds: int) -> str:
+    """A time of the HSM, as somebody says; hostile numbers have no year."""
+    return iso(seconds) if seconds <= LAST_SECOND else f"{seconds} seconds since 1970"
 
 
 def _key_table(contents: KeyContents | ResultContents) -> Table:
@@ -157,6 +181,7 @@ def bundle_json(bundle: Bundle, contents: Contents, station: Station) -> dict[st
     if isinstance(contents, RequestContents):
         shown["request"] = {
             "operation": contents.operation.inner,
+            "action": contents.action.name.lower(),
             "keyLabel": contents.key_label,
             "algorithm": contents.algorithm or None,
             "others": dict(contents.others),
@@ -164,8 +189,8 @@ def bundle_json(bundle: Bundle, contents: Contents, station: Station) -> dict[st
             "policy": None if contents.policy is None else policy_to_json(contents.policy, blocked=None),
             "approvals": [_approval_json(approval) for approval in contents.approvals],
         }
-    elif isinstance(contents, ResultContents) and contents.result is not None:
-        shown["result"] = base64.b64encode(contents.result).decode()
+    elif isinstance(contents, ResultContents):
+        shown |= _result_json(contents)
     if not isinstance(contents, RequestContents) and contents.attestation is not None:
         attestation = contents.attestation
         shown["key"] = {
@@ -177,6 +202,18 @@ def bundle_json(bundle: Bundle, contents: Contents, station: Station) -> dict[st
             "stateCounter": attestation.state_counter,
             "openModify": attestation.open_modify,
         }
+    return shown
+
+
+def _result_json(contents: ResultContents) -> dict[str, Any]:
+    shown: dict[str, Any] = {"receipt": contents.has_receipt}
+    if contents.result is not None:
+        shown["result"] = base64.b64encode(contents.result).decode()
+    if contents.stamp is not None:
+        shown["timestamp"] = {"time": _when(contents.stamp.seconds), "keyName": contents.stamp.key_name}
+    if contents.refused is not None:
+        refused = contents.refused
+        shown["refused"] = {"errorCode": refused.number, "refusal": refused.word, "message": refused.message}
     return shown
 
 
@@ -218,7 +255,7 @@ def _approval_json(approval: ApprovalView) -> dict[str, Any]:
         "signer": approval.signer,
         "signerName": approval.signer_name,
         "words": list(approval.words),
-        "timestamp": None if approval.stamp is None else iso(approval.stamp),
+        "timestamp": None if approval.stamp is None else _when(approval.stamp),
         "problems": list(approval.problems),
     }
 

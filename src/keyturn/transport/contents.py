@@ -13,23 +13,34 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from keyturn.errors import FormatError, KeyturnError
+from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
-from keyturn.ska.approver_keys import certificate_name, load_approver_certificate, load_approver_key
 from keyturn.ska.attestation import parse_attestation
-from keyturn.ska.messages import decode_approval, decode_authorization, decode_timestamp
-from keyturn.ska.policy import decode_policy
+from keyturn.ska.messages import decode_timestamp
 from keyturn.ska.policy_json import policy_from_json
-from keyturn.ska.signatures import unwrap_signature, verify
-from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
+from keyturn.ska.unwrap_flags import unwrap_payload_for
+from keyturn.ska.words import checksum_words
+from keyturn.transport.approval_views import Asked, unreadable, view_approval
 from keyturn.transport.bundle import KEY, REQUEST, Bundle
+from keyturn.transport.operations import (
+    ACTION_WORDS,
+    ATTRIBUTES_FIELD,
+    OPERATIONS,
+    OUTCOMES,
+    RECEIPT_FIELDS,
+    REFUSED_FIELD,
+    RESULT_FIELD,
+    TIMESTAMP_FIELD,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from keyturn.ska.attestation import KeyAttestation
-    from keyturn.ska.messages import ApprovalToken
+    from keyturn.ska.messages import Timestamp
     from keyturn.ska.policy import Policy
+    from keyturn.transport.approval_views import ApprovalView
+    from keyturn.transport.operations import Operation
 
 BODY_WORDS_DOMAIN: Final = "bundle"
 """Domain of the eight words over a bundle's body."""
@@ -37,56 +48,7 @@ BODY_WORDS_DOMAIN: Final = "bundle"
 MAX_APPROVALS: Final = 1024
 """Most approvals decoded for showing; the HSM has its own, lower bound (R29)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """How one kind of offline input is read.
-
-    Args:
-        inner: Name of the object in the body.
-        key: Name of its field with the key's label.
-        action: What the approvals in it must be for.
-        verb: What the operation does, for people.
-    """
-
-    inner: str
-    key: str
-    action: Action
-    verb: str
-
-
-OPERATIONS: Final = {
-    operation.inner: operation
-    for operation in (
-        Operation("signRequest", "signKeyName", Action.USE, "sign with the key"),
-        Operation("modifyRequest", "modifyKeyName", Action.MODIFY, "replace the key's policy"),
-    )
-}
-"""Every kind of `inputOfflineHsm` this release carries (decisions 13)."""
-
-_SHOWN: Final = frozenset({"signatureAlgorithm", "signedApprovals"})
-"""Members of a request that every view shows in their own place."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalView:
-    """One signed approval inside a request.
-
-    Args:
-        token: What was signed, None if it cannot be decoded.
-        words: Eight words over the signed bytes; the approvers saw the same.
-        signer: Fingerprint of the signer's key (hex SHA-256), empty if unknown.
-        signer_name: Name in the signer's certificate, empty without one.
-        stamp: The HSM's time in it, seconds since the epoch; not verified here.
-        problems: What is wrong with it, in sentences; empty if nothing is.
-    """
-
-    token: ApprovalToken | None
-    words: tuple[str, ...]
-    signer: str
-    signer_name: str
-    stamp: int | None
-    problems: tuple[str, ...]
+_TIMESTAMP_ANSWER: Final = ("timestamp", "timestampSignature", "timestampSignatureAlgorithm", "timestampKeyName")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +57,18 @@ class RequestContents:
 
     Args:
         operation: What is asked.
+        action: What approvals are for; for a timestamp, what it is asked for.
         body: The whole body, for the endpoint that executes it.
         key_label: Which key.
-        algorithm: Signature algorithm, empty for a modify.
-        payload: What is to be signed, None for a modify.
-        policy: The new policy, None for a signature.
+        algorithm: Signature or cipher algorithm or wrap method, empty where there is none.
+        payload: What is to be signed, decrypted, unwrapped or stamped, None where there is nothing of the kind.
+        policy: The new policy (for an unwrap, that of the new key), None where there is none.
         approvals: The signed approvals in it.
         others: Every other member that goes to the HSM's server, name and value as text: nothing is executed unseen.
     """
 
     operation: Operation
+    action: Action
     body: dict[str, Any]
     key_label: str
     algorithm: str
@@ -113,20 +77,46 @@ class RequestContents:
     approvals: tuple[ApprovalView, ...]
     others: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def asks_for_time(self) -> bool:
+        """Whether it is a request for a timestamp: nothing happens with the key, nothing has been approved yet."""
+        return self.operation.action is None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal by the offline HSM, as its server told it.
+
+    Args:
+        number: `errorCode`.
+        word: The stable word, empty if there is none.
+        message: For people.
+    """
+
+    number: int
+    word: str
+    message: str
+
 
 @dataclass(frozen=True, slots=True)
 class ResultContents:
-    """A result, decoded.
+    """A result, decoded; nothing in it is verified here.
 
     Args:
         body: The whole body, for `PUT /v1/resultFromOfflineHsm`.
-        result: The signature, None if the result is another.
-        attestation: The key after a change, None if the result is another; its signature is not verified here.
+        result: The signature, or what was decrypted; None if the result is another.
+        attestation: The key after a change, or the unwrapped key; None if the result is another.
+        stamp: The HSM's time; None if the result is another.
+        refused: The refusal; None if the result is another.
+        has_receipt: Whether the HSM's receipt is with it (R24).
     """
 
     body: dict[str, Any]
-    result: bytes | None
-    attestation: KeyAttestation | None
+    result: bytes | None = None
+    attestation: KeyAttestation | None = None
+    stamp: Timestamp | None = None
+    refused: Refused | None = None
+    has_receipt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,25 +198,53 @@ def _request(body: dict[str, Any]) -> RequestContents:
     if not isinstance(inner, dict):
         raise FormatError(f"{operation.inner} is not an object.", refusal="contents.json")
     label = _text(inner, operation.key)
+    action = _action(inner) if operation.action is None else operation.action
+    shown = {"signedApprovals", operation.key, operation.algorithm}
     payload = policy = None
-    if operation.action is Action.USE:
-        payload = _payload(inner)
-    else:
+    if operation.payload and action is Action.USE:
+        payload = _payload(inner, operation.payload)
+        shown.add(operation.payload)
+    if action is Action.MODIFY or (operation.inner == "unwrapKeyRequest" and inner.get("policy") is not None):
         # Seconds are read here whatever the offline side allows: it judges, this shows.
         policy, _ = policy_from_json(inner.get("policy"), allow_seconds=True)
+        shown.add("policy")
+    asked = Asked(action, label, _approved_bytes(operation, inner, payload), policy)
     approvals = inner.get("signedApprovals", [])
     if not isinstance(approvals, list) or len(approvals) > MAX_APPROVALS:
         raise FormatError("signedApprovals is not a list of approvals.", refusal="contents.json")
     return RequestContents(
         operation=operation,
+        action=action,
         body=body,
         key_label=label,
-        algorithm=str(inner.get("signatureAlgorithm", "")),
+        algorithm=str(inner.get(operation.algorithm, "")) if operation.algorithm else "",
         payload=payload,
         policy=policy,
-        approvals=tuple(_approval(item, operation, label, payload, policy) for item in approvals),
-        others=tuple(_others(inner, {*_SHOWN, operation.key, "policy" if payload is None else "payload"})),
+        approvals=tuple(_approval(item, asked) for item in approvals),
+        others=tuple(_others(inner, shown)),
     )
+
+
+def _action(inner: dict[str, Any]) -> Action:
+    """What a timestamp is asked for."""
+    word = _text(inner, "operation")
+    if word not in ACTION_WORDS:
+        raise FormatError(
+            f"A timestamp is asked for {word[:40]!a}; this release knows {', '.join(ACTION_WORDS)}.",
+            refusal="contents.unknown",
+        )
+    return ACTION_WORDS[word]
+
+
+def _approved_bytes(operation: Operation, inner: dict[str, Any], payload: bytes | None) -> bytes | None:
+    """What approvals repeat: the payload, but for an unwrap its own structure (ska-wire-format.md section 7)."""
+    if operation.inner != "unwrapKeyRequest" or payload is None:
+        return payload
+    attributes = inner.get("attributes")
+    if not isinstance(attributes, dict) or not all(isinstance(value, bool | None) for value in attributes.values()):
+        raise FormatError("attributes of the new key is not an object of true and false.", refusal="contents.json")
+    wanted = {name: value for name, value in attributes.items() if value is not None}
+    return unwrap_payload_for(wanted, payload, _text(inner, "label"))
 
 
 def _others(inner: dict[str, Any], shown: set[str]) -> Iterator[tuple[str, str]]:
@@ -235,69 +253,53 @@ def _others(inner: dict[str, Any], shown: set[str]) -> Iterator[tuple[str, str]]
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _approval(
-    item: object, operation: Operation, label: str, payload: bytes | None, policy: Policy | None
-) -> ApprovalView:
+def _approval(item: object, asked: Asked) -> ApprovalView:
     try:
-        authorization = decode_authorization(_decoded(item, "an approval"))
+        data = _decoded(item, "an approval")
     except FormatError as error:
-        return ApprovalView(None, (), "", "", None, (error.message,))
-    words = checksum_words(authorization.approval, domain=APPROVAL_DOMAIN)
-    problems: list[str] = []
-    signer = name = ""
-    try:
-        if authorization.certificate is not None:
-            key = load_approver_certificate(authorization.certificate)
-            name = certificate_name(authorization.certificate)
-        else:
-            key = load_approver_key(authorization.spki or b"")
-        signer = key.fingerprint
-        scheme, bare = unwrap_signature(authorization.signature)
-        verify(key, scheme, bare, authorization.approval)
-    except KeyturnError as error:
-        problems.append(error.message)
-    token = stamp = None
-    try:
-        token = decode_approval(authorization.approval)
-        stamp = None if token.timestamp is None else decode_timestamp(token.timestamp).seconds
-        problems.extend(_disagreements(token, operation, label, payload, policy))
-    except FormatError as error:
-        problems.append(error.message)
-    return ApprovalView(token, words, signer, name, stamp, tuple(problems))
-
-
-def _disagreements(
-    token: ApprovalToken, operation: Operation, label: str, payload: bytes | None, policy: Policy | None
-) -> list[str]:
-    """What the signed bytes say differently from the request around them."""
-    found = []
-    if token.action is not operation.action:
-        found.append(f"It approves another operation ({token.action.name.lower()}).")
-    if token.label != label.encode():
-        found.append("It is for another key." if token.label else "It names no key.")
-    if operation.action is Action.USE and token.payload != payload:
-        found.append("It is for another payload.")
-    if operation.action is Action.MODIFY and token.action is Action.MODIFY and token.payload is not None:
-        try:
-            same = decode_policy(token.payload) == policy
-        except FormatError:
-            same = False
-        if not same:
-            found.append("It is for another policy.")
-    return found
+        return unreadable(error.message)
+    return view_approval(data, asked)
 
 
 def _result(body: dict[str, Any], request_id: str | None) -> ResultContents:
     if _text(body, "id") != request_id:
         raise FormatError("This result speaks of another request than its bundle does.", refusal="contents.mismatch")
-    if set(body) == {"id", "result"}:
-        return ResultContents(body, _base64(body, "result"), None)
-    if set(body) == {"id", "keyAttributes"} and isinstance(body["keyAttributes"], dict):
-        return ResultContents(body, None, parse_attestation(_text(body["keyAttributes"], "xml")))
-    raise FormatError(
-        "This result holds neither a signature nor key attributes; this release carries no other.",
-        refusal="contents.unknown",
-    )
+    outcomes = [name for name in OUTCOMES if name in body]
+    if len(outcomes) != 1 or set(body) - {"id", *outcomes, *RECEIPT_FIELDS}:
+        raise FormatError(
+            f"This result holds {', '.join(sorted(body))[:80]}; this release carries exactly one of "
+            f"{', '.join(OUTCOMES)}, and the HSM's receipt beside it.",
+            refusal="contents.unknown",
+        )
+    receipts = [name for name in RECEIPT_FIELDS if name in body]
+    for name in receipts:
+        _base64(body, name)
+    if len(receipts) == 1:
+        raise FormatError("A receipt and its signature come together.", refusal="contents.json")
+    has_receipt = bool(receipts)
+    if outcomes[0] == RESULT_FIELD:
+        return ResultContents(body, result=_base64(body, RESULT_FIELD), has_receipt=has_receipt)
+    inner = body[outcomes[0]]
+    if not isinstance(inner, dict):
+        raise FormatError(f"{outcomes[0]} is not an object.", refusal="contents.json")
+    if outcomes[0] == ATTRIBUTES_FIELD:
+        return ResultContents(body, attestation=parse_attestation(_text(inner, "xml")), has_receipt=has_receipt)
+    if outcomes[0] == TIMESTAMP_FIELD:
+        return ResultContents(body, stamp=_stamp(inner), has_receipt=has_receipt)
+    return ResultContents(body, refused=_refused(inner), has_receipt=has_receipt)
+
+
+def _stamp(inner: dict[str, Any]) -> Timestamp:
+    for name in _TIMESTAMP_ANSWER:
+        _text(inner, name)
+    return decode_timestamp(_base64(inner, _TIMESTAMP_ANSWER[0]))
+
+
+def _refused(inner: dict[str, Any]) -> Refused:
+    number, word = inner.get("errorCode"), inner.get("refusal", "")
+    if not isinstance(number, int) or isinstance(number, bool) or not isinstance(word, str):
+        raise FormatError(f"{REFUSED_FIELD} is not an error body.", refusal="contents.json")
+    return Refused(number, word, _text(inner, "message"))
 
 
 def _text(body: dict[str, Any], name: str) -> str:
@@ -307,14 +309,14 @@ def _text(body: dict[str, Any], name: str) -> str:
     return value
 
 
-def _payload(inner: dict[str, Any]) -> bytes:
-    """The bytes to be signed: base64, or hexadecimal text where `payloadType` is `HEX` (rest-api.md section 3.3)."""
+def _payload(inner: dict[str, Any], name: str) -> bytes:
+    """The bytes to be used: base64, or hexadecimal text where `payloadType` is `HEX` (rest-api.md section 3.3)."""
     if inner.get("payloadType") != "HEX":
-        return _base64(inner, "payload")
+        return _base64(inner, name)
     try:
-        return bytes.fromhex(_text(inner, "payload"))
+        return bytes.fromhex(_text(inner, name))
     except ValueError as error:
-        raise FormatError("Field 'payload' is not hexadecimal text.", refusal="contents.json") from error
+        raise FormatError(f"Field '{name}' is not hexadecimal text.", refusal="contents.json") from error
 
 
 def _base64(body: dict[str, Any], name: str) -> bytes:
