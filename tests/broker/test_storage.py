@@ -12,14 +12,16 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from keyturn.broker.storage import statements
-from keyturn.broker.storage.database import Database, Transaction
 from keyturn.broker.storage.schema import HEAD
+from keyturn.broker.storage.sqlite import SqliteDatabase as Database
 from keyturn.broker.storage.tables import metadata
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from keyturn.broker.storage.database import Transaction
 
 
 def spend(signer: bytes, timestamp: str = "2026-01-01T00:00:00Z") -> dict[str, object]:
@@ -148,7 +150,7 @@ async def test_a_database_of_a_newer_version_is_refused_with_its_number(tmp_path
 
 
 def test_an_address_that_is_not_an_sqlite_file_is_refused(tmp_path: Path) -> None:
-    for url in ("postgresql://host/db", "sqlite://", "sqlite:///:memory:"):
+    for url in ("mysql://host/db", "nonsense", "sqlite://", "sqlite:///:memory:"):
         with pytest.raises(KeyturnError) as caught:
             Database.open(tmp_path, url)
         assert caught.value.refusal == "storage.url"

@@ -1,76 +1,83 @@
-"""The store: one writer with group commit, short reads, compiled statements.
+"""The store as the workflow sees it, whichever database keeps it.
 
     row = await database.read(lambda tx: tx.one(statements.REQUEST, {"w_id": request_id}))
     await database.write(lambda tx: tx.run(statements.INSERT_REQUEST, values))
 
-A *unit of work* is a plain function that gets a `Transaction`. All units that wait when the writer is free run in
-one transaction, each in a savepoint of its own, and share one commit; `write` returns when that commit is on disk.
-A unit that raises is rolled back alone. Units run inside the event loop, where a statement on a warm page cache
-takes some ten microseconds; the commit, which waits for the disk, runs in the writer's thread. See ADR 0030.
+A *unit of work* is a plain function that gets a `Transaction`. Everything in it happens together or not at all, and
+as if no other unit ran beside it. `write` returns when it is on disk. Two stores do this: `sqlite.SqliteDatabase`
+(the default; one broker) and `postgres.PostgresDatabase` (several brokers).
 
-Reads see what is committed, on a connection of their own (SQLite's WAL lets both go on side by side).
+A unit touches nothing but its transaction and values of its own: it may run in a thread, and run again where another
+broker's change came in between. What it cannot know is whether the rows its caller read earlier are still as they
+were; for this each change of a request names the version it started from, and `StaleError` says that it was late.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import fcntl
-import os
-import sqlite3
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-
-from keyturn.broker.storage.schema import ensure_schema
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from sqlalchemy import Executable
-    from sqlalchemy.engine import Engine
-    from sqlalchemy.pool import PoolProxiedConnection
+    from sqlalchemy.engine import Dialect
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=tuple[Any, ...])
 Parameters = dict[str, Any]
 
-MAX_BATCH: Final = 256
-"""Most units in one transaction, so that one commit keeps nobody waiting long."""
-BUSY_TIMEOUT_MS: Final = 5_000
-"""How long a statement waits for a lock that a person's tool holds on the file."""
-CACHE_KIB: Final = 8_192
-"""Page cache per connection, in KiB; two connections."""
-
-_PRAGMAS: Final = (
-    "PRAGMA journal_mode=WAL",
-    # An acknowledged approval must survive a power cut (law 3): FULL syncs the WAL at every commit.
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
-    f"PRAGMA cache_size=-{CACHE_KIB}",
-)
+POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
+"""How the address of a PostgreSQL database begins; libpq reads the rest."""
 
 
 class StaleError(Exception):
     """Another change to the same row came first; load it again and decide again."""
 
 
-class _Compiler:
+class Cursor(Protocol):
+    """What of a driver's cursor is used."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows a statement changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        ...
+
+    def executemany(self, text: str, parameters: Sequence[Parameters], /) -> Any:
+        """Run a statement for each set of parameters."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """What of a driver's connection is used."""
+
+    def execute(self, text: str, parameters: Parameters, /) -> Cursor:
+        """Run a statement."""
+        ...
+
+    def cursor(self) -> Cursor:
+        """Make a cursor."""
+        ...
+
+
+class Compiler:
     """Turns Core statements into the driver's text once.
 
     Args:
         dialect: A dialect that takes parameters by name.
     """
 
-    def __init__(self) -> None:
-        self._dialect = sqlite.dialect(paramstyle="named")
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
         self._known: dict[Executable, tuple[str, Parameters]] = {}
 
     def text(self, statement: Executable) -> tuple[str, Parameters]:
@@ -92,7 +99,7 @@ class Transaction:
         compiler: Where statements become text.
     """
 
-    def __init__(self, connection: sqlite3.Connection, compiler: _Compiler) -> None:
+    def __init__(self, connection: Connection, compiler: Compiler) -> None:
         self._connection = connection
         self._compiler = compiler
 
@@ -112,7 +119,7 @@ class Transaction:
     def run_many(self, statement: Executable, parameters: Iterable[Parameters]) -> None:
         """Run a statement that changes rows once for each set of parameters."""
         text, defaults = self._compiler.text(statement)
-        self._connection.executemany(text, [{**defaults, **each} for each in parameters])
+        self._connection.cursor().executemany(text, [{**defaults, **each} for each in parameters])
 
     def all(self, kind: Callable[[Iterable[Any]], Row], statement: Executable, parameters: Parameters) -> list[Row]:
         """Read rows.
@@ -132,202 +139,58 @@ class Transaction:
         return None if row is None else kind(row)
 
 
-class _Waiting:
-    """A unit in the queue and who waits for it."""
-
-    __slots__ = ("future", "unit")
-
-    def __init__(self, unit: Callable[[Transaction], Any], future: asyncio.Future[Any]) -> None:
-        self.unit = unit
-        self.future = future
-
-
-class Database:
+class Database(ABC):
     """The broker's store. Made by `open`; belongs to one event loop."""
 
-    def __init__(self, engine: Engine, lock: int) -> None:
-        self._engine = engine
-        self._lock = lock
-        compiler = _Compiler()
-        self._proxies = (engine.raw_connection(), engine.raw_connection())
-        self._writer, self._reader = (_driver_connection(proxy) for proxy in self._proxies)
-        self._write_transaction = Transaction(self._writer, compiler)
-        self._read_transaction = Transaction(self._reader, compiler)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keyturn-commit")
-        self._queue: list[_Waiting] = []
-        self._pump: asyncio.Task[None] | None = None
-        self._closed = False
+    shared: bool = False
+    """Whether other brokers may work on it at the same time."""
 
     @classmethod
-    def open(cls, data_dir: Path, url: str = "") -> Self:
+    def open(cls, data_dir: Path, url: str = "") -> Database:
         """Open the store; make or migrate it first where that is needed.
 
         Args:
             data_dir: The broker's directory; made with mode 0700 if absent.
-            url: SQLAlchemy URL, empty for `broker.db` in it.
+            url: `postgresql://…` (libpq's form), `sqlite:////absolute/path`, or empty for `broker.db` in `data_dir`.
 
         Raises:
-            KeyturnError: 301 `storage.url` for a database that is not SQLite, `storage.in-use` when another broker
-                has it, `storage.newer` when a newer version made it, `storage.open` when it cannot be opened.
+            KeyturnError: 301 `storage.url` for any other address, `storage.in-use` when another broker has the
+                SQLite file, `storage.newer` when a newer version made it, `storage.open` when it cannot be opened,
+                and for PostgreSQL what `PostgresDatabase.open` says.
         """
-        path = _database_path(data_dir, url)
-        lock = -1
-        try:
-            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = _take_lock(path)
-            # SQLite would create the file with the umask's mode.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            # One thread at a time uses a connection: the loop, or during a commit the writer's thread.
-            engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-            event.listen(engine, "connect", _prepare_connection)
-            ensure_schema(engine)
-            return cls(engine, lock)
-        except (OSError, sqlite3.Error, SQLAlchemyError) as error:
-            if lock >= 0:
-                os.close(lock)
-            raise KeyturnError(
-                ErrorCode.CONFIG_NOT_VALID,
-                f"The database {path} cannot be opened ({type(error).__name__}). Check that the directory exists, "
-                "belongs to the broker's user and is not full.",
-                refusal="storage.open",
-            ) from error
-        except KeyturnError:
-            if lock >= 0:
-                os.close(lock)
-            raise
+        if url.startswith(POSTGRES_SCHEMES):
+            # Loaded only where it is used: the driver is an extra.
+            from keyturn.broker.storage.postgres import PostgresDatabase
 
+            return PostgresDatabase.open(data_dir, url)
+        from keyturn.broker.storage.sqlite import SqliteDatabase
+
+        return SqliteDatabase.open(data_dir, url)
+
+    @abstractmethod
     async def close(self) -> None:
-        """Commit what is queued, then close."""
-        self._closed = True
-        while self._pump is not None:
-            await asyncio.wait([self._pump])
-        self._thread.shutdown(wait=True)
-        for proxy in self._proxies:
-            proxy.close()
-        self._engine.dispose()
-        os.close(self._lock)
+        """Finish what is queued, then close."""
 
+    @abstractmethod
     async def read(self, unit: Callable[[Transaction], T]) -> T:
-        """Run a short unit that only reads; it sees what is committed."""
-        return unit(self._read_transaction)
+        """Run a short unit that only reads; it sees one committed state."""
 
+    @abstractmethod
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         """Run a unit of work and return when it is on disk.
 
         Args:
-            unit: Called once, in a savepoint; what it raises is raised here, and only its own changes are undone.
+            unit: What it raises is raised here, and only its own changes are undone.
 
         Returns:
             What the unit returned.
 
         Raises:
-            KeyturnError: 1 `storage.commit` when the commit failed; then nothing of the unit is stored.
+            StaleError: Other brokers' changes came in between again and again; nothing of the unit is stored.
+            KeyturnError: 1 `storage.commit` when it could not be stored; then nothing of it is.
         """
-        if self._closed:
-            raise KeyturnError(ErrorCode.TECHNICAL, "The broker is shutting down.", refusal="storage.closed")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(unit, loop.create_future())
-        self._queue.append(waiting)
-        if self._pump is None:
-            # The task starts in the loop's next turn: units of this turn go together.
-            self._pump = loop.create_task(self._run())
-        return await waiting.future  # type: ignore[no-any-return]  # The future carries the unit's own result.
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._queue:
-                batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-                try:
-                    self._writer.execute("BEGIN IMMEDIATE")
-                    # A unit that is alone needs no savepoint: its transaction is one.
-                    alone = len(batch) == 1
-                    outcomes = [self._run_unit(waiting, alone=alone) for waiting in batch]
-                    await loop.run_in_executor(self._thread, self._writer.execute, "COMMIT")
-                except Exception as error:
-                    self._give_up(batch, error)
-                    continue
-                for waiting, (result, failure) in zip(batch, outcomes, strict=True):
-                    if waiting.future.done():
-                        continue
-                    if failure is not None:
-                        waiting.future.set_exception(failure)
-                    else:
-                        waiting.future.set_result(result)
-        finally:
-            self._pump = None
-
-    def _run_unit(self, waiting: _Waiting, *, alone: bool) -> tuple[Any, Exception | None]:
-        if not alone:
-            self._writer.execute("SAVEPOINT unit")
-        try:
-            result = waiting.unit(self._write_transaction)
-        except Exception as failure:
-            # Whatever it is, it belongs to the one who gave the unit.
-            if alone:
-                self._writer.execute("ROLLBACK")
-                self._writer.execute("BEGIN")
-            else:
-                self._writer.execute("ROLLBACK TO unit")
-                self._writer.execute("RELEASE unit")
-            return None, failure
-        if not alone:
-            self._writer.execute("RELEASE unit")
-        return result, None
-
-    def _give_up(self, batch: Sequence[_Waiting], error: Exception) -> None:
-        # Where even that fails, the next batch's BEGIN does too and ends up here; nobody may be left waiting.
-        with contextlib.suppress(sqlite3.Error):
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-        for waiting in batch:
-            if waiting.future.done():
-                continue
-            failure = KeyturnError(
-                ErrorCode.TECHNICAL,
-                "The change could not be stored; nothing of it was. Check the disk of the broker's database.",
-                refusal="storage.commit",
-            )
-            failure.__cause__ = error
-            waiting.future.set_exception(failure)
 
 
-def _database_path(data_dir: Path, url: str) -> Path:
-    if not url:
-        return data_dir.absolute() / "broker.db"
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        raise KeyturnError(
-            ErrorCode.CONFIG_NOT_VALID,
-            "The broker's database must be an SQLite file so far: sqlite:////absolute/path/broker.db, or nothing.",
-            refusal="storage.url",
-        )
-    return Path(parsed.database).absolute()
-
-
-def _take_lock(path: Path) -> int:
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise KeyturnError(
-            ErrorCode.CONFIG_NOT_VALID,
-            f"Another broker has the database {path}. Stop it, or give this one another data directory.",
-            refusal="storage.in-use",
-        ) from None
-    return lock
-
-
-def _prepare_connection(connection: sqlite3.Connection, _record: object) -> None:
-    # Transactions are begun and ended by this module alone, never by the driver.
-    connection.isolation_level = None
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
-
-
-def _driver_connection(proxy: PoolProxiedConnection) -> sqlite3.Connection:
-    connection = proxy.driver_connection
-    if not isinstance(connection, sqlite3.Connection):
-        raise TypeError(type(connection).__name__)
-    return connection
+def closed() -> KeyturnError:
+    """The error for a change that comes when the store is closed already."""
+    return KeyturnError(ErrorCode.TECHNICAL, "The broker is shutting down.", refusal="storage.closed")
