@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keyturn.api.app import MAX_BODY
+from keyturn.broker.model import Executed
 from keyturn_testing.rest_app import in_process
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ JSON = {"content-type": "application/json"}
 class OneKey:
     """Stands for a broker where only the HTTP layer is looked at: it answers every signing with one byte."""
 
-    async def sign_now(self, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+    async def sign_now(self, call: SignCall, approvals: Sequence[bytes], *, request_id: str = "") -> Executed[bytes]:
         if call.key_name == "broken":
             raise RuntimeError("secret detail 0xDEADBEEF")
-        return b"\x01" * (1 + len(approvals))
+        return Executed(b"\x01" * (1 + len(approvals)))
 
     async def info(self) -> dict[str, Any]:
         return {"profile": "local"}

@@ -162,7 +162,7 @@ async def test_only_the_right_signature_is_taken_and_taken_once(offline: World, 
     async def signature(payload: bytes, **fields: Any) -> str:
         call = SignCall(**{"payload": payload, "key_name": "results", "algorithm": "SHA256_WITH_ECDSA", **fields})
         approvals = [officer.approve_use("results", payload) for officer in (ADA, BEN)]
-        return b64encode(await offline.broker.sign_now(call, approvals)).decode()
+        return b64encode((await offline.broker.sign_now(call, approvals)).value).decode()
 
     right = await signature(b"one")
     flipped = bytearray(b64decode(right))
@@ -192,7 +192,7 @@ async def test_a_signature_counts_even_if_the_broker_saw_no_approval(offline: Wo
     request_id = await online.ask_signature("in-the-vault", b"pay")
     approvals = [officer.approve_use("in-the-vault", b"pay") for officer in (ADA, BEN)]
     call = SignCall(payload=b"pay", key_name="in-the-vault", algorithm="SHA256_WITH_ECDSA")
-    result = b64encode(await offline.broker.sign_now(call, approvals)).decode()
+    result = b64encode((await offline.broker.sign_now(call, approvals)).value).decode()
     await online.broker.import_result({"id": request_id, "result": result})
     assert (await online.view(request_id)).status is RequestStatus.EXECUTED
 
@@ -248,7 +248,8 @@ async def test_a_change_counts_only_by_a_later_attestation_of_the_same_key_with_
 
     async def changed(policy: Any) -> dict[str, Any]:
         approvals = [officer.approve_modify("change", encode_policy(policy)) for officer in (ADA, BEN)]
-        return attributes_body(await offline.broker.modify_now(ModifyCall(key_name="change", policy=policy), approvals))
+        done = await offline.broker.modify_now(ModifyCall(key_name="change", policy=policy), approvals)
+        return attributes_body(done.value)
 
     third = make_policy(use=quorum(2, ADA, BEN, DAN))
     wrong = {
@@ -288,7 +289,7 @@ async def test_r19_a_result_and_a_newer_registration_at_the_same_moment_leave_th
     answer = await execute_offline(offline, carried)
     # In the vault the key is changed once more; both tidings arrive together.
     approvals = [officer.approve_modify(label, encode_policy(newest)) for officer in (ADA, DAN)]
-    latest = await offline.broker.modify_now(ModifyCall(key_name=label, policy=newest), approvals)
+    latest = (await offline.broker.modify_now(ModifyCall(key_name=label, policy=newest), approvals)).value
     registered, imported = await asyncio.gather(
         register(online, latest),
         online.broker.import_result({"id": request_id, **answer}),
@@ -306,7 +307,8 @@ async def test_open_requests_follow_a_registered_change_of_policy(offline: World
     await online.approve(ADA)
     new = make_policy(use=quorum(2, ADA, DAN))
     approvals = [officer.approve_modify("follow", encode_policy(new)) for officer in (ADA, BEN)]
-    await register(online, await offline.broker.modify_now(ModifyCall(key_name="follow", policy=new), approvals))
+    done = await offline.broker.modify_now(ModifyCall(key_name="follow", policy=new), approvals)
+    await register(online, done.value)
     view = await online.view(request_id)
     assert (view.approved_by, view.not_yet_approved_by) == ((ADA.spki,), (DAN.spki,))
     await online.approve(DAN)
@@ -382,7 +384,7 @@ async def test_r19_a_label_keeps_its_key_until_it_is_forgotten_which_cancels_its
     # A later state of the same key.
     new = make_policy(use=quorum(2, ADA, BEN))
     approvals = [officer.approve_modify("succession", encode_policy(new)) for officer in (ADA, BEN)]
-    later = await offline.broker.modify_now(ModifyCall(key_name="succession", policy=new), approvals)
+    later = (await offline.broker.modify_now(ModifyCall(key_name="succession", policy=new), approvals)).value
     await register(online, later)
     with pytest.raises(KeyturnError) as caught:
         await register(online, first)
@@ -451,7 +453,7 @@ async def test_without_an_hsm_nothing_is_made_used_or_deleted_and_the_message_sa
 async def test_the_register_verifies_signatures_too(offline: World, online: World) -> None:
     await register(online, await offline.create("verify", None))
     call = SignCall(payload=b"pay", key_name="verify", algorithm="SHA256_WITH_ECDSA")
-    signature = await offline.broker.sign_now(call, [])
+    signature = (await offline.broker.sign_now(call, [])).value
     for world in (offline, online):
         assert await world.broker.verify("verify", "SHA256_WITH_ECDSA", b"pay", signature)
         assert not await world.broker.verify("verify", "SHA256_WITH_ECDSA", b"paz", signature)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from keyturn.broker.model import RequestView, SignCall
+    from keyturn.broker.model import Executed, RequestView, SignCall
     from keyturn_testing.broker_world import World
 
 ADA, BEN, EVE = Officer("ada", "P-256"), Officer("ben", "RSA"), Officer("eve", "ED")
@@ -87,12 +87,14 @@ class CutExecutor(LocalExecutor):
     hsm: HsmProcess | None = None
     lost: bytes = b""
 
-    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
-        signature = await super().sign(operation_id, call, approvals)
+    async def sign(
+        self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        signed = await super().sign(operation_id, call, approvals, request_id=request_id)
         if self.hsm is None:
-            return signature
+            return signed
         self.hsm.kill()
-        self.hsm, self.lost = None, signature
+        self.hsm, self.lost = None, signed.value
         raise KeyturnError(ErrorCode.CONNECTIVITY, "the line broke", refusal="hsm.line-broken")
 
 

@@ -16,7 +16,7 @@ from keyturn_testing.officers import Officer, make_policy, quorum
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keyturn.broker.model import AttestedKey
+    from keyturn.broker.model import AttestedKey, Executed
     from keyturn_testing.hsm_process import HsmProcess
 
 ADA, BEN = Officer("ada", "P-256"), Officer("ben", "RSA")
@@ -66,8 +66,10 @@ async def test_a_change_that_was_made_is_executed_even_if_the_key_is_gone_when_t
         request_id = await world.ask_change("brief", make_policy(use=quorum(1, BEN)))
         modify = hsm.modify
 
-        async def then_deleted(operation: bytes, label: str, policy: bytes, approvals: list[bytes]) -> AttestedKey:
-            answer = await modify(operation, label, policy, approvals)
+        async def then_deleted(
+            operation: bytes, label: str, policy: bytes, approvals: list[bytes], *, request_id: str = ""
+        ) -> Executed[AttestedKey]:
+            answer = await modify(operation, label, policy, approvals, request_id=request_id)
             del hsm.keys[label]
             return answer
 
@@ -117,9 +119,11 @@ async def test_approvals_beyond_need_that_came_during_a_timelock_do_not_make_the
         sent: list[int] = []
         sign = hsm.sign
 
-        async def counting(operation: bytes, call: object, approvals: list[bytes]) -> bytes:
+        async def counting(
+            operation: bytes, call: object, approvals: list[bytes], *, request_id: str = ""
+        ) -> Executed[bytes]:
             sent.append(sum(map(len, approvals)))
-            return await sign(operation, call, approvals)  # type: ignore[arg-type]  # Handed on as it came.
+            return await sign(operation, call, approvals, request_id=request_id)  # type: ignore[arg-type]  # Handed on as it came.
 
         hsm.sign = counting  # type: ignore[method-assign, assignment]  # To see what is sent.
         request_id = await world.ask_signature("slow", b"x" * 25_000)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from keyturn.broker.model import SignCall
+    from keyturn.broker.model import Executed, SignCall
 
 ADA, BEN, EVE = Officer("ada", "P-256"), Officer("ben", "RSA"), Officer("eve", "ED")
 TWO_OF_THREE = make_policy(use=quorum(2, ADA, BEN, EVE))
@@ -77,7 +77,9 @@ async def test_r25_a_bad_approval_is_marked_and_asked_for_again(tmp_path: Path) 
         # The HSM sees something in Ben's approval that the broker did not.
         sign = hsm.sign
 
-        async def picky(operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+        async def picky(
+            operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
+        ) -> Executed[bytes]:
             raise ExecutionRefusedError(
                 ErrorCode.MISSING_APPROVAL,
                 "one more is missing",

@@ -178,7 +178,7 @@ async def test_synchronous_signing_learns_which_keys_have_a_policy(tmp_path: Pat
             for label in ("free", "open", "treasury")
         }
         for label in ("free", "open", "open"):
-            signature = await world.broker.sign_now(calls[label], [])
+            signature = (await world.broker.sign_now(calls[label], [])).value
             assert await world.broker.verify(label, "SHA256_WITH_ECDSA", b"pay", signature)
         for approvals in ([], [ADA.approve_use("treasury", b"pay?")]):
             with pytest.raises(KeyturnError) as caught:

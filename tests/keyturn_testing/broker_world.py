@@ -23,19 +23,22 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.airgapped import AirGappedExecutor
-from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp
+from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp, Withdrawal
 from keyturn.broker.local import LocalExecutor
 from keyturn.broker.model import (
     ApprovalCall,
     AttestedKey,
     BrokerSettings,
     CreateCall,
+    DecryptCall,
+    Executed,
     ModifyCall,
     Profile,
     RejectCall,
     SignCall,
     Signer,
     TaskQuery,
+    UnwrapCall,
 )
 from keyturn.broker.service import Broker
 from keyturn.clock import ManualClock, SystemClock, iso
@@ -87,6 +90,8 @@ class MemoryHsm:
     loses_answer: bool = False
     """It acts, but the line breaks before the answer: nobody knows."""
     counter: int = 100
+    withdrawn: list[Withdrawal] = field(default_factory=list)
+    """Its ledger of withdrawals."""
     profile = Profile.LOCAL
 
     @property
@@ -133,7 +138,7 @@ class MemoryHsm:
     def _authorise(self, key: KeyRecord, action: Action, payload: bytes, approvals: Sequence[bytes]) -> None:
         if not key.policy:
             return
-        if key.blocked:
+        if key.blocked and action is Action.USE:
             raise ExecutionRefusedError(ErrorCode.IN_HSM, "the key is blocked", refusal="key.blocked")
         try:
             require_authorised(
@@ -188,28 +193,76 @@ class MemoryHsm:
         signature = sign(example_key("integrity"), "SHA256_WITH_ECDSA", blob)
         return SignedStamp(timestamp=blob, signature=signature, algorithm="SHA256_WITH_ECDSA")
 
-    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+    async def sign(
+        self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
         key = await self.key(call.key_name)
         digest, stored = self._stored(operation_id, call.key_name, call.payload, list(approvals))
         if stored is not None:
-            return bytes(stored)
+            return Executed(bytes(stored))
         if key.policy and not operation_id:
             raise ExecutionRefusedError(ErrorCode.VALIDATION_FAILED, "id", refusal="operation.id-missing")
         self._authorise(key, Action.USE, call.payload, approvals)
         self.executed.append(f"sign {call.key_name}")
         signature = sign(example_key(call.key_name), call.algorithm, call.payload, call.signature_type)
-        return bytes(self._keep(operation_id, digest, signature))
+        return Executed(bytes(self._keep(operation_id, digest, signature)))
 
-    async def modify(self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes]) -> AttestedKey:
+    async def decrypt(
+        self, operation_id: bytes, call: DecryptCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        raise NotImplementedError
+
+    async def unwrap(
+        self, operation_id: bytes, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        raise NotImplementedError
+
+    async def block(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        return await self._set_blocked(operation_id, label, approvals, Action.BLOCK)
+
+    async def unblock(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        return await self._set_blocked(operation_id, label, approvals, Action.UNBLOCK)
+
+    async def _set_blocked(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], action: Action
+    ) -> Executed[AttestedKey]:
+        key = await self.key(label)
+        digest, stored = self._stored(operation_id, label, action, list(approvals))
+        if stored is None:
+            self._authorise(key, action, b"", approvals)
+            self.executed.append(f"{action.name.lower()} {label}")
+            self.counter += 1
+            now = int(self.clock.now())
+            self.keys[label] = replace(
+                key,
+                blocked=action is Action.BLOCK,
+                state_counter=self.counter,
+                last_blocked=now if action is Action.BLOCK else key.last_blocked,
+            )
+            self._keep(operation_id, digest, True)
+        return Executed(await self.attested(label))
+
+    async def withdraw(self, withdrawal: Withdrawal) -> None:
+        self._reach()
+        self.withdrawn.append(withdrawal)
+
+    async def modify(
+        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
         key = await self.key(label)
         digest, stored = self._stored(operation_id, label, policy, list(approvals))
         if stored is None:
             self._authorise(key, Action.MODIFY, policy, approvals)
             self.executed.append(f"modify {label}")
             self.counter += 1
-            self.keys[label] = replace(key, policy=policy, state_counter=self.counter)
+            now = int(self.clock.now())
+            self.keys[label] = replace(key, policy=policy, state_counter=self.counter, last_modified=now)
             self._keep(operation_id, digest, True)
-        return await self.attested(label)
+        return Executed(await self.attested(label))
 
     async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
         try:
@@ -389,9 +442,9 @@ async def execute_offline(world: World, body: dict[str, Any]) -> dict[str, Any]:
             signature_type=inner.get("signatureType", ""),
         )
         approvals = [b64decode(each) for each in inner["signedApprovals"]]
-        return {"result": b64encode(await world.broker.sign_now(call, approvals)).decode()}
+        return {"result": b64encode((await world.broker.sign_now(call, approvals)).value).decode()}
     inner = body["modifyRequest"]
     policy, _ = policy_from_json(inner["policy"], require_all_rules=True)
     change = ModifyCall(key_name=inner["modifyKeyName"], policy=policy)
     approvals = [b64decode(each) for each in inner["signedApprovals"]]
-    return {"keyAttributes": attributes_body(await world.broker.modify_now(change, approvals))}
+    return {"keyAttributes": attributes_body((await world.broker.modify_now(change, approvals)).value)}

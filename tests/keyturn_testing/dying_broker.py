@@ -27,7 +27,7 @@ from keyturn.hsm.client import HsmClient
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keyturn.broker.model import SignCall
+    from keyturn.broker.model import Executed, SignCall
 
 
 class WatchedExecutor(LocalExecutor):
@@ -42,13 +42,15 @@ class WatchedExecutor(LocalExecutor):
         super().__init__(client)
         self._when = when
 
-    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+    async def sign(
+        self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
         if self._when == "before-call":
             os.kill(os.getpid(), signal.SIGKILL)
-        signature = await super().sign(operation_id, call, approvals)
-        print(b64encode(signature).decode(), flush=True)
+        signed = await super().sign(operation_id, call, approvals, request_id=request_id)
+        print(b64encode(signed.value).decode(), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-        return signature
+        return signed
 
 
 async def main(directory: str, address: str, when: str, arguments: str) -> None:

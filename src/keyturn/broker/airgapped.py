@@ -12,8 +12,8 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keyturn.broker.executor import KeyRecord, SignedStamp
-    from keyturn.broker.model import AttestedKey, CreateCall, SignCall
+    from keyturn.broker.executor import KeyRecord, SignedStamp, Withdrawal
+    from keyturn.broker.model import AttestedKey, CreateCall, DecryptCall, Executed, SignCall, UnwrapCall
     from keyturn.ska.actions import Action
     from keyturn.ska.decision import IntegrityKey
 
@@ -69,13 +69,45 @@ class AirGappedExecutor:
         """Refused."""
         _refuse("given a timestamp", "Signed time across the gap is not available yet.")
 
-    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+    async def sign(
+        self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
         """Refused."""
         _refuse("used", "Open a request with POST /v1/sign, and carry it to the offline side.")
 
-    async def modify(self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes]) -> AttestedKey:
+    async def decrypt(
+        self, operation_id: bytes, call: DecryptCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Refused."""
+        _refuse("used", "Open a request with POST /v1/decrypt, and carry it to the offline side.")
+
+    async def unwrap(
+        self, operation_id: bytes, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Refused."""
+        _refuse("used", "Open a request with POST /v1/unwrap, and carry it to the offline side.")
+
+    async def block(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Refused."""
+        _refuse("blocked", "Open a request with POST /v1/block, and carry it to the offline side.")
+
+    async def unblock(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Refused."""
+        _refuse("unblocked", "Open a request with POST /v1/unblock, and carry it to the offline side.")
+
+    async def modify(
+        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
         """Refused."""
         _refuse("changed", "Open a request with POST /v1/modify, and carry it to the offline side.")
+
+    async def withdraw(self, withdrawal: Withdrawal) -> None:
+        """Refused."""
+        _refuse("told of a withdrawal", "The withdrawal is recorded here; what was carried already is not recalled.")
 
     async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
         """Check a signature with the registered public key."""

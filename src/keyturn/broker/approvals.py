@@ -260,6 +260,7 @@ def require_undecided(task: TaskRow) -> None:
     messages = {
         TaskState.APPROVED: "You have approved this task already; an approval counts once.",
         TaskState.REJECTED: "You have rejected this task; that cannot be taken back. Ask for a new request.",
+        TaskState.WITHDRAWN: "You have taken your approval of this task back; that is final. Ask for a new request.",
         TaskState.CLOSED: "This task is gone: its request has ended, or you are no longer listed.",
     }
     state = TaskState(task.state)

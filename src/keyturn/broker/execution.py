@@ -145,7 +145,7 @@ class Execution:
         try:
             operation_id = uuid.UUID(request.id).bytes
             if request.kind == RequestKind.SIGN:
-                result = await self._executor.sign(operation_id, sign_call(request), approvals)
+                result = (await self._executor.sign(operation_id, sign_call(request), approvals)).value
                 _require_own_signature(request, result)
             else:
                 key = await self._key_of(request)
@@ -190,6 +190,15 @@ class Execution:
             if error.code is not ErrorCode.KEY_NOT_EXISTENT:
                 raise
             return None
+
+    async def follow(self, key: KeyRecord) -> None:
+        """Let a key's open requests follow what it has become: its policy, and which timestamps are too old for it."""
+        now = self._clock.now()
+
+        def rebase(tx: Transaction) -> list[str]:
+            return progress.rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
+
+        self.due_now(await self._database.write(rebase), now)
 
     def due_now(self, request_ids: Sequence[str], now: float) -> None:
         """Have requests looked at by the scheduler at once."""
@@ -267,11 +276,7 @@ class Execution:
             return
         if key.uuid != request.key_uuid or key.policy == request.policy:
             return
-        now = self._clock.now()
-        rebased = await self._database.write(
-            lambda tx: progress.rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
-        )
-        self.due_now(rebased, now)
+        await self.follow(key)
 
 
 def _require_own_signature(request: RequestRow, signature: bytes) -> None:

@@ -14,7 +14,15 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keyturn.broker.model import AttestedKey, CreateCall, Profile, SignCall
+    from keyturn.broker.model import (
+        AttestedKey,
+        CreateCall,
+        DecryptCall,
+        Executed,
+        Profile,
+        SignCall,
+        UnwrapCall,
+    )
     from keyturn.ska.actions import Action
     from keyturn.ska.decision import IntegrityKey
 
@@ -34,6 +42,8 @@ class KeyRecord:
         created: Seconds since the epoch.
         state_counter: Counter of the HSM's store at the key's last change.
         attested_at: When the HSM attested this, seconds since the epoch; None for an unsigned look-up.
+        last_blocked: When it was last blocked, seconds since the epoch, 0 if never (or not known).
+        last_modified: When its policy was last replaced, likewise.
     """
 
     label: str
@@ -46,6 +56,8 @@ class KeyRecord:
     created: int
     state_counter: int
     attested_at: int | None = None
+    last_blocked: int = 0
+    last_modified: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +68,34 @@ class SignedStamp:
         timestamp: Timestamp blob.
         signature: Bare signature over it.
         algorithm: API name of the signature algorithm.
+        key_name: Name of the integrity key.
     """
 
     timestamp: bytes
     signature: bytes
     algorithm: str
+    key_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """A withdrawal for the HSM's ledger (R26).
+
+    Args:
+        label: Label of the key.
+        approval: The approval blob that is taken back.
+        task_id: Id of its task; the signature covers it.
+        signature: DER-wrapped signature over `WITHDRAW:`, `approval` and the task id in ASCII.
+        spki: The signer's public key, or None if `certificate` is given.
+        certificate: The signer's certificate, or None if `spki` is given.
+    """
+
+    label: str
+    approval: bytes
+    task_id: str
+    signature: bytes
+    spki: bytes | None = None
+    certificate: bytes | None = None
 
 
 class ExecutionRefusedError(KeyturnError):
@@ -71,13 +106,24 @@ class ExecutionRefusedError(KeyturnError):
         message: As the HSM gave it.
         refusal: Its stable word.
         bad_approvals: Positions of approvals that did not count, with the word why.
+        receipt: The HSM's receipt for the refusal; empty where the call carried no request id (R24).
+        receipt_signature: Bare signature over it.
     """
 
     def __init__(
-        self, code: ErrorCode, message: str, *, refusal: str, bad_approvals: Sequence[tuple[int, str]] = ()
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        refusal: str,
+        bad_approvals: Sequence[tuple[int, str]] = (),
+        receipt: bytes = b"",
+        receipt_signature: bytes = b"",
     ) -> None:
         super().__init__(code, message, refusal=refusal)
         self.bad_approvals = tuple(bad_approvals)
+        self.receipt = receipt
+        self.receipt_signature = receipt_signature
 
     @property
     def is_about_approvals(self) -> bool:
@@ -131,12 +177,44 @@ class Executor(Protocol):
         """Have the HSM sign the time and what it is for."""
         ...
 
-    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
-        """Sign; with an operation id, at most once."""
+    async def sign(
+        self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Sign; with an operation id, at most once. With a request id there is a receipt, here and below."""
         ...
 
-    async def modify(self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes]) -> AttestedKey:
+    async def decrypt(
+        self, operation_id: bytes, call: DecryptCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Decrypt."""
+        ...
+
+    async def unwrap(
+        self, operation_id: bytes, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Unwrap a key into a new one, at most once; attributes of the new key."""
+        ...
+
+    async def block(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Block a key, at most once."""
+        ...
+
+    async def unblock(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Unblock a key, at most once."""
+        ...
+
+    async def modify(
+        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
         """Replace a key's policy, at most once."""
+        ...
+
+    async def withdraw(self, withdrawal: Withdrawal) -> None:
+        """Enter a withdrawal into the HSM's ledger; the same one twice does no harm."""
         ...
 
     async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp
-from keyturn.broker.model import AttestedKey, Profile
+from keyturn.broker.model import AttestedKey, Executed, Profile
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.client import HsmRefusedError
 from keyturn.ska.decision import IntegrityKey
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
     from typing import TypeVar
 
-    from keyturn.broker.model import CreateCall, SignCall
+    from keyturn.broker.executor import Withdrawal
+    from keyturn.broker.model import CreateCall, DecryptCall, SignCall, UnwrapCall
     from keyturn.hsm import protocol
     from keyturn.hsm.client import HsmClient
     from keyturn.ska.actions import Action
@@ -65,6 +66,8 @@ class LocalExecutor:
             blocked=facts.blocked,
             created=facts.created,
             state_counter=facts.state_counter,
+            last_blocked=facts.last_blocked,
+            last_modified=facts.last_modified,
         )
 
     async def labels(self) -> list[str]:
@@ -106,24 +109,99 @@ class LocalExecutor:
         stamped = await _asked(self._client.stamp(label, int(action), payload))
         if self._integrity_keys is not None and self._integrity_keys[0].name != stamped.key_name:
             self._integrity_keys = None
-        return SignedStamp(timestamp=stamped.timestamp, signature=stamped.signature, algorithm=stamped.algorithm)
+        return SignedStamp(
+            timestamp=stamped.timestamp,
+            signature=stamped.signature,
+            algorithm=stamped.algorithm,
+            key_name=stamped.key_name,
+        )
 
-    async def sign(self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes]) -> bytes:
+    async def sign(
+        self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
         """Sign."""
-        return await _asked(
-            self._client.sign(
+        signed = await _asked(
+            self._client.sign_with_receipt(
                 operation_id,
                 call.key_name,
                 call.payload,
                 call.algorithm,
                 signature_type=call.signature_type,
                 approvals=approvals,
+                request_id=request_id,
             )
         )
+        return Executed(signed.signature, signed.receipt, signed.receipt_signature)
 
-    async def modify(self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes]) -> AttestedKey:
+    async def decrypt(
+        self, operation_id: bytes, call: DecryptCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Decrypt."""
+        decrypted = await _asked(
+            self._client.decrypt(
+                operation_id,
+                call.key_name,
+                call.payload,
+                call.algorithm,
+                iv=call.iv,
+                aad=call.aad,
+                tag_length=call.tag_length,
+                approvals=approvals,
+                request_id=request_id,
+            )
+        )
+        return Executed(decrypted.data, decrypted.receipt, decrypted.receipt_signature)
+
+    async def unwrap(
+        self, operation_id: bytes, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Unwrap a key into a new one."""
+        answer = self._client.unwrap(
+            operation_id,
+            call.key_name,
+            call.wrapped_key,
+            call.method,
+            call.new_label,
+            attributes=call.attributes,
+            approvals=approvals,
+            policy=b"" if call.policy is None else encode_policy(call.policy),
+            blocked=call.blocked,
+            key_id=call.key_id,
+            request_id=request_id,
+        )
+        return _executed(await _asked(answer))
+
+    async def block(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Block a key."""
+        return _executed(await _asked(self._client.block(operation_id, label, approvals, request_id=request_id)))
+
+    async def unblock(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Unblock a key."""
+        return _executed(await _asked(self._client.unblock(operation_id, label, approvals, request_id=request_id)))
+
+    async def modify(
+        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
         """Replace a key's policy."""
-        return _attested(await _asked(self._client.modify(operation_id, label, policy, approvals)))
+        answer = self._client.modify(operation_id, label, policy, approvals, request_id=request_id)
+        return _executed(await _asked(answer))
+
+    async def withdraw(self, withdrawal: Withdrawal) -> None:
+        """Enter a withdrawal into the HSM's ledger."""
+        await _asked(
+            self._client.withdraw(
+                withdrawal.label,
+                withdrawal.approval,
+                withdrawal.task_id,
+                withdrawal.signature,
+                spki=withdrawal.spki,
+                certificate=withdrawal.certificate,
+            )
+        )
 
     async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
         """Check a signature with a key's public part."""
@@ -158,8 +236,17 @@ async def _asked(answer: Awaitable[T]) -> T:
         if error.code in _NOT_A_REFUSAL:
             raise KeyturnError(error.code, error.message, refusal=error.refusal) from error
         raise ExecutionRefusedError(
-            error.code, error.message, refusal=error.refusal, bad_approvals=error.bad_approvals
+            error.code,
+            error.message,
+            refusal=error.refusal,
+            bad_approvals=error.bad_approvals,
+            receipt=error.receipt,
+            receipt_signature=error.receipt_signature,
         ) from error
+
+
+def _executed(answer: protocol.Attested) -> Executed[AttestedKey]:
+    return Executed(_attested(answer), answer.receipt, answer.receipt_signature)
 
 
 def _attested(answer: protocol.Attested) -> AttestedKey:

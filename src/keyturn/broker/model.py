@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from keyturn.ska.actions import Action
     from keyturn.ska.attestation import KeyAttestation
     from keyturn.ska.policy import Policy
+
+T = TypeVar("T")
 
 OFFLINE_RESULT: Final = "Execution shall be made with offline HSM"
 """`result` of an air-gapped request from its first approval on (decisions 13)."""
@@ -40,6 +42,10 @@ class RequestKind(StrEnum):
 
     SIGN = "sign"
     MODIFY = "modify"
+    BLOCK = "block"
+    UNBLOCK = "unblock"
+    DECRYPT = "decrypt"
+    UNWRAP = "unwrap"
 
 
 class SortOrder(StrEnum):
@@ -109,6 +115,75 @@ class ModifyCall:
 
     key_name: str
     policy: Policy
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecryptCall:
+    """A request to decrypt: `decryptRequest`.
+
+    Args:
+        payload: Ciphertext, its MAC included, at most 64 KiB.
+        key_name: Label of the key.
+        algorithm: API name of the cipher (rest-api.md section 4.4).
+        iv: Initialization vector, or None where the cipher has none.
+        aad: Additional authenticated data, or None.
+        tag_length: Bits of the MAC, 0 for the cipher's own.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+    """
+
+    payload: bytes
+    key_name: str
+    algorithm: str
+    iv: bytes | None = None
+    aad: bytes | None = None
+    tag_length: int = 0
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnwrapCall:
+    """A request to unwrap a key into a new one: `unwrapKeyRequest`.
+
+    Args:
+        wrapped_key: The wrapped key, at most 64 KiB.
+        key_name: Label of the unwrapping key.
+        method: Wrap method (rest-api.md section 4.11).
+        new_label: Label of the new key.
+        attributes: Attribute names of the new key as in the API to booleans.
+        policy: The new key's policy, or None for an ordinary key.
+        blocked: Whether the new key starts blocked.
+        key_id: The API's `id` of the new key, or None.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+    """
+
+    wrapped_key: bytes
+    key_name: str
+    method: str
+    new_label: str
+    attributes: Mapping[str, bool]
+    policy: Policy | None = None
+    blocked: bool = False
+    key_id: str | None = None
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusCall:
+    """A request to block or unblock a key with a policy: `blockRequest`, `unblockRequest`.
+
+    Args:
+        key_name: Label of the key.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+    """
+
+    key_name: str
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
 
@@ -234,7 +309,56 @@ class RejectCall:
     digest: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawCall:
+    """The withdrawal of an approval before execution (`DELETE /v1/approval`, R26).
+
+    Args:
+        task_id: The task that was approved.
+        approval: The task's token, `approvalToBeSigned`, as it was approved.
+        signature: Bare signature over `WITHDRAW:`, these bytes and the task id in ASCII.
+        digest: Digest name of rest-api.md section 4.5.
+        signer: The approver.
+    """
+
+    task_id: str
+    approval: bytes
+    signature: bytes
+    digest: str
+    signer: Signer
+
+
 # --- answers -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Executed(Generic[T]):
+    """What the HSM did, with its word for it (R24).
+
+    Args:
+        value: The result.
+        receipt: Receipt of the HSM; empty where the call carried no request id.
+        receipt_signature: Bare signature of the receipt key over it.
+    """
+
+    value: T
+    receipt: bytes = b""
+    receipt_signature: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """An approver in the directory.
+
+    Args:
+        name: Name, unique, in Unicode NFC.
+        certificate: X.509 certificate, DER.
+        added_at: Seconds since the epoch.
+    """
+
+    name: str
+    certificate: bytes
+    added_at: float
 
 
 @dataclass(frozen=True)
@@ -271,9 +395,12 @@ class RequestView:
         approved_by: SPKI of the approvers who approved.
         not_yet_approved_by: SPKI of those who still can.
         rejected_by: SPKI of those who rejected.
-        result: The `result` text: base64 of a signature, `OFFLINE_RESULT`, or None.
+        result: The `result` text: base64 of a signature or of decrypted data, `OFFLINE_RESULT`, or None.
         input_offline_hsm: Ready JSON body for the offline side (decisions 13), or None.
         failure: Why it failed, expired or went back to waiting, in a sentence; None where nothing went wrong.
+        withdrawn_by: SPKI of those who took their approval back (R26); they stand in none of the other lists.
+        receipt: The HSM's receipt for its outcome, empty where there is none.
+        receipt_signature: Bare signature over it.
     """
 
     id: str
@@ -286,6 +413,9 @@ class RequestView:
     result: str | None
     input_offline_hsm: dict[str, Any] | None
     failure: str | None = None
+    withdrawn_by: tuple[bytes, ...] = ()
+    receipt: bytes = b""
+    receipt_signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

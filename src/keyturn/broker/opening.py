@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from keyturn.broker import progress
-from keyturn.broker.model import ModifyCall, RequestKind, SignCall
+from keyturn.broker.model import DecryptCall, ModifyCall, RequestKind, SignCall, StatusCall, UnwrapCall
 from keyturn.broker.prediction import CALL_ROOM, StepKind, most_needed_approvals, next_step, parsed_policy
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
@@ -101,6 +101,22 @@ class Opening:
                 refusal="policy.no-json-form",
             )
         return await self._open(key, Action.MODIFY, RequestKind.MODIFY, payload=policy, original=original, call=call)
+
+    async def decrypt(self, call: DecryptCall, original: bytes) -> str:
+        """Open a request to decrypt; arguments and errors as `Broker.open_decrypt`."""
+        raise NotImplementedError
+
+    async def unwrap(self, call: UnwrapCall, original: bytes) -> str:
+        """Open a request to unwrap; arguments and errors as `Broker.open_unwrap`."""
+        raise NotImplementedError
+
+    async def block(self, call: StatusCall, original: bytes) -> str:
+        """Open a request to block; arguments and errors as `Broker.open_block`."""
+        raise NotImplementedError
+
+    async def unblock(self, call: StatusCall, original: bytes) -> str:
+        """Open a request to unblock; arguments and errors as `Broker.open_unblock`."""
+        raise NotImplementedError
 
     async def _open(
         self,

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from keyturn.broker.storage.database import Transaction
     from keyturn.ska.policy import Rule
 
-_CHANGING: Final = ("status", "version", "due_at", "sent", "attempts", "executed_at", "result", "failure")
+_CHANGING: Final = (
+    "status",
+    "version",
+    "due_at",
+    "sent",
+    "attempts",
+    "executed_at",
+    "result",
+    "failure",
+    "receipt",
+    "receipt_signature",
+)
 
 
 def load(tx: Transaction, request_id: str) -> tuple[RequestRow, list[TaskRow]]:
@@ -50,7 +61,8 @@ def advance(tx: Transaction, request: RequestRow, **changes: Any) -> RequestRow:
     Args:
         tx: The unit's transaction.
         request: The request as it was read.
-        **changes: New values of `status`, `due_at`, `sent`, `attempts`, `executed_at`, `result`, `failure`.
+        **changes: New values of `status`, `due_at`, `sent`, `attempts`, `executed_at`, `result`, `failure`, `receipt`,
+            `receipt_signature`.
 
     Returns:
         The request as it is now.

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from keyturn.broker import progress
 from keyturn.broker.airgapped import AirGappedExecutor
 from keyturn.broker.approvals import Approvals
+from keyturn.broker.directory import Directory
 from keyturn.broker.execution import Execution
-from keyturn.broker.executor import ExecutionRefusedError
 from keyturn.broker.fetching import Fetching
+from keyturn.broker.listing import listed_requests
 from keyturn.broker.locks import RequestLocks
 from keyturn.broker.opening import Opening
 from keyturn.broker.prediction import collected, predict
@@ -25,35 +26,39 @@ from keyturn.broker.scheduler import Scheduler
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import Database, StaleError
+from keyturn.broker.synchronous import Synchronous
 from keyturn.broker.views import preflight_view, request_view
+from keyturn.broker.withdrawals import Withdrawals
 from keyturn.errors import ErrorCode, KeyturnError
-from keyturn.ska.policy import encode_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Collection, Coroutine, Mapping, Sequence
 
-    from keyturn.broker.executor import Executor
+    from keyturn.broker.executor import Executor, SignedStamp
     from keyturn.broker.model import (
         ApprovalCall,
         AttestedKey,
         BrokerSettings,
         CreateCall,
+        DecryptCall,
+        DirectoryEntry,
+        Executed,
         ModifyCall,
         Profile,
         RejectCall,
         RequestView,
         SignCall,
+        StatusCall,
         TaskQuery,
         TaskView,
+        UnwrapCall,
+        WithdrawCall,
     )
     from keyturn.broker.register import Register
-    from keyturn.broker.storage.database import Transaction
     from keyturn.clock import Clock
+    from keyturn.ska.actions import Action
 
 T = TypeVar("T")
-
-MOST_REMEMBERED_KEYS = 4096
-"""Labels of keys with a policy that `sign_now` remembers."""
 
 
 class Broker:
@@ -78,8 +83,10 @@ class Broker:
             self._register = executor.register
             self._register.bind(database)
         self._results = Results(database, self._register, clock, self._locks)
+        self._synchronous = Synchronous(executor, self._execution)
+        self._directory = Directory(database, clock)
+        self._withdrawals = Withdrawals(database, self._execution, executor, clock, self._locks)
         self._working: set[asyncio.Task[Any]] = set()
-        self._with_policy: set[str] = set()
 
     @classmethod
     async def open(cls, settings: BrokerSettings, executor: Executor, clock: Clock) -> Self:
@@ -165,40 +172,84 @@ class Broker:
         """Open a request to replace a policy; else as `open_sign`."""
         return await self._whole(self._opening.modify(call, original))
 
-    async def sign_now(self, call: SignCall, approvals: Sequence[bytes]) -> bytes:
-        """Sign at once with ready-made approvals (authorization blobs); nothing is stored here."""
-        # A key with a policy is used with an operation id, an ordinary one needs none, and then the HSM writes nothing.
-        # Which it is, is learnt from the HSM's answer instead of asking before every call.
-        if approvals or call.key_name in self._with_policy:
-            return await self._executor.sign(uuid.uuid4().bytes, call, approvals)
-        try:
-            return await self._executor.sign(b"", call, approvals)
-        except ExecutionRefusedError as error:
-            if error.refusal != "operation.id-missing":
-                raise
-        if len(self._with_policy) >= MOST_REMEMBERED_KEYS:
-            self._with_policy.clear()
-        self._with_policy.add(call.key_name)
-        return await self._executor.sign(uuid.uuid4().bytes, call, approvals)
+    async def open_decrypt(self, call: DecryptCall, *, original: bytes) -> str:
+        """Open a request to decrypt; else as `open_sign`."""
+        return await self._whole(self._opening.decrypt(call, original))
 
-    async def modify_now(self, call: ModifyCall, approvals: Sequence[bytes]) -> AttestedKey:
-        """Replace a policy at once with ready-made approvals; returns the attributes after the change."""
-        return await self._whole(self._modify_now(call, approvals))
+    async def open_unwrap(self, call: UnwrapCall, *, original: bytes) -> str:
+        """Open a request to unwrap a key into a new one; else as `open_sign`."""
+        return await self._whole(self._opening.unwrap(call, original))
 
-    async def _modify_now(self, call: ModifyCall, approvals: Sequence[bytes]) -> AttestedKey:
-        attested = await self._executor.modify(uuid.uuid4().bytes, call.key_name, encode_policy(call.policy), approvals)
-        try:
-            key = await self._executor.key(call.key_name)
-        except KeyturnError:
-            # The change is made; open requests learn of it from the HSM's next answer.
-            return attested
-        now = self._clock.now()
+    async def open_block(self, call: StatusCall, *, original: bytes) -> str:
+        """Open a request to block a key; it must have a policy, else 614 `policy.none`. Else as `open_sign`."""
+        return await self._whole(self._opening.block(call, original))
 
-        def follow(tx: Transaction) -> list[str]:
-            return progress.rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
+    async def open_unblock(self, call: StatusCall, *, original: bytes) -> str:
+        """Open a request to unblock a key; else as `open_block`."""
+        return await self._whole(self._opening.unblock(call, original))
 
-        self._execution.due_now(await self._database.write(follow), now)
-        return attested
+    async def requests_by_status(self, statuses: Collection[RequestStatus]) -> list[tuple[str, RequestStatus]]:
+        """Ids and statuses of the requests in any of the statuses, newest first, at most `MOST_LISTED`."""
+        return await listed_requests(self._database, statuses)
+
+    # --- at once ---
+
+    async def sign_now(self, call: SignCall, approvals: Sequence[bytes], *, request_id: str = "") -> Executed[bytes]:
+        """Sign at once; nothing is stored here.
+
+        Args:
+            call: What is asked for.
+            approvals: Ready-made approvals (authorization blobs), for keys that need them.
+            request_id: The caller's id; with it there is a receipt (R24), for a refusal too.
+
+        Returns:
+            The signature. The other calls of this kind return attested attributes or decrypted data.
+
+        Raises:
+            ExecutionRefusedError: The HSM refused.
+            KeyturnError: 611 without an HSM; 2 when it cannot be reached.
+        """
+        return await self._synchronous.sign(call, approvals, request_id)
+
+    async def decrypt_now(
+        self, call: DecryptCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Decrypt at once; else as `sign_now`."""
+        return await self._synchronous.decrypt(call, approvals, request_id)
+
+    async def unwrap_now(
+        self, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Unwrap at once, attributes of the new key; else as `sign_now`."""
+        return await self._synchronous.unwrap(call, approvals, request_id)
+
+    async def block_now(
+        self, call: StatusCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Block at once, attributes after it; else as `sign_now`."""
+        return await self._whole(self._synchronous.block(call, approvals, request_id))
+
+    async def unblock_now(
+        self, call: StatusCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Unblock at once, attributes after it; else as `sign_now`."""
+        return await self._whole(self._synchronous.unblock(call, approvals, request_id))
+
+    async def modify_now(
+        self, call: ModifyCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        """Replace a policy at once, attributes after it; else as `sign_now`."""
+        return await self._whole(self._synchronous.modify(call, approvals, request_id))
+
+    async def stamp_now(self, key_name: str, action: Action, payload: bytes) -> SignedStamp:
+        """Have the HSM sign the time for an operation with a key (decisions 15). Raises 650, 614, 611 without an HSM.
+
+        Args:
+            key_name: Label of the key; it has a policy.
+            action: What the timestamp is for.
+            payload: What approvals will carry: the payload for use, the policy blob for modify, else empty.
+        """
+        return await self._executor.stamp(key_name, action, payload)
 
     async def verify(self, key_name: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
         """Check a signature; for EC keys DER and raw are both taken. Raises 650, 600, 607."""
@@ -267,6 +318,40 @@ class Broker:
     async def reject(self, call: RejectCall) -> None:
         """Reject a task with a signed timestamp. Raises as `fetch_tasks` and `approve` do."""
         await self._whole(self._approvals.reject(call))
+
+    async def withdraw(self, call: WithdrawCall) -> None:
+        """Take an approval back before its request is executed (R26).
+
+        Raises 652 for an unknown task or one that was not approved, 403 for a bad signature or other bytes, 611 when
+        the request is final or with the HSM.
+        """
+        await self._whole(self._withdrawals.withdraw(call))
+
+    # --- approver directory ---
+
+    async def onboard_approver(self, name: str, certificate: bytes) -> None:
+        """Take an approver into the directory.
+
+        Args:
+            name: Name, unique; the rules of key labels hold for it.
+            certificate: X.509 certificate, DER; its key must be one that may approve (R13).
+
+        Raises:
+            KeyturnError: 632 `approver.exists`, 600 `approver.name`, and what `load_approver_certificate` raises.
+        """
+        await self._whole(self._directory.add(name, certificate))
+
+    async def approvers(self) -> list[DirectoryEntry]:
+        """The directory, by name."""
+        return await self._directory.entries()
+
+    async def remove_approver(self, name: str) -> None:
+        """Remove an approver; policies that list them stay as they are. Raises 654 for an unknown name."""
+        await self._whole(self._directory.remove(name))
+
+    async def approver_certificates(self) -> Mapping[str, bytes]:
+        """Certificates by name; `directory.resolver` makes of it what `policy_from_json` takes."""
+        return {entry.name: entry.certificate for entry in await self._directory.entries()}
 
     # --- across the gap ---
 

@@ -78,7 +78,7 @@ async def synchronous_sign(services: Services, call: Call, body: SynchronousSign
     request = body.sign_request
     _check_form(body.request_signature)
     approvals = base64_list("signRequest.signedApprovals", request.signed_approvals, most=MAX_APPROVALS)
-    signature = await services.broker.sign_now(_sign_call(request), approvals)
+    signature = (await services.broker.sign_now(_sign_call(request), approvals)).value
     return Signature(base64.b64encode(signature).decode("ascii"))
 
 
@@ -97,7 +97,7 @@ async def synchronous_modify(services: Services, call: Call, body: SynchronousMo
     request = body.modify_request
     _check_form(body.request_signature)
     approvals = base64_list("modifyRequest.signedApprovals", request.signed_approvals, most=MAX_APPROVALS)
-    return signed_attributes(await services.broker.modify_now(_modify_call(request, services), approvals))
+    return signed_attributes((await services.broker.modify_now(_modify_call(request, services), approvals)).value)
 
 
 async def modify(services: Services, call: Call, body: ModifyBody) -> ModifyKeyRequestId:

@@ -12,6 +12,8 @@ class TaskState(StrEnum):
     OPEN = "OPEN"
     APPROVED = "APPROVED"
     REJECTED = "REJECTED"
+    WITHDRAWN = "WITHDRAWN"
+    """Approved, and taken back before execution (R26)."""
     CLOSED = "CLOSED"
     """The request ended, or the policy changed, before the approver decided."""
 
@@ -44,6 +46,9 @@ class RequestRow(NamedTuple):
     executed_at: int | None
     result: bytes | None
     failure: str | None
+    parameters: str | None = None
+    receipt: bytes | None = None
+    receipt_signature: bytes | None = None
 
 
 class TaskRow(NamedTuple):
@@ -72,6 +77,27 @@ class OfflineKeyRow(NamedTuple):
     registered_at: float
 
 
+class ApproverRow(NamedTuple):
+    """An entry of the approver directory."""
+
+    name: str
+    certificate: bytes
+    added_at: float
+
+
+class WithdrawalRow(NamedTuple):
+    """A withdrawal on its way to the HSM's ledger; kept until the HSM has it."""
+
+    id: int
+    key_label: str
+    task_id: str
+    statement: bytes
+    signature: bytes
+    spki: bytes | None
+    certificate: bytes | None
+    recorded_at: float
+
+
 class FetchedRow(NamedTuple):
     """A task with what an approver is shown of its request; columns above the asked level are NULL."""
 
@@ -97,5 +123,7 @@ class FetchedRow(NamedTuple):
 
 EVIDENCE_REJECTION: Final = "rejection"
 """Evidence of a signed rejection (R26)."""
+EVIDENCE_WITHDRAWAL: Final = "withdrawal"
+"""Evidence of a signed withdrawal (R26)."""
 EVIDENCE_REFUSED_APPROVAL: Final = "refused-approval"
 """Evidence of an approval the HSM did not count (R25)."""

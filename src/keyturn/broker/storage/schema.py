@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """Revision this version works with; a test holds it to the newest file in `migrations/versions`."""
 
 
@@ -48,5 +48,5 @@ def ensure_schema(engine: Engine) -> None:
 def _revision(connection: Connection) -> str | None:
     try:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    except OperationalError:
+    except (OperationalError, ProgrammingError):  # SQLite's and PostgreSQL's word for a table that does not exist.
         return None

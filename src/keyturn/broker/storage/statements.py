@@ -11,8 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, or_, select, update
 
-from keyturn.broker.storage.rows import FetchedRow, OfflineKeyRow, RequestRow, TaskRow, TaskState
-from keyturn.broker.storage.tables import evidence, offline_keys, requests, spent_timestamps, tasks
+from keyturn.broker.storage.rows import (
+    ApproverRow,
+    FetchedRow,
+    OfflineKeyRow,
+    RequestRow,
+    TaskRow,
+    TaskState,
+    WithdrawalRow,
+)
+from keyturn.broker.storage.tables import (
+    approvers,
+    evidence,
+    offline_keys,
+    requests,
+    spent_timestamps,
+    tasks,
+    withdrawals,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
@@ -33,6 +49,13 @@ REQUEST: Final = _request.where(requests.c.id == bindparam("w_id"))
 TASK: Final = _task.where(tasks.c.id == bindparam("w_id"))
 TASKS_OF_REQUEST: Final = _task.where(tasks.c.request_id == bindparam("w_request")).order_by(tasks.c.position)
 OPEN_REQUESTS_OF_KEY: Final = _request.where(and_(requests.c.key_label == bindparam("w_label"), _OPEN))
+REQUESTS_BY_STATUS: Final = (
+    select(requests.c.id, requests.c.created_at)
+    .where(requests.c.status == bindparam("w_status"))
+    .order_by(requests.c.created_at.desc(), requests.c.id.desc())
+    .limit(bindparam("w_limit"))
+)
+"""Newest first; one status at a time, so that the index gives the order."""
 COUNTS: Final = select(requests.c.status, func.count()).group_by(requests.c.status)
 DUE_REQUESTS: Final = select(requests.c.due_at, requests.c.id).where(requests.c.due_at.is_not(None))
 
@@ -42,7 +65,18 @@ ADVANCE_REQUEST: Final = (
     .values(
         {
             name: bindparam(name)
-            for name in ("status", "version", "due_at", "sent", "attempts", "executed_at", "result", "failure")
+            for name in (
+                "status",
+                "version",
+                "due_at",
+                "sent",
+                "attempts",
+                "executed_at",
+                "result",
+                "failure",
+                "receipt",
+                "receipt_signature",
+            )
         }
     )
 )
@@ -62,6 +96,11 @@ REOPEN_TASK: Final = (
     update(tasks)
     .where(tasks.c.id == bindparam("w_id"))
     .values(state=TaskState.OPEN.value, decided_at=None, authorization=None, marked=bindparam("marked"))
+)
+WITHDRAW_TASK: Final = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("w_id"), tasks.c.state == TaskState.APPROVED.value)
+    .values(state=TaskState.WITHDRAWN.value, decided_at=bindparam("decided_at"), authorization=None)
 )
 SET_TASK_STATE: Final = update(tasks).where(tasks.c.id == bindparam("w_id")).values(state=bindparam("state"))
 CLOSE_OPEN_TASKS: Final = (
@@ -88,6 +127,18 @@ UPDATE_OFFLINE_KEY: Final = (
     .values({name: bindparam(name) for name in ("xml", "signature", "attestation_key_name", "registered_at")})
 )
 DELETE_OFFLINE_KEY: Final = delete(offline_keys).where(offline_keys.c.label == bindparam("w_label"))
+
+_approver = select(*(approvers.c[name] for name in ApproverRow._fields))
+APPROVER: Final = _approver.where(approvers.c.name == bindparam("w_name"))
+APPROVERS: Final = _approver.order_by(approvers.c.name)
+INSERT_APPROVER: Final = insert(approvers)
+DELETE_APPROVER: Final = delete(approvers).where(approvers.c.name == bindparam("w_name"))
+
+WITHDRAWALS: Final = select(*(withdrawals.c[name] for name in WithdrawalRow._fields)).order_by(withdrawals.c.id)
+INSERT_WITHDRAWAL: Final = insert(withdrawals).values(
+    {column.name: bindparam(column.name) for column in withdrawals.columns if column.name != "id"}
+)
+DELETE_WITHDRAWAL: Final = delete(withdrawals).where(withdrawals.c.id == bindparam("w_id"))
 
 _LEVELS: Final[dict[str, int]] = {
     "meta_data": 2,

@@ -65,6 +65,11 @@ requests: Final = Table(
     Column("executed_at", BigInteger),
     Column("result", LargeBinary),
     Column("failure", Text),
+    # What the call says beside payload and algorithm, as JSON; `parameters.py` reads and writes it.
+    Column("parameters", Text),
+    # The HSM's receipt for the outcome (R24).
+    Column("receipt", LargeBinary),
+    Column("receipt_signature", LargeBinary),
     # The migration makes it partial on PostgreSQL too; naming that dialect here would load it at every start.
     Index("request_due", "due_at", sqlite_where=text("due_at IS NOT NULL")),
     Index("request_key", "key_label", "status"),
@@ -126,4 +131,26 @@ offline_keys: Final = Table(
     Column("signature", LargeBinary, nullable=False),
     Column("attestation_key_name", Text, nullable=False),
     Column("registered_at", Float, nullable=False),
+)
+
+approvers: Final = Table(
+    "approver",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("added_at", Float, nullable=False),
+)
+
+withdrawals: Final = Table(
+    "withdrawal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key_label", Text, nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("statement", LargeBinary, nullable=False),
+    # DER-wrapped, as the HSM takes it.
+    Column("signature", LargeBinary, nullable=False),
+    Column("spki", LargeBinary),
+    Column("certificate", LargeBinary),
+    Column("recorded_at", Float, nullable=False),
 )

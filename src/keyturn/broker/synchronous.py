@@ -1,0 +1,111 @@
+"""Calls that are executed at once, with ready-made approvals or on keys that need none. Nothing is stored here.
+
+The offline side of an air gap lives on these. A caller that gives a request id gets the HSM's receipt for it (R24).
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from keyturn.broker.executor import ExecutionRefusedError
+from keyturn.errors import KeyturnError
+from keyturn.ska.policy import encode_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from keyturn.broker.execution import Execution
+    from keyturn.broker.executor import Executor
+    from keyturn.broker.model import (
+        AttestedKey,
+        DecryptCall,
+        Executed,
+        ModifyCall,
+        SignCall,
+        StatusCall,
+        UnwrapCall,
+    )
+
+    T = TypeVar("T")
+
+MOST_REMEMBERED_KEYS: Final = 4096
+"""Labels of keys with a policy that are remembered."""
+
+
+class Synchronous:
+    """Executes calls at once.
+
+    Args:
+        executor: The side that acts.
+        execution: Lets open requests follow what a call changed.
+    """
+
+    def __init__(self, executor: Executor, execution: Execution) -> None:
+        self._executor = executor
+        self._execution = execution
+        self._with_policy: set[str] = set()
+
+    async def sign(self, call: SignCall, approvals: Sequence[bytes], request_id: str) -> Executed[bytes]:
+        """Sign; arguments and errors as `Broker.sign_now`."""
+        return await self._used(
+            call.key_name,
+            lambda operation_id: self._executor.sign(operation_id, call, approvals, request_id=request_id),
+            identified=bool(approvals or request_id),
+        )
+
+    async def decrypt(self, call: DecryptCall, approvals: Sequence[bytes], request_id: str) -> Executed[bytes]:
+        """Decrypt; arguments and errors as `Broker.decrypt_now`."""
+        return await self._used(
+            call.key_name,
+            lambda operation_id: self._executor.decrypt(operation_id, call, approvals, request_id=request_id),
+            identified=bool(approvals or request_id),
+        )
+
+    async def _used(self, label: str, use: Callable[[bytes], Awaitable[T]], *, identified: bool) -> T:
+        # A key with a policy is used with an operation id, an ordinary one needs none, and then the HSM writes nothing.
+        # Which it is, is learnt from the HSM's answer instead of asking before every call.
+        if identified or label in self._with_policy:
+            return await use(uuid.uuid4().bytes)
+        try:
+            return await use(b"")
+        except ExecutionRefusedError as error:
+            if error.refusal != "operation.id-missing":
+                raise
+        if len(self._with_policy) >= MOST_REMEMBERED_KEYS:
+            self._with_policy.clear()
+        self._with_policy.add(label)
+        return await use(uuid.uuid4().bytes)
+
+    async def unwrap(self, call: UnwrapCall, approvals: Sequence[bytes], request_id: str) -> Executed[AttestedKey]:
+        """Unwrap; arguments and errors as `Broker.unwrap_now`."""
+        return await self._executor.unwrap(uuid.uuid4().bytes, call, approvals, request_id=request_id)
+
+    async def block(self, call: StatusCall, approvals: Sequence[bytes], request_id: str) -> Executed[AttestedKey]:
+        """Block; arguments and errors as `Broker.block_now`."""
+        operation_id = uuid.uuid4().bytes
+        done = await self._executor.block(operation_id, call.key_name, approvals, request_id=request_id)
+        await self._follow(call.key_name)
+        return done
+
+    async def unblock(self, call: StatusCall, approvals: Sequence[bytes], request_id: str) -> Executed[AttestedKey]:
+        """Unblock; arguments and errors as `Broker.unblock_now`."""
+        operation_id = uuid.uuid4().bytes
+        return await self._executor.unblock(operation_id, call.key_name, approvals, request_id=request_id)
+
+    async def modify(self, call: ModifyCall, approvals: Sequence[bytes], request_id: str) -> Executed[AttestedKey]:
+        """Replace a policy; arguments and errors as `Broker.modify_now`."""
+        policy = encode_policy(call.policy)
+        operation_id = uuid.uuid4().bytes
+        done = await self._executor.modify(operation_id, call.key_name, policy, approvals, request_id=request_id)
+        await self._follow(call.key_name)
+        return done
+
+    async def _follow(self, label: str) -> None:
+        """Let the key's open requests follow the change."""
+        try:
+            key = await self._executor.key(label)
+        except KeyturnError:
+            # The change is made; open requests learn of it from the HSM's next answer.
+            return
+        await self._execution.follow(key)
