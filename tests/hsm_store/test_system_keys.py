@@ -12,10 +12,14 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec.structs import replace
 
 from keyturn.errors import KeyturnError
-from keyturn.hsm.system_keys import DEFAULT_INTEGRITY_NAME, MAX_ATTESTATION, SystemKeys
+from keyturn.hsm import system_keys
+from keyturn.hsm.system_keys import DEFAULT_INTEGRITY_NAME, SystemKeys
+from keyturn.hsm.system_signers import MAX_ATTESTATION
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import ApprovalToken, Timestamp, encode_approval, encode_timestamp
+from keyturn.ska.receipt import bytes_to_sign, encode_receipt, verify_receipt
 from keyturn_testing.hsm_store import add_key, create_store, open_store
+from keyturn_testing.receipts import example_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,9 +109,54 @@ def test_r5_the_attestation_key_signs_attestations_and_nothing_else(keys: System
     keys.attestation.sign_xml(XML)
 
 
+def test_r5_the_receipt_key_signs_receipts_and_nothing_else(keys: SystemKeys) -> None:
+    receipt = encode_receipt(example_receipt())
+    for wrong in (b"", b"anything", receipt[:-1], receipt + b"\x00", bytes_to_sign(receipt), stamp(), XML.encode()):
+        with pytest.raises(KeyturnError) as refused:
+            keys.receipt.sign_receipt(wrong)
+        assert refused.value.refusal == "system-key.wrong-purpose"
+    signature = keys.receipt.sign_receipt(receipt)
+    assert verify_receipt(receipt, signature, receipt_key_spki=keys.receipt.spki) == example_receipt()
+    # What it signed is no signature over the bare receipt, nor the integrity key's.
+    for spki, wrong_signature in ((keys.integrity.spki, signature), (keys.receipt.spki, signature[:-1] + b"\x00")):
+        with pytest.raises(KeyturnError) as refused:
+            verify_receipt(receipt, wrong_signature, receipt_key_spki=spki)
+        assert refused.value.refusal == "receipt.bad-signature"
+
+
+def test_r5_a_new_name_makes_a_new_receipt_key(directory: Path, store: Store) -> None:
+    first = SystemKeys.open(store, now=NOW).receipt
+    second = SystemKeys.open(store, now=NOW + 100, receipt_name="receipt-key-2026").receipt
+    assert second.spki != first.spki
+    with pytest.raises(KeyturnError) as refused:
+        SystemKeys.open(store, now=NOW + 200)
+    assert refused.value.refusal == "system-key.retired"
+    assert SystemKeys.open(store, now=NOW + 200, receipt_name="receipt-key-2026").receipt.spki == second.spki
+
+
+def test_r5_a_store_from_before_there_were_receipts_gets_its_receipt_key(store: Store) -> None:
+    """With a clock that is not believed, too: nothing is retired by it."""
+    with store.change() as change:
+        for purpose, name in ((system_keys.ATTESTATION, "attestation-key"), (system_keys.INTEGRITY, "timestamp-key")):
+            change.put_system_key(*system_keys._make(purpose, name, store.instance_id, NOW))
+    before = [one.public_key for one in store.system_keys()]
+    keys = SystemKeys.open(store, now=NOW, clock_is_good=False)
+    assert [one.public_key for one in store.system_keys()][:2] == before
+    assert keys.receipt.spki not in before
+
+
+def test_r5_a_name_that_a_key_bears_is_found_taken_before_a_system_key_is_made(store: Store) -> None:
+    add_key(store, "receipt-key")
+    with pytest.raises(KeyturnError, match="another name") as refused:
+        SystemKeys.open(store, now=NOW)
+    assert refused.value.refusal == "system-key.name-taken"
+    assert list(store.system_keys()) == []
+    SystemKeys.open(store, now=NOW, receipt_name="another-name")
+
+
 def test_r5_no_label_reaches_them(made: tuple[Store, SystemKeys]) -> None:
     store, keys = made
-    assert keys.names == {"attestation-key", "timestamp-key"}
+    assert keys.names == {"attestation-key", "timestamp-key", "receipt-key"}
     for name in keys.names:
         assert store.key(name) is None
         assert name not in store.labels()
@@ -124,6 +173,7 @@ def test_r5_no_label_reaches_them(made: tuple[Store, SystemKeys]) -> None:
 
 def test_r5_nothing_secret_shows(keys: SystemKeys) -> None:
     assert repr(keys.integrity) == "<IntegritySigner timestamp-key>"
+    assert repr(keys.receipt) == "<ReceiptSigner receipt-key>"
     assert repr(keys.attestation) == "<AttestationSigner attestation-key>"
 
 
@@ -142,7 +192,7 @@ def test_r5_a_new_name_makes_a_new_integrity_key_and_retires_the_old(directory: 
     assert refused.value.refusal == "system-key.retired"
     found = SystemKeys.open(again, now=NOW + 200, integrity_name="timestamp-key-2026")
     assert found.integrity_keys() == second.integrity_keys()
-    assert found.names == {"attestation-key", "timestamp-key", "timestamp-key-2026"}
+    assert found.names == {"attestation-key", "timestamp-key", "timestamp-key-2026", "receipt-key"}
     again.close()
 
 

@@ -117,6 +117,13 @@ def hsm() -> None:
 @click.option("--allow-weak-keys/--no-allow-weak-keys", default=None, help="Weakens: let RSA 1024 be created.")
 @click.option("--timestamp-key-name", help="Name of the integrity key.")
 @click.option("--attestation-key-name", help="Name of the attestation key.")
+@click.option("--receipt-key-name", help="Name of the receipt key.")
+@click.option("--clock-tolerance", type=float, help="Seconds the clock may be behind the highest time used; default 2.")
+@click.option(
+    "--clock-bound",
+    type=float,
+    help="Seconds the clock may be ahead of it; default 7776000 (90 days), advised where it runs all day: 86400.",
+)
 @click.option("--stamps-per-second", type=float, help="Rate limit of timestamps.")
 @click.option("--attestations-per-second", type=float, help="Rate limit of attestations.")
 @click.option("--kdf-memory", "kdf_memory_kib", type=int, help="Memory of Argon2id for a new passphrase, KiB, >= 8192.")

@@ -78,6 +78,7 @@ class Attester:
                 open_unblock=policy is not None and open_unblock(policy),
                 integrity_key_name=integrity.name,
                 integrity_key=integrity.spki,
+                receipt_key=self._system_keys.receipt.spki,
             )
         )
         key = self._system_keys.attestation

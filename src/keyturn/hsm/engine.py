@@ -162,6 +162,8 @@ class Engine:
             device_chain=list(self._system_keys.device_chain),
             integrity_key_name=integrity.name,
             integrity_key=integrity.spki,
+            integrity_keys=[(one.name, one.spki, one.retired_at) for one in self._system_keys.integrity_keys()],
+            receipt_key=self._system_keys.receipt.spki,
         )
 
     def _list(self, _: protocol.ListKeys) -> protocol.Labels:

@@ -163,13 +163,16 @@ class HsmService:
                 refusal="store.missing",
             )
         try:
-            guard = ClockGuard(self._clock, store)
+            guard = ClockGuard(
+                self._clock, store, tolerance=self.settings.clock_tolerance, bound=self.settings.clock_bound
+            )
             system_keys = SystemKeys.open(
                 store,
                 now=int(max(self._clock.now(), store.clock_mark)),
                 clock_is_good=guard.status.condition is ClockCondition.GOOD,
                 attestation_name=self.settings.attestation_key_name,
                 integrity_name=self.settings.timestamp_key_name,
+                receipt_name=self.settings.receipt_key_name,
             )
             engine = Engine(
                 store=store,

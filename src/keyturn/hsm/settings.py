@@ -16,10 +16,12 @@ import yaml
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.addresses import Address, TlsFiles, parse_address
+from keyturn.hsm.clock_guard import BOUND, TOLERANCE
 from keyturn.hsm.sealing import MAX_MEMORY_KIB, MIN_MEMORY_KIB, KdfParameters
-from keyturn.hsm.system_keys import DEFAULT_ATTESTATION_NAME, DEFAULT_INTEGRITY_NAME
+from keyturn.hsm.system_keys import DEFAULT_ATTESTATION_NAME, DEFAULT_INTEGRITY_NAME, DEFAULT_RECEIPT_NAME
 
 _MAX_CONFIG: Final = 64 * 1024
+_TEN_YEARS: Final = 10 * 366 * 86_400
 
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
 Uid = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 2)]
@@ -43,6 +45,10 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
         allow_weak_keys: Let RSA 1024 be created (decisions 28). Weakening.
         timestamp_key_name: Name of the integrity key.
         attestation_key_name: Name of the attestation key.
+        receipt_key_name: Name of the receipt key.
+        clock_tolerance: Seconds the system clock may be behind the highest time used; up to an hour.
+        clock_bound: Seconds it may be ahead of that before a person must confirm it; at least a minute. The default,
+            90 days, is for vaults that sleep; 86400 (24 hours) is advised where the HSM runs day and night.
         stamps_per_second: Timestamps given per second in the long run; ten times as many at once (R31).
         attestations_per_second: Attestations given per second; ten times as many at once (R31).
         kdf_memory_kib: Memory of Argon2id when a store is created or its passphrase changed, KiB.
@@ -62,6 +68,9 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
     allow_weak_keys: bool = False
     timestamp_key_name: KeyName = DEFAULT_INTEGRITY_NAME
     attestation_key_name: KeyName = DEFAULT_ATTESTATION_NAME
+    receipt_key_name: KeyName = DEFAULT_RECEIPT_NAME
+    clock_tolerance: Annotated[float, msgspec.Meta(ge=0, le=3600)] = TOLERANCE
+    clock_bound: Annotated[float, msgspec.Meta(ge=60, le=_TEN_YEARS)] = BOUND
     stamps_per_second: Rate = 1000.0
     attestations_per_second: Rate = 200.0
     kdf_memory_kib: Annotated[int, msgspec.Meta(ge=MIN_MEMORY_KIB, le=MAX_MEMORY_KIB)] = KdfParameters().memory_kib
@@ -158,10 +167,10 @@ def load_settings(file: Path | None, flags: dict[str, object]) -> HsmSettings:
             "the broker's protocol over TCP needs mutual TLS: give --tls-cert, --tls-key and --tls-client-ca",
             refusal="tls.required",
         )
-    if settings.timestamp_key_name == settings.attestation_key_name:
+    if len({settings.timestamp_key_name, settings.attestation_key_name, settings.receipt_key_name}) < 3:
         raise KeyturnError(
             ErrorCode.CONFIG_NOT_VALID,
-            "timestampKeyName and attestationKeyName must differ: each system key does one thing",
+            "timestampKeyName, attestationKeyName and receiptKeyName must differ: each system key does one thing",
             refusal="config.invalid",
         )
     return settings

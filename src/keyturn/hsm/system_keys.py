@@ -4,12 +4,11 @@
   device certificate, whose subject names the instance, is what people pin.
 * The integrity key (EC P-256, ECDSA with SHA-256) signs timestamps and nothing else. Configuring another name makes
   another key and retires the one before: what that signed counts only up to its retirement.
+* The receipt key (EC P-256, ECDSA with SHA-256) signs receipts and nothing else (rule R24). Configuring another name
+  makes another key; what the one before signed is verified with attestations from before.
 
-There is no method that signs bytes of the caller's choice, and no private half leaves this module. Receipt, audit,
-backup and transport keys join this class when something needs them.
-
-The two forms that are signed cannot be taken for one another: a timestamp blob begins with its length, at most 64 KiB
-as little-endian u32, and `<?xm` read so is more than a gigabyte.
+There is no method that signs bytes of the caller's choice (`keyturn.hsm.system_signers`). Audit, backup and transport
+keys join this class when something needs them.
 
 Sources: ska-wire-format.md section 5 (who signs what), RFC 5280 (certificate; section 4.1.2.5 for the date without an
 end).
@@ -17,14 +16,12 @@ end).
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -34,103 +31,28 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec.structs import replace
 
-from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.records import SystemKeyRecord, store_error
+from keyturn.hsm.system_signers import AttestationSigner, IntegritySigner, ReceiptSigner
 from keyturn.ska.decision import IntegrityKey
-from keyturn.ska.messages import decode_timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keyturn.hsm.store import Store
 
 DEFAULT_ATTESTATION_NAME: Final = "attestation-key"
 DEFAULT_INTEGRITY_NAME: Final = "timestamp-key"
+DEFAULT_RECEIPT_NAME: Final = "receipt-key"
 ATTESTATION: Final = "attestation"
 INTEGRITY: Final = "integrity"
+RECEIPT: Final = "receipt"
 ATTESTATION_ALGORITHM: Final = "SHA256_WITH_RSA"
 INTEGRITY_ALGORITHM: Final = "SHA256_WITH_ECDSA"
-MAX_ATTESTATION: Final = 256 * 1024
-"""Longest attestation text in bytes; readers take no longer one (rule R19)."""
+RECEIPT_ALGORITHM: Final = INTEGRITY_ALGORITHM
 
-_ATTESTATION_START: Final = re.compile(r'<\?xml version="1\.0" encoding="UTF-8"\?>\n?<private_key[ >]')
 _MAX_NAME: Final = 128
 _NO_END: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class IntegritySigner:
-    """The integrity key in use.
-
-    Args:
-        name: Its name, as it stands in every timestamp.
-        spki: Public key, DER.
-        algorithm: API name of its signature algorithm.
-    """
-
-    name: str
-    spki: bytes
-    algorithm: str
-    _key: ec.EllipticCurvePrivateKey
-
-    def __repr__(self) -> str:
-        return f"<IntegritySigner {self.name}>"
-
-    def sign_timestamp(self, blob: bytes) -> bytes:
-        """Sign a timestamp that this HSM made.
-
-        Args:
-            blob: Timestamp blob with its header (ska-wire-format.md section 4), naming this key.
-
-        Returns:
-            Bare signature, DER `SEQUENCE{r,s}`, over the whole blob.
-
-        Raises:
-            KeyturnError: `system-key.wrong-purpose`: it is anything else.
-        """
-        try:
-            name = decode_timestamp(blob).key_name
-        except FormatError as error:
-            raise _wrong_purpose("The integrity key signs timestamps and nothing else.") from error
-        if name != self.name:
-            raise _wrong_purpose(f"This timestamp names the key {name!r}; the integrity key is {self.name!r}.")
-        return self._key.sign(blob, ec.ECDSA(hashes.SHA256()))
-
-
-@dataclass(frozen=True, slots=True)
-class AttestationSigner:
-    """The attestation key.
-
-    Args:
-        name: Its name.
-        spki: Public key, DER.
-        certificate: Device certificate, DER.
-        algorithm: API name of its signature algorithm.
-    """
-
-    name: str
-    spki: bytes
-    certificate: bytes
-    algorithm: str
-    _key: rsa.RSAPrivateKey
-
-    def __repr__(self) -> str:
-        return f"<AttestationSigner {self.name}>"
-
-    def sign_xml(self, xml: str) -> bytes:
-        """Sign an attestation.
-
-        Args:
-            xml: The text, as it is handed out.
-
-        Returns:
-            Bare signature over its UTF-8 bytes.
-
-        Raises:
-            KeyturnError: `system-key.wrong-purpose`: it does not begin as an attestation does, or is too long.
-        """
-        content = xml.encode()
-        if not _ATTESTATION_START.match(xml) or len(content) > MAX_ATTESTATION:
-            raise _wrong_purpose("The attestation key signs attested key attributes and nothing else.")
-        return self._key.sign(content, padding.PKCS1v15(), hashes.SHA256())
 
 
 class SystemKeys:
@@ -139,6 +61,7 @@ class SystemKeys:
     Args:
         attestation: Signs attestations.
         integrity: Signs timestamps.
+        receipt: Signs receipts.
         integrity_keys: Every integrity key there ever was, for `decide`.
         names: Names of all system keys, retired ones included.
     """
@@ -147,11 +70,13 @@ class SystemKeys:
         self,
         attestation: AttestationSigner,
         integrity: IntegritySigner,
+        receipt: ReceiptSigner,
         integrity_keys: list[IntegrityKey],
         names: frozenset[str],
     ) -> None:
         self.attestation = attestation
         self.integrity = integrity
+        self.receipt = receipt
         self._integrity_keys = integrity_keys
         self._names = names
 
@@ -164,6 +89,7 @@ class SystemKeys:
         clock_is_good: bool = True,
         attestation_name: str = DEFAULT_ATTESTATION_NAME,
         integrity_name: str = DEFAULT_INTEGRITY_NAME,
+        receipt_name: str = DEFAULT_RECEIPT_NAME,
     ) -> SystemKeys:
         """Load the system keys; make those that are missing, durably.
 
@@ -174,6 +100,7 @@ class SystemKeys:
             attestation_name: The configuration's `attestationKeyName`.
             integrity_name: The configuration's `timestampKeyName`. A name not seen before makes a key and retires the
                 one in use.
+            receipt_name: The configuration's `receiptKeyName`; likewise.
 
         Returns:
             The keys.
@@ -182,18 +109,9 @@ class SystemKeys:
             KeyturnError: `system-key.name-taken`, `system-key.retired`, `system-key.bad-name`,
             `system-key.attestation-fixed`, `system-key.clock`.
         """
-        for name in (attestation_name, integrity_name):
-            if not 1 <= len(name.encode()) <= _MAX_NAME or not name.isprintable():
-                raise _refusal(
-                    "bad-name", f"A system key's name has 1 to {_MAX_NAME} printable characters; {name!r} does not."
-                )
-        if attestation_name == integrity_name:
-            raise _refusal(
-                "name-taken",
-                f"Attestation and integrity key cannot both be called {integrity_name!r}. Configure two names.",
-            )
-        attestation = _find(store, ATTESTATION, attestation_name)
-        integrity = _find(store, INTEGRITY, integrity_name)
+        names = {ATTESTATION: attestation_name, INTEGRITY: integrity_name, RECEIPT: receipt_name}
+        _check_names(names)
+        found = {purpose: _find(store, purpose, name) for purpose, name in names.items()}
         in_use = [one for one in store.system_keys() if one.retired_at is None]
         others = [one.name for one in in_use if one.purpose == ATTESTATION and one.name != attestation_name]
         if others:
@@ -203,30 +121,39 @@ class SystemKeys:
                 f"The attestation key of this store is called {others[0]!r} and its certificate is pinned by others. "
                 "Configure that name.",
             )
-        if integrity is not None and integrity.retired_at is not None:
-            raise _refusal(
-                "retired", f"The integrity key {integrity_name!r} is retired for good. Configure a name that is new."
-            )
-        if integrity is None and in_use and not clock_is_good:
+        for purpose, record in found.items():
+            if record is not None and record.retired_at is not None:
+                raise _refusal(
+                    "retired", f"The {purpose} key {record.name!r} is retired for good. Configure a name that is new."
+                )
+        missing = [purpose for purpose, record in found.items() if record is None]
+        retiring = [one for one in in_use if one.purpose in missing]
+        if retiring and not clock_is_good:
             # A retirement in the far future would be none, and cannot be taken back.
             raise _refusal(
                 "clock",
-                "A new integrity key retires the one in use from now on, and the clock cannot be believed. Configure "
-                "the name so far, confirm the clock, then change the name.",
+                f"A new {retiring[0].purpose} key retires the one in use from now on, and the clock cannot be "
+                "believed. Configure the name so far, confirm the clock, then change the name.",
             )
-        if attestation is None or integrity is None:
+        for purpose in missing:
+            if store.key(names[purpose]) is not None:
+                # Found out before it is made: made, its name would be in the way of that key for ever.
+                raise _refusal(
+                    "name-taken",
+                    f"A key with the label {names[purpose]!r} exists. Configure another name for the {purpose} key.",
+                )
+        if missing:
             with store.change() as change:
-                if attestation is None:
-                    attestation = change.put_system_key(*_make_attestation(attestation_name, store.instance_id, now))
-                if integrity is None:
-                    for old in in_use:
-                        if old.purpose == INTEGRITY:
-                            change.put_system_key(replace(old, retired_at=now))
-                    integrity = change.put_system_key(*_make_integrity(integrity_name, now))
+                for old in retiring:
+                    change.put_system_key(replace(old, retired_at=now))
+                for purpose in missing:
+                    found[purpose] = change.put_system_key(*_make(purpose, names[purpose], store.instance_id, now))
             store.commit_now()
+        made = {purpose: record for purpose, record in found.items() if record is not None}
         return cls(
-            _attestation_signer(store, attestation),
-            _integrity_signer(store, integrity),
+            _attestation_signer(store, made[ATTESTATION]),
+            _integrity_signer(store, made[INTEGRITY]),
+            _receipt_signer(store, made[RECEIPT]),
             [
                 IntegrityKey(one.name, one.public_key, one.retired_at)
                 for one in store.system_keys()
@@ -248,6 +175,20 @@ class SystemKeys:
     def device_chain(self) -> list[str]:
         """PEM certificates, device certificate first."""
         return [x509.load_der_x509_certificate(self.attestation.certificate).public_bytes(Encoding.PEM).decode("ascii")]
+
+
+def _check_names(names: Mapping[str, str]) -> None:
+    for name in names.values():
+        if not 1 <= len(name.encode()) <= _MAX_NAME or not name.isprintable():
+            raise _refusal(
+                "bad-name", f"A system key's name has 1 to {_MAX_NAME} printable characters; {name!r} does not."
+            )
+    for purpose, name in names.items():
+        twin = next((other for other, same in names.items() if same == name and other != purpose), None)
+        if twin is not None:
+            raise _refusal(
+                "name-taken", f"The {purpose} and {twin} keys cannot both be called {name!r}. Configure two names."
+            )
 
 
 def _find(store: Store, purpose: str, name: str) -> SystemKeyRecord | None:
@@ -278,8 +219,11 @@ def _make_attestation(name: str, instance_id: str, now: int) -> tuple[SystemKeyR
     return _record(name, ATTESTATION, ATTESTATION_ALGORITHM, now, key, certificate.public_bytes(Encoding.DER))
 
 
-def _make_integrity(name: str, now: int) -> tuple[SystemKeyRecord, bytes]:
-    return _record(name, INTEGRITY, INTEGRITY_ALGORITHM, now, ec.generate_private_key(ec.SECP256R1()), b"")
+def _make(purpose: str, name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
+    if purpose == ATTESTATION:
+        return _make_attestation(name, instance_id, now)
+    algorithm = INTEGRITY_ALGORITHM if purpose == INTEGRITY else RECEIPT_ALGORITHM
+    return _record(name, purpose, algorithm, now, ec.generate_private_key(ec.SECP256R1()), b"")
 
 
 def _record(
@@ -306,12 +250,22 @@ def _attestation_signer(store: Store, record: SystemKeyRecord) -> AttestationSig
 
 
 def _integrity_signer(store: Store, record: SystemKeyRecord) -> IntegritySigner:
+    return IntegritySigner(record.name, record.public_key, record.signature_algorithm, _ec_key(store, record))
+
+
+def _receipt_signer(store: Store, record: SystemKeyRecord) -> ReceiptSigner:
+    return ReceiptSigner(record.name, record.public_key, record.signature_algorithm, _ec_key(store, record))
+
+
+def _ec_key(store: Store, record: SystemKeyRecord) -> ec.EllipticCurvePrivateKey:
     key = load_der_private_key(store.open_system_key(record), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or record.signature_algorithm != INTEGRITY_ALGORITHM:
         raise store_error(
-            "record-damaged", f"The system key {record.name} is not an integrity key. Restore the store from a backup."
+            "record-damaged",
+            f"The system key {record.name} is not the {record.purpose} key it should be. Restore the store from a "
+            "backup.",
         )
-    return IntegritySigner(record.name, record.public_key, record.signature_algorithm, key)
+    return key
 
 
 def _signature_only() -> x509.KeyUsage:
@@ -330,7 +284,3 @@ def _signature_only() -> x509.KeyUsage:
 
 def _refusal(word: str, message: str) -> KeyturnError:
     return KeyturnError(ErrorCode.CONFIG_NOT_VALID, message, refusal=f"system-key.{word}")
-
-
-def _wrong_purpose(message: str) -> KeyturnError:
-    return KeyturnError(ErrorCode.OPERATION_FORBIDDEN_FOR_KEY, message, refusal="system-key.wrong-purpose")

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 Creation = Literal["generated", "imported", "derived"]
 _CREATIONS: Final[dict[str, Creation]] = {"generated": "generated", "imported": "imported", "derived": "derived"}
 
-FORMAT_VERSION: Final = "1"
+FORMAT_VERSION: Final = "2"
 """Version of the `<keyturn>` element; it changes with every change of what stands in it."""
+VERSION_WITHOUT_RECEIPTS: Final = "1"
+"""The first version, from before there were receipts; still read, and written where there is no receipt key."""
 
 # API name, XML name, and whether the `json` object has it always (null where unknown), when it is true, or never.
 _ATTRIBUTES: Final[tuple[tuple[str, str, Literal["always", "true", "never"]], ...]] = (
@@ -101,6 +103,7 @@ class KeyAttestation:
         open_unblock: The same for unblocking.
         integrity_key_name: Name of the key that signs timestamps.
         integrity_key: Its DER SubjectPublicKeyInfo (R12).
+        receipt_key: DER SubjectPublicKeyInfo of the key that signs receipts (R24); None in texts of the first version.
     """
 
     label: str
@@ -128,6 +131,7 @@ class KeyAttestation:
     open_unblock: bool
     integrity_key_name: str
     integrity_key: bytes
+    receipt_key: bytes | None = None
 
 
 def render_attestation(attestation: KeyAttestation) -> str:
@@ -172,7 +176,8 @@ def render_attestation(attestation: KeyAttestation) -> str:
 
 
 def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
-    writer.open("keyturn", {"version": FORMAT_VERSION})
+    version = VERSION_WITHOUT_RECEIPTS if attestation.receipt_key is None else FORMAT_VERSION
+    writer.open("keyturn", {"version": version})
     writer.leaf("instance_id", attestation.instance_id)
     writer.leaf("restore_epoch", str(attestation.restore_epoch))
     writer.leaf("state_counter", str(attestation.state_counter))
@@ -187,6 +192,8 @@ def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
     writer.close()
     writer.leaf("integrity_key_name", attestation.integrity_key_name)
     writer.leaf("integrity_key", b64encode(attestation.integrity_key).decode())
+    if attestation.receipt_key is not None:
+        writer.leaf("receipt_key", b64encode(attestation.receipt_key).decode())
     writer.close()
 
 
@@ -228,9 +235,10 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
     policy, blocked = read_policy(parts.take("policy")) if parts.next_is("policy") else (None, False)
     own_node = parts.take("keyturn", "version")
     parts.finish()
-    if own_node.attributes.get("version") != FORMAT_VERSION:
+    version = own_node.attributes.get("version")
+    if version not in {VERSION_WITHOUT_RECEIPTS, FORMAT_VERSION}:
         raise FormatError(
-            f"The attested attributes were written in a version other than {FORMAT_VERSION}; update this side.",
+            f"The attested attributes were written in a version later than {FORMAT_VERSION}; update this side.",
             refusal="attestation.version",
         )
     own = Children(own_node)
@@ -261,6 +269,7 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
         switches=_read_switches(own),
         integrity_key_name=own.text("integrity_key_name"),
         integrity_key=read_base64(own.text("integrity_key"), "integrity_key"),
+        receipt_key=read_base64(own.text("receipt_key"), "receipt_key") if version == FORMAT_VERSION else None,
     )
     own.finish()
     if render_attestation(attestation).encode() != data:
@@ -415,3 +424,5 @@ def _check(attestation: KeyAttestation) -> None:
         raise FormatError("A key without a policy cannot be blocked.")
     if not attestation.public_key or not attestation.integrity_key or not attestation.integrity_key_name:
         raise FormatError("A public key, the integrity key and its name must be there.")
+    if attestation.receipt_key == b"":
+        raise FormatError("A receipt key that is there is not empty.")
