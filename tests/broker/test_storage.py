@@ -73,7 +73,7 @@ async def test_a_failed_commit_stores_nothing_and_the_writer_goes_on(tmp_path: P
     }  # fmt: skip
 
     def orphan(tx: Transaction) -> None:
-        tx._connection.execute("PRAGMA defer_foreign_keys=ON")
+        tx._connection.execute("PRAGMA defer_foreign_keys=ON", {})
         tx.run(statements.INSERT_TASK, task)
 
     with pytest.raises(KeyturnError) as caught:

@@ -22,7 +22,7 @@ from keyturn.broker import progress
 from keyturn.broker.executor import ExecutionRefusedError
 from keyturn.broker.model import RequestKind, SignCall
 from keyturn.broker.prediction import StepKind, last_closing, next_step
-from keyturn.broker.scheduler import AFTER_AN_ERROR
+from keyturn.broker.scheduler import AFTER_AN_ERROR, MOST_AT_A_LOOK, TAKE_OVER
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
@@ -69,6 +69,7 @@ class Execution:
         self._executor = executor
         self._clock = clock
         self._locks = locks
+        self._postponed: set[str] = set()
         self.scheduler: Scheduler | None = None
 
     def schedule(self, request: RequestRow) -> None:
@@ -90,6 +91,27 @@ class Execution:
         """Keys whose timestamps count; asked for only where there is a timestamp."""
         return () if request.stamp is None else await self._executor.integrity_keys()
 
+    async def overdue(self, grace: float) -> list[str]:
+        """Ask the store which requests have been due for longer than `grace` seconds, whoever was to look at them."""
+        now = self._clock.now()
+        found: list[tuple[str]] = await self._database.read(
+            lambda tx: tx.all(
+                tuple,
+                statements.OVERDUE_REQUESTS,
+                {"w_due": now - grace, "w_sent_due": now - TAKE_OVER, "w_limit": MOST_AT_A_LOOK},
+            )
+        )
+        return [request_id for (request_id,) in found]
+
+    def _with_another_broker(self, request: RequestRow, *, own: bool) -> bool:
+        """Whether another broker is sending it at this moment, as far as can be told."""
+        return (
+            self._database.shared
+            and request.sent is not None
+            and not own
+            and self._clock.now() < (request.due_at or 0.0) + TAKE_OVER
+        )
+
     async def drive(self, request_id: str) -> None:
         """Take a request as far as it goes now."""
         async with self._locks.of(request_id):
@@ -101,8 +123,10 @@ class Execution:
                 return
 
     async def _drive(self, request_id: str) -> None:
+        own = request_id in self._postponed
+        self._postponed.discard(request_id)
         request, tasks = await self._database.read(lambda tx: progress.load(tx, request_id))
-        if not RequestStatus(request.status).is_open:
+        if not RequestStatus(request.status).is_open or self._with_another_broker(request, own=own):
             return
         try:
             step = await self.step_of(request, tasks)
@@ -224,6 +248,8 @@ class Execution:
                 tx, request, due_at=self._clock.now() + delay, attempts=request.attempts + 1, failure=error.message
             )
         )
+        if self._database.shared:
+            self._postponed.add(request.id)
         self.schedule(request)
 
     async def _refused(self, request: RequestRow, sent: Sequence[TaskRow], error: ExecutionRefusedError) -> None:

@@ -73,7 +73,7 @@ class Broker:
         self._database = database
         self._locks = RequestLocks()
         self._execution = Execution(database, executor, clock, self._locks)
-        self._scheduler = Scheduler(clock, self._execution.drive)
+        self._scheduler = Scheduler(clock, self._execution.drive, self._execution.overdue if database.shared else None)
         self._execution.scheduler = self._scheduler
         self._opening = Opening(database, executor, self._execution, clock)
         self._fetching = Fetching(database, executor, clock, settings)
@@ -103,8 +103,9 @@ class Broker:
         """
         database = Database.open(settings.data_dir, settings.database_url)
         broker = cls(settings, executor, clock, database)
-        due: list[tuple[Any, ...]] = await database.read(lambda tx: tx.all(tuple, statements.DUE_REQUESTS, {}))
-        broker._scheduler.load((moment, request_id) for moment, request_id in due)
+        if not database.shared:
+            due: list[tuple[Any, ...]] = await database.read(lambda tx: tx.all(tuple, statements.DUE_REQUESTS, {}))
+            broker._scheduler.load((moment, request_id) for moment, request_id in due)
         broker._scheduler.start()
         return broker
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import BigInteger, and_, bindparam, delete, func, insert, literal_column, or_, select, text, update
 
 from keyturn.broker.storage.rows import (
     ApproverRow,
@@ -58,6 +58,17 @@ REQUESTS_BY_STATUS: Final = (
 """Newest first; one status at a time, so that the index gives the order."""
 COUNTS: Final = select(requests.c.status, func.count()).group_by(requests.c.status)
 DUE_REQUESTS: Final = select(requests.c.due_at, requests.c.id).where(requests.c.due_at.is_not(None))
+
+OVERDUE_REQUESTS: Final = (
+    select(requests.c.id)
+    .where(
+        requests.c.due_at <= bindparam("w_due"),
+        or_(requests.c.sent.is_(None), requests.c.due_at <= bindparam("w_sent_due")),
+    )
+    .order_by(requests.c.due_at)
+    .limit(bindparam("w_limit"))
+)
+"""What no broker has kept its appointment with; one that is being sent is left to its broker for longer."""
 
 ADVANCE_REQUEST: Final = (
     update(requests)
@@ -113,7 +124,11 @@ MARK_FETCHED: Final = update(tasks).where(tasks.c.id == bindparam("w_id")).value
 SPENT_TIMESTAMP: Final = select(spent_timestamps.c.used_at).where(
     spent_timestamps.c.signer == bindparam("w_signer"), spent_timestamps.c.timestamp == bindparam("w_timestamp")
 )
-SPEND_TIMESTAMP: Final = insert(spent_timestamps).prefix_with("OR REPLACE", dialect="sqlite")
+SPEND_TIMESTAMP: Final = text(
+    # Core writes this only in a dialect's own words, which here are the same for both.
+    "INSERT INTO spent_timestamp (signer, timestamp, used_at) VALUES (:signer, :timestamp, :used_at) "
+    "ON CONFLICT (signer, timestamp) DO UPDATE SET used_at = excluded.used_at"
+)
 """Also renews the time of a pair that served before."""
 FORGET_TIMESTAMPS: Final = delete(spent_timestamps).where(spent_timestamps.c.used_at < bindparam("w_before"))
 
@@ -196,5 +211,7 @@ def fetch(
     if by_kind:
         statement = statement.where(requests.c.kind == bindparam("w_kind"))
     if paged:
-        statement = statement.limit(bindparam("w_limit")).offset(bindparam("w_offset"))
+        statement = statement.limit(bindparam("w_limit", type_=BigInteger)).offset(
+            bindparam("w_offset", type_=BigInteger)
+        )
     return statement
