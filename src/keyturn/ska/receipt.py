@@ -33,7 +33,7 @@ Outcome = Literal["executed", "refused"]
 
 RECEIPT_VERSION: Final = 1
 MAX_RECEIPT: Final = 1024
-"""Longest receipt in bytes; the longest possible one has 420."""
+"""Longest receipt in bytes; the longest possible one has 428."""
 MAX_REQUEST_ID: Final = 128
 """Longest request id in characters."""
 ACTIONS: Final = frozenset({"sign", "decrypt", "unwrap", "block", "unblock", "modify"})
