@@ -9,9 +9,10 @@ import pytest
 
 from keyturn.approver.first_trust import certificate_pem
 from keyturn.approver.keyfiles import pkcs8_file
+from keyturn.clock import ManualClock
 from keyturn.ska.policy import Rule, encode_policy
 from keyturn.ska.words import checksum_words
-from keyturn_testing.approval_tasks import TASK_ID, PaperHsm, b64, honest_task, modify_token, sign_token
+from keyturn_testing.approval_tasks import STAMPED_AT, TASK_ID, PaperHsm, b64, honest_task, modify_token, sign_token
 from keyturn_testing.officers import Officer, make_policy, quorum
 
 if TYPE_CHECKING:
@@ -27,8 +28,22 @@ TASKS, APPROVAL = "/v1/filteredAllApprovalTask", "/v1/approval"
 
 
 @pytest.fixture
-def ada(officers: Officers) -> Officers:
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """The officers' clock: a minute after the HSM's timestamp, and a moment later at every command."""
+    clock = ManualClock(STAMPED_AT + 60)
+
+    def tick() -> ManualClock:
+        clock.advance(0.001)
+        return clock
+
+    monkeypatch.setattr("keyturn.approver.client.SystemClock", tick)
+    return clock
+
+
+@pytest.fixture
+def ada(officers: Officers, clock: ManualClock) -> Officers:
     """Ada's key file is made from the key of the test's policies."""
+    assert clock.now() == STAMPED_AT + 60
     (officers.home / "ada.key").write_bytes(
         pkcs8_file(ADA.key, officers.passphrase_file.read_bytes().strip(), rounds=1000)
     )
@@ -88,7 +103,7 @@ def test_show_says_what_would_be_signed_and_the_words_of_the_other_side(ada: Off
     assert words in shown.out
     assert "treasury" in shown.out
     assert "Pay 10 to [bold]Bob[/bold]." in shown.out
-    assert "2023-11-14T22:13:20Z, verified" in shown.out
+    assert "2023-11-14T22:13:20Z (1 minute ago), verified" in shown.out
     assert shown.out.index("CLAIMS of the server") < shown.out.index("urgent, says your boss")
     described = ada.run("approver", "show", TASK_ID, *options(ada, task_server), "--json").json()[0]
     assert described["words"] == words.split()

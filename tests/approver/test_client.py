@@ -33,6 +33,7 @@ class Server:
         self.task = task
         self.queries: list[Mapping[str, Any]] = []
         self.sent: list[Mapping[str, Any]] = []
+        self.withdrawn: list[Mapping[str, Any]] = []
 
     def tasks(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
         self.queries.append(query)
@@ -40,6 +41,9 @@ class Server:
 
     def approve(self, approval: Mapping[str, Any]) -> None:
         self.sent.append(approval)
+
+    def withdraw(self, withdrawal: Mapping[str, Any]) -> None:
+        self.withdrawn.append(withdrawal)
 
     def request(self, request_id: str) -> dict[str, Any]:
         return {"id": request_id}

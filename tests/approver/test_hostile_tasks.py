@@ -19,11 +19,12 @@ from keyturn.cli.officer_view import review_json, show_review
 from keyturn.errors import KeyturnError
 from keyturn.ska.messages import decode_approval
 from keyturn.ska.policy import encode_policy
-from keyturn_testing.approval_tasks import PaperHsm, b64, honest_task, modify_token, sign_token
+from keyturn_testing.approval_tasks import STAMPED_AT, PaperHsm, b64, honest_task, modify_token, sign_token
 from keyturn_testing.officers import Officer, make_policy, quorum
 
 ADA, BEN = Officer("ada"), Officer("ben", "ED")
 HSM = PaperHsm()
+NOW = STAMPED_AT + 60
 POLICY = make_policy(quorum(1, ADA, BEN))
 HONEST = (
     honest_task(ADA, HSM.stamp(sign_token(b"Pay 10 to Bob.")), hsm=HSM, policy=POLICY, metaData=b64(b"{}")),
@@ -45,7 +46,11 @@ ANYTHING = st.recursive(
 def outcome_of(task: dict[str, Any]) -> Review | KeyturnError:
     try:
         return review_task(
-            parse_task(task), own_spki=ADA.spki, address_book=AddressBook.empty(), device_certificate=HSM.certificate
+            parse_task(task),
+            own_spki=ADA.spki,
+            address_book=AddressBook.empty(),
+            now=NOW,
+            device_certificate=HSM.certificate,
         )
     except KeyturnError as error:
         return error

@@ -37,6 +37,7 @@ from keyturn_testing.reviews import (
     EVE,
     HSM,
     NEW_POLICY,
+    NOW,
     OTHER_PAYLOAD,
     PAYLOAD,
     POLICY,
@@ -330,7 +331,11 @@ def test_r11_key_attributes_under_another_device_are_refused_and_without_a_pin_s
     task = stamped_task()
     with pytest.raises(KeyturnError) as error:
         review_task(
-            parse_task(task), own_spki=ADA.spki, address_book=BOOK, device_certificate=foreign_device_certificate()
+            parse_task(task),
+            own_spki=ADA.spki,
+            address_book=BOOK,
+            now=NOW,
+            device_certificate=foreign_device_certificate(),
         )
     assert error.value.refusal == "review.key-attributes"
     shown = review(task, pinned=False)

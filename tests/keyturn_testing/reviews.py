@@ -13,6 +13,7 @@ from keyturn.approver.tasks import parse_task
 from keyturn.approver.terminal import spaced_fingerprint
 from keyturn.ska.policy import encode_policy
 from keyturn_testing.approval_tasks import (
+    STAMPED_AT,
     PaperHsm,
     b64,
     honest_task,
@@ -33,9 +34,15 @@ HSM = PaperHsm()
 BOOK = AddressBook.empty()
 
 
-def review(task: dict[str, Any], *, pinned: bool = True, who: Officer = ADA, book: AddressBook = BOOK) -> Review:
+NOW = STAMPED_AT + 60
+"""When everything is reviewed, by the officer's clock."""
+
+
+def review(
+    task: dict[str, Any], *, pinned: bool = True, who: Officer = ADA, book: AddressBook = BOOK, now: int = NOW
+) -> Review:
     device = HSM.certificate if pinned else None
-    return review_task(parse_task(task), own_spki=who.spki, address_book=book, device_certificate=device)
+    return review_task(parse_task(task), own_spki=who.spki, address_book=book, now=now, device_certificate=device)
 
 
 def stamped_task(**request: Any) -> dict[str, Any]:

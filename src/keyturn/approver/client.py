@@ -9,12 +9,14 @@ Source: rest-api.md section 3.7, decisions 4, docs/security/rules.md R11 and R26
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from keyturn.approver.memory import OfficerMemory, SentApproval
 from keyturn.approver.review import Review, require_approval, review_task
 from keyturn.approver.tasks import Task, disagrees, parse_task
+from keyturn.approver.windows import late_sight
 from keyturn.clock import SystemClock
 from keyturn.errors import ErrorCode, KeyturnError
 
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 DETAIL: Final = "level5"
 """Everything the server will tell, because every field it tells is held against the approval."""
 REJECTION_PREFIX: Final = b"REJECTED:"
+WITHDRAWAL_PREFIX: Final = b"WITHDRAW:"
+
+LATE_CURE: Final = (
+    "It is approved only with --accept-old-timestamp. Find out first why you were asked late, and whether the waiting "
+    "period was meant to be over by now."
+)
+"""What is said beside the age of a timestamp that was old when it was first seen (R12)."""
 
 _DECIDED: Final = {
     "task.approved": "You approved it already; an approval counts once, and nothing more is needed from you.",
@@ -45,6 +54,10 @@ class TaskServer(Protocol):
 
     def approve(self, approval: Mapping[str, Any]) -> None:
         """`POST /v1/approval`."""
+        ...
+
+    def withdraw(self, withdrawal: Mapping[str, Any]) -> None:
+        """`DELETE /v1/approval`."""
         ...
 
     def request(self, request_id: str) -> dict[str, Any]:
@@ -83,6 +96,18 @@ def rejection_bytes(approval: bytes, task_id: str) -> bytes:
     return REJECTION_PREFIX + approval + task_id.encode("ascii")
 
 
+def withdrawal_bytes(approval: bytes, task_id: str) -> bytes:
+    """What a withdrawal signs: `WITHDRAW:`, the approval that was signed, the task's id in ASCII (R26).
+
+    Like a rejection it can never pass for an approval.
+
+    Args:
+        approval: The bytes that were approved.
+        task_id: UUID text.
+    """
+    return WITHDRAWAL_PREFIX + approval + task_id.encode("ascii")
+
+
 class ApproverClient:
     """One officer at one server.
 
@@ -91,7 +116,9 @@ class ApproverClient:
         key: The officer's key.
         address_book: The officer's own address book.
         device_certificate: The pinned certificate of the HSM, DER; None while first trust has not taken place.
-        clock: Where fetch timestamps come from.
+        memory: What the officer has seen and approved; one for this object only if None.
+        clock: Where fetch timestamps come from, and what the age of the HSM's timestamps is judged by.
+        address: How the server is called in the memory.
     """
 
     def __init__(
@@ -101,13 +128,17 @@ class ApproverClient:
         address_book: AddressBook,
         *,
         device_certificate: bytes | None = None,
+        memory: OfficerMemory | None = None,
         clock: Clock | None = None,
+        address: str = "",
     ) -> None:
         self._server = server
         self._key = key
         self._address_book = address_book
         self._device_certificate = device_certificate
+        self._memory = OfficerMemory() if memory is None else memory
         self._clock = SystemClock() if clock is None else clock
+        self._address = address
         self._last_fetch = datetime.fromtimestamp(0, tz=UTC)
 
     def tasks(self, *, task_id: str | None = None, request_id: str | None = None) -> tuple[Task, ...]:
@@ -175,38 +206,86 @@ class ApproverClient:
         return any(isinstance(signer, str) and signer in mine for signer in signers)
 
     def review(self, task: Task) -> Review:
-        """Work out what a task asks for.
+        """Work out what a task asks for, and remember when it was seen first.
 
         Args:
             task: As fetched.
 
         Raises:
-            KeyturnError: A `review.…` refusal that names the field that disagrees.
+            KeyturnError: A `review.…` refusal that names the field that disagrees; `officer-memory.…`.
         """
-        return review_task(
+        review = review_task(
             task,
             own_spki=self._key.spki,
             address_book=self._address_book,
+            now=self._now(),
             device_certificate=self._device_certificate,
         )
+        late = self._late(review)
+        return replace(review, warnings=(f"{late} {LATE_CURE}", *review.warnings)) if late else review
 
-    def approve(self, review: Review) -> Sent:
+    def approve(self, review: Review, *, accept_old_timestamp: bool = False) -> Sent:
         """Sign exactly the bytes that were reviewed, and send the approval.
 
         Args:
             review: What was shown to the officer.
+            accept_old_timestamp: Approve even if the HSM's timestamp was old when it was first seen (R12).
 
         Returns:
             What was signed.
 
         Raises:
-            KeyturnError: `review.not-an-approval` when the bytes are none (checked again at the last moment); the
-                server's refusal.
+            KeyturnError: `review.not-an-approval` when the bytes are none (checked again at the last moment);
+                `review.old-timestamp`; `officer-memory.…`; the server's refusal.
+        """
+        self.require_approvable(review, accept_old_timestamp=accept_old_timestamp)
+        sent = self._signed(review.task_id, review.approval)
+        # Noted first: what is sent and then forgotten could not be withdrawn.
+        self._memory.remember(SentApproval(review.task_id, review.approval, self._address, self._now()))
+        try:
+            self._send(sent)
+        except KeyturnError as error:
+            # Where it is not certain that the server has none, the note stays.
+            if error.code not in {ErrorCode.CONNECTIVITY, ErrorCode.TECHNICAL} and error.refusal != "task.approved":
+                self._memory.forget(review.task_id)
+            raise
+        return sent
+
+    def require_approvable(self, review: Review, *, accept_old_timestamp: bool = False) -> None:
+        """Refuse what must not be signed, before anybody is asked.
+
+        Args:
+            review: What was, or will be, shown to the officer.
+            accept_old_timestamp: Let a timestamp pass that was old when it was first seen (R12).
+
+        Raises:
+            KeyturnError: As `approve`, but for the server's refusals.
         """
         require_approval(review.approval)
         if review.approval != review.task.approval:
             raise disagrees("approvalToBeSigned", "not-an-approval", "It is not what was reviewed.")
-        return self._send(review.task_id, review.approval)
+        late = self._late(review)
+        if late and not accept_old_timestamp:
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED, f"{review.task_id}: {late} {LATE_CURE}", refusal="review.old-timestamp"
+            )
+
+    def withdraw(self, approved: SentApproval) -> Sent:
+        """Sign and send the withdrawal of an approval that this officer gave.
+
+        Args:
+            approved: As remembered.
+
+        Returns:
+            What was signed.
+
+        Raises:
+            KeyturnError: The server's refusal, for instance because it was executed already; `officer-memory.…`.
+        """
+        sent = self._signed(approved.task_id, withdrawal_bytes(approved.approval, approved.task_id))
+        self._server.withdraw(self._message(sent, approved.approval))
+        self._memory.forget(approved.task_id)
+        return sent
 
     def reject(self, subject: Task | Review) -> Sent:
         """Sign and send a rejection of a task, reviewed or not: a task that lies may be rejected too.
@@ -221,24 +300,37 @@ class ApproverClient:
             KeyturnError: `review.not-an-approval` when the task carries no bytes at all; the server's refusal.
         """
         task = subject.task if isinstance(subject, Review) else subject
-        return self._send(task.id, rejection_bytes(task.approval, task.id))
+        sent = self._signed(task.id, rejection_bytes(task.approval, task.id))
+        self._send(sent)
+        return sent
 
-    def _send(self, task_id: str, signed: bytes) -> Sent:
-        sent = Sent(task_id, signed, self._key.sign(signed), self._key.digest, self._key.spki)
-        message = {
-            "id": task_id,
-            "approvalToBeSigned": _base64(signed),
-            "signature": _base64(sent.signature),
-            "approvalDigestAlgorithm": sent.digest,
-            "approverPublicKey": self._key.spki_base64,
-        }
+    def _signed(self, task_id: str, signed: bytes) -> Sent:
+        return Sent(task_id, signed, self._key.sign(signed), self._key.digest, self._key.spki)
+
+    def _send(self, sent: Sent) -> None:
         try:
-            self._server.approve(message)
+            self._server.approve(self._message(sent, sent.signed))
         except KeyturnError as error:
             if error.refusal in _DECIDED:
                 raise KeyturnError(error.code, _DECIDED[error.refusal], refusal=error.refusal) from None
             raise
-        return sent
+
+    def _message(self, sent: Sent, token: bytes) -> dict[str, str]:
+        return {
+            "id": sent.task_id,
+            "approvalToBeSigned": _base64(token),
+            "signature": _base64(sent.signature),
+            "approvalDigestAlgorithm": sent.digest,
+            "approverPublicKey": self._key.spki_base64,
+        }
+
+    def _late(self, review: Review) -> str:
+        """Why the HSM's timestamp was too old at first sight, which may be this one; empty when it was not."""
+        first_seen = self._memory.first_seen(review.approval, self._now())
+        return "" if review.stamp is None else late_sight(review.stamp.seconds, first_seen)
+
+    def _now(self) -> int:
+        return int(self._clock.now())
 
     def _fresh_timestamp(self) -> str:
         """The present time with microseconds, later than every one this client has signed."""

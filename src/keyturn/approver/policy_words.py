@@ -17,6 +17,8 @@ from keyturn.ska.approver_keys import certificate_name, load_approver_key
 from keyturn.ska.policy_rules import is_always_fulfilled, listed_approvers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keyturn.approver.address_book import AddressBook
     from keyturn.ska.policy import Approver, Group, Policy, Rule, Token
 
@@ -36,10 +38,12 @@ class Reader:
     Args:
         book: The officer's address book.
         own_fingerprint: The officer's own key, 64 hex digits, or empty.
+        stands_for: For a fingerprint that only stands in for an onboarded approver's name, that name.
     """
 
     book: AddressBook
     own_fingerprint: str = ""
+    stands_for: Callable[[str], str | None] = lambda _: None
 
     def who(self, fingerprint: str) -> str:
         """How the officer knows a key: by name, as their own, or not at all.
@@ -192,6 +196,9 @@ def _quorum(group: Group) -> str:
 def _person(approver: Approver, reader: Reader, indent: str) -> list[str]:
     """An approver in lines of their own, so that no name in a policy can pass for a fingerprint or for the reader."""
     fingerprint = load_approver_key(approver.spki).fingerprint
+    onboarded = reader.stands_for(fingerprint)
+    if onboarded is not None:
+        return [f'{indent}- "{visible(onboarded)}", BY NAME ONLY: the server looks it up, nothing here can']
     lines = [f"{indent}- {reader.who(fingerprint)}", f"{indent}  key {spaced_fingerprint(fingerprint)}"]
     name = approver.name
     if name is None and approver.certificate is not None:

@@ -8,7 +8,7 @@ The rules, in the order in which they are checked:
 3. Every other field of the task that speaks of the same thing must agree, or the whole task is refused.
 4. What the bytes do not say (metadata, payload type, algorithm, who asked) is shown as a claim of the server.
 
-Pure: no network, no clock, no terminal.
+Pure: no network, no clock, no terminal, no memory.
 """
 
 from __future__ import annotations
@@ -17,18 +17,28 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from keyturn.approver.cautions import (
+    attested_cautions,
+    label_cautions,
+    policy_cautions,
+    tall_payload,
+    time_cautions,
+    use_cautions,
+)
+from keyturn.approver.meaning import UnwrapView, meaning_lines, operation_words, view_unwrap, view_use
 from keyturn.approver.payload import PayloadView, view_payload
-from keyturn.approver.policy_words import Reader, describe_changes, describe_policy, strangers
+from keyturn.approver.policy_words import Reader, describe_changes, describe_policy
 from keyturn.approver.request_claims import Claim, check_request
 from keyturn.approver.stamps import AttestedKey, StampView, check_attested_key, check_stamp
 from keyturn.approver.tasks import disagrees
-from keyturn.approver.terminal import has_lookalikes, spaced_fingerprint, visible, visible_bytes
+from keyturn.approver.terminal import visible, visible_bytes
+from keyturn.approver.windows import Window, windows_of
 from keyturn.errors import FormatError, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
-from keyturn.ska.messages import ApprovalToken, decode_approval, looks_like_own_structure
+from keyturn.ska.messages import ApprovalToken, decode_approval
 from keyturn.ska.policy import Policy, decode_policy
-from keyturn.ska.policy_rules import check_policy, listed_approvers, open_modify, open_unblock
+from keyturn.ska.policy_rules import check_policy
 from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 
 if TYPE_CHECKING:
@@ -36,22 +46,15 @@ if TYPE_CHECKING:
     from keyturn.approver.tasks import Task
 
 
-OPERATIONS: Final = {
-    Action.USE: "use the key (to sign, decrypt or unwrap; an approval does not say which)",
-    Action.BLOCK: "block the key",
-    Action.UNBLOCK: "unblock the key",
-    Action.MODIFY: "replace the key's policy",
-}
 MAX_CLAIM: Final = 2_000
 """Characters of a claim that are shown. It is not signed, and a long one would push what is signed off the screen."""
 MAX_CLAIM_LINES: Final = 20
-TALL: Final = 60
-"""Lines of text from which on the beginning of a payload may have left the screen."""
-SCREEN_WIDTH: Final = 80
-
+MAX_CLAIM_NAME: Final = 80
+"""Characters of a claim's name; a request's own members can be called anything."""
 FINALITY: Final = (
-    "An approval cannot be recalled. Once sent, only blocking the key or changing its policy stops it from being used, "
-    "for as long as the policy's time limit allows (for ever where it has none)."
+    "An approval cannot be recalled, except by withdrawing it (`keyturn approver withdraw`), by blocking the key or by "
+    "changing its policy, and only before it is used. A withdrawal goes through the server, which could hold it back. "
+    "What is not stopped counts for as long as the policy's time limit allows (for ever where it has none)."
 )
 """What is said before approving (R26)."""
 
@@ -66,11 +69,17 @@ class Review:
         token: These bytes, decoded.
         words: Eight checksum words over `approval`, to compare with other sides.
         label: The key's label, escaped for showing.
-        payload: View of the payload, for a use of the key.
+        operation: The operation in words, as far as the bytes and the HSM's verified word say it.
+        kind: The kind of request by the server's word (`sign`, `decrypt`, …), or empty; for a use it is a claim.
+        payload: View of the payload, for a use of the key that is no unwrap.
+        unwrap: The new key, for an unwrap.
+        meaning: What would happen, in plain words; empty where payload or policy say it all.
         policy: The new policy, for a modify.
         policy_lines: The new policy in plain words.
         change_lines: What it changes against the attested policy, where that is known.
         stamp: The HSM's timestamp inside the approval.
+        windows: When the approval counts, for each way of the attested policy; empty without timestamp or policy.
+        now: Seconds since the epoch at which it was reviewed.
         attested: The attested key attributes, where the task carried them.
         claims: What the server says and the signature does not cover; escaped.
         warnings: Sentences the officer must read.
@@ -81,11 +90,17 @@ class Review:
     token: ApprovalToken
     words: tuple[str, ...]
     label: str
+    operation: str
+    kind: str
     payload: PayloadView | None
+    unwrap: UnwrapView | None
+    meaning: tuple[str, ...]
     policy: Policy | None
     policy_lines: tuple[str, ...]
     change_lines: tuple[str, ...]
     stamp: StampView | None
+    windows: tuple[Window, ...]
+    now: int
     attested: AttestedKey | None
     claims: tuple[Claim, ...]
     warnings: tuple[str, ...]
@@ -95,14 +110,9 @@ class Review:
         """The task's UUID."""
         return self.task.id
 
-    @property
-    def operation(self) -> str:
-        """The operation in words."""
-        return OPERATIONS[self.token.action]
-
 
 def review_task(
-    task: Task, *, own_spki: bytes, address_book: AddressBook, device_certificate: bytes | None = None
+    task: Task, *, own_spki: bytes, address_book: AddressBook, now: int, device_certificate: bytes | None = None
 ) -> Review:
     """Decode a task's approval, hold every other field against it, and say what it means.
 
@@ -110,6 +120,7 @@ def review_task(
         task: The task as received, at any detail level.
         own_spki: The officer's own public key, normalised SPKI.
         address_book: The officer's own address book.
+        now: Seconds since the epoch, by the officer's clock.
         device_certificate: The pinned certificate of the HSM, DER, or None.
 
     Raises:
@@ -120,26 +131,44 @@ def review_task(
     _own_task(task, own_spki)
     _same_payload(task, token)
     policy = _new_policy(token)
-    claims = (*check_request(task, token), *_metadata(task))
+    said = check_request(task, token)
     attested = check_attested_key(task, token, device_certificate)
     stamp = check_stamp(task, token, attested)
     reader = Reader(address_book, load_approver_key(own_spki).fingerprint)
     before = None if attested is None else attested.attestation.policy
-    payload = view_payload(token.payload) if token.action is Action.USE and token.payload is not None else None
+    windows = () if before is None or stamp is None else windows_of(before.rule(token.action), stamp.seconds, own_spki)
+    unwrap = view_unwrap(token)
+    payload = view_use(token, said.kind, attested) if unwrap is None else None
     return Review(
         task=task,
         approval=approval,
         token=token,
         words=checksum_words(approval, domain=APPROVAL_DOMAIN),
         label=visible_bytes(token.label),
+        operation=operation_words(token, unwrap, attested),
+        kind=said.kind,
         payload=payload,
+        unwrap=unwrap,
+        meaning=meaning_lines(token, unwrap, attested, reader),
         policy=policy,
         policy_lines=() if policy is None else describe_policy(policy, reader),
         change_lines=() if policy is None or before is None else describe_changes(before, policy, reader),
         stamp=stamp,
+        windows=windows,
+        now=now,
         attested=attested,
-        claims=tuple(Claim(claim.name, _claimed_text(claim.text)) for claim in dict.fromkeys(claims)),
-        warnings=(*_tall(payload), *_warnings(token, policy, attested, reader, own_spki)),
+        claims=tuple(
+            Claim(visible(claim.name[:MAX_CLAIM_NAME]), _claimed_text(claim.text))
+            for claim in dict.fromkeys((*said.claims, *_metadata(task)))
+        ),
+        warnings=(
+            *tall_payload(payload),
+            *label_cautions(token),
+            *use_cautions(token, said.kind, unwrap, attested),
+            *(() if policy is None else policy_cautions(policy, reader, own_spki, said.onboarded)),
+            *attested_cautions(attested, token, own_spki),
+            *time_cautions(token, stamp, windows, attested, now),
+        ),
     )
 
 
@@ -223,74 +252,6 @@ def _claimed_text(text: str) -> str:
     )
 
 
-def _tall(payload: PayloadView | None) -> list[str]:
-    """Point out a payload whose beginning, or end, an officer may overlook."""
-    if payload is None:
-        return []
-    rows = sum(1 + len(line) // SCREEN_WIDTH for line in payload.shown.split("\n"))
-    if rows <= TALL:
-        return []
-    return [f"The payload fills about {rows} lines: scroll up to its beginning, and read all of it before you decide."]
-
-
 def _metadata_text(metadata: bytes) -> str:
     view = view_payload(metadata)
     return view.shown if view.kind in {"json", "text"} else json.dumps(metadata.hex())
-
-
-def _warnings(
-    token: ApprovalToken, policy: Policy | None, attested: AttestedKey | None, reader: Reader, own_spki: bytes
-) -> list[str]:
-    """Sentences about what is legal and yet worth a second thought."""
-    found = []
-    label = visible_bytes(token.label)
-    if has_lookalikes(label):
-        found.append(
-            "The key's label holds letters outside ASCII, which may look like others; compare it letter by letter."
-        )
-    structure = looks_like_own_structure(token.payload) if token.action is Action.USE and token.payload else None
-    if structure is not None:
-        found.append(f"The payload is itself a {structure} in keyturn's own format. Ask why anybody needs it signed.")
-    if policy is not None:
-        found += _policy_warnings(policy, reader, own_spki)
-    if attested is None:
-        found.append("The task carries no readable key attributes: the key's present policy is not known here.")
-        return found
-    found += _attested_warnings(attested, token, own_spki)
-    return found
-
-
-def _policy_warnings(policy: Policy, reader: Reader, own_spki: bytes) -> list[str]:
-    found = []
-    if open_modify(policy):
-        found.append(
-            "Under the NEW policy, the policy can be replaced again without the approvals that a use needs "
-            "(open modify)."
-        )
-    if open_unblock(policy):
-        found.append("Under the NEW policy, a blocked key can be unblocked without the approvals that a use needs.")
-    unknown = strangers(policy, reader)
-    if unknown:
-        shown = ", ".join(spaced_fingerprint(fingerprint) for fingerprint in unknown)
-        found.append(f"{len(unknown)} key(s) in the NEW policy are not in your address book: {shown}.")
-    if own_spki not in {approver.identity for approver in listed_approvers(policy.use)}:
-        found.append("Under the NEW policy you are no longer listed for using the key.")
-    return found
-
-
-def _attested_warnings(attested: AttestedKey, token: ApprovalToken, own_spki: bytes) -> list[str]:
-    attestation, found = attested.attestation, []
-    says = "" if attested.verified else "The server says, unverified: "
-    if attestation.open_modify:
-        found.append(
-            f"{says}this key's policy can be replaced without approvals (open modify), or by fewer people than a use "
-            "needs. Your approval protects little."
-        )
-    if attestation.open_unblock:
-        found.append(f"{says}this key can be unblocked without the approvals that a use needs.")
-    if attestation.blocked:
-        found.append(f"{says}this key is blocked.")
-    listed = () if attestation.policy is None else listed_approvers(attestation.policy.rule(token.action))
-    if own_spki not in {approver.identity for approver in listed}:
-        found.append(f"{says}you are not listed for this operation; your approval would not count.")
-    return found

@@ -76,8 +76,20 @@ def relative(seconds: int, now: int) -> str:
         now: Seconds since the epoch.
     """
     if seconds > now:
-        return f"in {duration(seconds - now)}"
-    return f"{duration(now - seconds)} ago" if seconds < now else "now"
+        return f"in {about(seconds - now)}"
+    return f"{about(now - seconds)} ago" if seconds < now else "now"
+
+
+def about(seconds: int) -> str:
+    """A length of time in its two largest units; nobody counts the seconds of a day.
+
+    Args:
+        seconds: Not negative.
+    """
+    for unit, finer in ((86_400, 3_600), (3_600, 60)):
+        if seconds >= unit:
+            return duration(seconds - seconds % finer)
+    return duration(seconds)
 
 
 def window_words(window: Window, now: int) -> str:
@@ -105,6 +117,6 @@ def late_sight(stamp: int, first_seen: int) -> str:
     if age <= MAX_FIRST_SIGHT:
         return ""
     return (
-        f"The HSM's timestamp was {duration(age)} old when you were first shown this. A server can fetch a timestamp "
+        f"The HSM's timestamp was {about(age)} old when you were first shown this. A server can fetch a timestamp "
         "early and ask you late, so that a waiting period passes unnoticed."
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from keyturn.approver.review import FINALITY
+from keyturn.cli.approver_directory import list_directory, onboard, remove
 from keyturn.cli.approver_keys import contacts, keygen, whoami
+from keyturn.cli.approver_withdraw import approvals, withdraw
 from keyturn.cli.examples import examples
 from keyturn.cli.officer import OfficerGroup, json_option, server_options, session
-from keyturn.cli.officer_view import console, review_json, show_review, show_tasks, task_json
+from keyturn.cli.officer_view import console, finish, review_json, show_review, show_tasks, task_json
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def approver() -> None:
 approver.add_command(keygen)
 approver.add_command(whoami)
 approver.add_command(contacts)
+approver.add_command(approvals)
+approver.add_command(withdraw)
+approver.add_command(onboard)
+approver.add_command(list_directory)
+approver.add_command(remove)
 
 
 def which_tasks(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,24 +98,39 @@ def show(*, task_ids: tuple[str, ...], request_id: str | None, as_json: bool, **
 @which_tasks
 @server_options
 @click.option("--yes", is_flag=True, help="Do not ask; what is signed is still printed.")
+@click.option(
+    "--accept-old-timestamp",
+    is_flag=True,
+    help="Approve although the HSM's timestamp was more than 15 minutes old when you were first shown the request.",
+)
 @json_option
-def approve(*, task_ids: tuple[str, ...], request_id: str | None, yes: bool, as_json: bool, **options: Any) -> None:
+def approve(
+    *,
+    task_ids: tuple[str, ...],
+    request_id: str | None,
+    yes: bool,
+    accept_old_timestamp: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Approve TASKs, each after it has been shown. If one of them is refused, none is approved."""
     screen = console(err=as_json)
     sent: list[Sent] = []
     with session(**options) as client:
         reviews = [client.review(task) for task in _chosen(client, task_ids, request_id)]
         for review in reviews:
+            client.require_approvable(review, accept_old_timestamp=accept_old_timestamp)
+        for review in reviews:
             show_review(review, screen)
             screen.print(FINALITY)
             if not yes and not click.confirm("Approve exactly this?", default=False, err=True):
                 screen.print(f"Not approved: {review.task_id}")
                 continue
-            sent.append(client.approve(review))
+            sent.append(client.approve(review, accept_old_timestamp=accept_old_timestamp))
             screen.print(
                 f"Approved: {review.task_id}. Signed {len(review.approval)} bytes, words {' '.join(review.words)}"
             )
-    _finish(sent, "approved", as_json=as_json, complete=len(sent) == len(reviews))
+    finish(sent, "approved", as_json=as_json, complete=len(sent) == len(reviews))
 
 
 @approver.command(
@@ -138,7 +159,7 @@ def reject(*, task_ids: tuple[str, ...], request_id: str | None, yes: bool, as_j
                 continue
             sent.append(client.reject(task))
             screen.print(f"Rejected: {task.id}. You cannot approve this request any more.")
-    _finish(sent, "rejected", as_json=as_json, complete=len(sent) == len(tasks))
+    finish(sent, "rejected", as_json=as_json, complete=len(sent) == len(tasks))
 
 
 def _chosen(client: ApproverClient, task_ids: tuple[str, ...], request_id: str | None) -> list[Task]:
@@ -164,22 +185,3 @@ def _outcome(client: ApproverClient, task: Task) -> Review | KeyturnError:
         return client.review(task)
     except KeyturnError as error:
         return error
-
-
-def _finish(sent: list[Sent], decision: str, *, as_json: bool, complete: bool) -> None:
-    """Print what was signed for programs; leave with 1 when the person declined something."""
-    if as_json:
-        described = [
-            {
-                "taskId": one.task_id,
-                "decision": decision,
-                "signed": base64.b64encode(one.signed).decode("ascii"),
-                "signature": base64.b64encode(one.signature).decode("ascii"),
-                "digestAlgorithm": one.digest,
-                "approverPublicKey": base64.b64encode(one.spki).decode("ascii"),
-            }
-            for one in sent
-        ]
-        click.echo(json.dumps(described, indent=2))
-    if not complete:
-        raise click.exceptions.Exit(1)

@@ -14,6 +14,7 @@ from keyturn.approver.client import ApproverClient
 from keyturn.approver.first_trust import device_certificate
 from keyturn.approver.keyfiles import MIN_PASSPHRASE, check_passphrase, key_file_content, read_passphrase_file
 from keyturn.approver.keys import ApproverKey
+from keyturn.approver.memory import SUFFIX, OfficerMemory
 from keyturn.approver.terminal import visible
 from keyturn.client import RestClient
 from keyturn.errors import ErrorCode, KeyturnError
@@ -35,6 +36,14 @@ address_book_option = click.option(
     type=FILE,
     help="Your own names for fingerprints (default: keyturn/addressbook.json in your configuration directory).",
 )
+memory_option = click.option(
+    "--memory",
+    "memory_path",
+    type=FILE,
+    help="What your client remembers: what you have seen and approved (default: beside the key file, NAME.memory).",
+)
+url_option = click.option("--url", required=True, help="The server, such as https://broker.example:8443.")
+ca_file_option = click.option("--ca-file", type=FILE, help="PEM certificates that may vouch for the server (TLS).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 
 
@@ -45,7 +54,7 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command: The function behind a command; it receives them as keyword arguments.
     """
     for option in (
-        click.option("--ca-file", type=FILE, help="PEM certificates that may vouch for the server (TLS)."),
+        ca_file_option,
         click.option(
             "--device-cert",
             "device_cert_path",
@@ -53,9 +62,10 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="The HSM's certificate as pinned by `keyturn trust confirm`; with it, the HSM's word is verified.",
         ),
         address_book_option,
+        memory_option,
         passphrase_option,
         key_option,
-        click.option("--url", required=True, help="The server, such as https://broker.example:8443."),
+        url_option,
     ):
         command = option(command)
     return command
@@ -132,6 +142,16 @@ def open_address_book(path: Path | None) -> AddressBook:
     return AddressBook.load(default_path() if path is None else path)
 
 
+def open_memory(key_path: Path, memory_path: Path | None) -> OfficerMemory:
+    """What an officer's client remembers.
+
+    Args:
+        key_path: The officer's key file.
+        memory_path: Its file, or None for the one beside the key file.
+    """
+    return OfficerMemory(key_path.with_name(key_path.name + SUFFIX) if memory_path is None else memory_path)
+
+
 def read_file(path: Path, limit: int) -> bytes:
     """A small file's bytes.
 
@@ -163,6 +183,7 @@ def session(
     key_path: Path,
     passphrase_file: Path | None,
     address_book_path: Path | None,
+    memory_path: Path | None,
     device_cert_path: Path | None,
     ca_file: Path | None,
 ) -> Iterator[ApproverClient]:
@@ -173,6 +194,7 @@ def session(
         key_path: The officer's key file.
         passphrase_file: File with its passphrase, or None to ask.
         address_book_path: The officer's address book, or None for the usual one.
+        memory_path: The officer's memory, or None for the one beside the key file.
         device_cert_path: The pinned device certificate, or None.
         ca_file: PEM certificates that may vouch for the server, or None for the system's.
     """
@@ -180,4 +202,5 @@ def session(
     book = open_address_book(address_book_path)
     key = open_key(key_path, passphrase_file)
     with RestClient(url, ca_file=ca_file) as server:
-        yield ApproverClient(server, key, book, device_certificate=device)
+        memory = open_memory(key_path, memory_path)
+        yield ApproverClient(server, key, book, device_certificate=device, memory=memory, address=server.base_url)

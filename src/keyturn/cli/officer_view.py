@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+import click
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from keyturn.approver.review import Review
-from keyturn.approver.terminal import visible_bytes
+from keyturn.approver.terminal import visible, visible_bytes
+from keyturn.approver.windows import moment, relative, window_words
 from keyturn.clock import iso
 from keyturn.ska.policy_json import policy_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keyturn.approver.stamps import StampView
+    from keyturn.approver.client import Sent
     from keyturn.approver.tasks import Task
     from keyturn.errors import KeyturnError
 
@@ -58,11 +61,15 @@ def show_review(review: Review, to: Console) -> None:
     facts.add_column(overflow="fold")
     facts.add_row("Operation", Text(review.operation))
     facts.add_row("Key", Text(review.label))
-    facts.add_row("HSM's timestamp", Text(_stamp_text(review.stamp)))
+    facts.add_row("HSM's timestamp", Text(_stamp_text(review)))
+    for words in _window_texts(review):
+        facts.add_row("Counts", Text(words))
     facts.add_row("Checksum words", Text(" ".join(review.words), style="bold"))
     facts.add_row("", Text("the courier and the other side see the same words, if nothing was changed on the way"))
     facts.add_row("Task", Text(review.task_id))
     to.print(_panel("What your signature would cover", facts))
+    if review.meaning:
+        to.print(_panel("What would happen, from the bytes to be signed", Text("\n".join(review.meaning))))
     if review.payload is not None:
         view = review.payload
         head = Text(f"{view.kind}, {view.size} bytes, SHA-256 {view.sha256}")
@@ -105,6 +112,26 @@ def review_json(review: Review) -> dict[str, Any]:
             "integrityKey": visible_bytes(review.stamp.key_name.encode()),
             "verified": review.stamp.verified,
             "note": review.stamp.note,
+        },
+        "counts": [
+            {
+                "name": None if window.name is None else visible(window.name),
+                "opensAt": moment(window.opens),
+                "lastSecond": None if window.last is None else moment(window.last),
+                "listsYou": window.listed,
+            }
+            for window in review.windows
+        ],
+        "kind": review.kind,
+        "meaning": list(review.meaning),
+        "unwrap": None
+        if review.unwrap is None
+        else {
+            "label": review.unwrap.label,
+            "wrappedKeySize": review.unwrap.size,
+            "wrappedKeySha256": review.unwrap.sha256,
+            "capabilities": list(review.unwrap.capabilities),
+            "access": list(review.unwrap.access),
         },
         "payload": None
         if payload is None
@@ -164,19 +191,66 @@ def _summary(outcome: Review | KeyturnError) -> tuple[str, str, str]:
     if not isinstance(outcome, Review):
         return "REFUSED", "", outcome.message
     what = "new policy" if outcome.policy is not None else ""
+    if outcome.unwrap is not None:
+        what = f"new key: {outcome.unwrap.label}"
     if outcome.payload is not None:
         line = " ".join(outcome.payload.shown.split())
+        if outcome.payload.kind == "ciphertext":
+            line = f"{outcome.payload.size} bytes"
         what = f"{outcome.payload.kind}: {line if len(line) <= SUMMARY else line[:SUMMARY] + '…'}"
     return outcome.token.action.name.lower(), outcome.label, what
 
 
-def _stamp_text(stamp: StampView | None) -> str:
+def _stamp_text(review: Review) -> str:
+    stamp = review.stamp
     if stamp is None:
         return "none; time limits, if any, are not bound to a moment"
+    made = f"{iso(stamp.seconds)} ({relative(stamp.seconds, review.now)})"
     if stamp.verified:
-        return f"{iso(stamp.seconds)}, verified under the pinned device certificate"
-    return f"{iso(stamp.seconds)}, NOT VERIFIED. {stamp.note}"
+        return f"{made}, verified under the pinned device certificate"
+    return f"{made}, NOT VERIFIED. {stamp.note}"
+
+
+def _window_texts(review: Review) -> list[str]:
+    """When the approval counts: the ways that list the officer, or all of them where none does."""
+    mine = [window for window in review.windows if window.listed] or list(review.windows)
+    unverified = "" if review.attested is None or review.attested.verified else "by the server's word, NOT VERIFIED: "
+    return [
+        unverified
+        + (f'way "{visible(window.name)}" ' if window.name and len(mine) > 1 else "")
+        + window_words(window, review.now)
+        for window in mine
+    ]
 
 
 def _panel(title: str, content: Any, style: str = "none") -> Panel:
     return Panel(content, title=Text(title, style="bold"), title_align="left", border_style=style)
+
+
+def finish(sent: Sequence[Sent], decision: str, *, as_json: bool, complete: bool) -> None:
+    """Print what was signed for programs; leave with 1 when the person declined something.
+
+    Args:
+        sent: What was signed and sent.
+        decision: `approved`, `rejected` or `withdrawn`.
+        as_json: Whether to print it.
+        complete: Whether everything was decided so.
+
+    Raises:
+        click.exceptions.Exit: With 1, when it was not.
+    """
+    if as_json:
+        described = [
+            {
+                "taskId": one.task_id,
+                "decision": decision,
+                "signed": base64.b64encode(one.signed).decode("ascii"),
+                "signature": base64.b64encode(one.signature).decode("ascii"),
+                "digestAlgorithm": one.digest,
+                "approverPublicKey": base64.b64encode(one.spki).decode("ascii"),
+            }
+            for one in sent
+        ]
+        click.echo(json.dumps(described, indent=2))
+    if not complete:
+        raise click.exceptions.Exit(1)

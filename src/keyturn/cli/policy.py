@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from keyturn.api.codec import read_json
-from keyturn.api.policies import new_policy, other_policy
+from keyturn.approver.onboarded import Unresolved
 from keyturn.approver.policy_words import ACTION_WORDS, Reader, describe_policy, duration
 from keyturn.approver.terminal import visible
 from keyturn.cli.examples import examples
@@ -64,22 +64,26 @@ def check(*, source: str, modify: bool, allow_seconds: bool, destroyable: bool, 
     """Apply the rules for new policies to the policy (JSON) in FILE, and warn of weak but legal shapes.
 
     Exits with 1 if a server would refuse the policy. Warnings do not change the exit code, unless --strict is given.
+    Onboarded approvers are listed by names that only a server can look up; here each counts as one person.
     """
+    names = Unresolved()
     try:
-        checked, _ = _checked(_read(source), modify=modify, allow_seconds=allow_seconds)
+        checked, _ = _checked(_read(source), names, modify=modify, allow_seconds=allow_seconds)
     except KeyturnError as error:
         if not as_json:
             raise
         refused = {"code": error.code.number, "refusal": error.refusal, "message": error.message}
-        click.echo(json.dumps({"accepted": False, "refused": refused, "warnings": []}, indent=2))
+        click.echo(json.dumps({"accepted": False, "refused": refused, "warnings": [], "unresolvedNames": []}, indent=2))
         raise click.exceptions.Exit(1) from None
     warnings = lint_policy(checked, destroyable=destroyable)
     if as_json:
         listed = [asdict(warning) for warning in warnings]
-        click.echo(json.dumps({"accepted": True, "refused": None, "warnings": listed}, indent=2))
+        answer = {"accepted": True, "refused": None, "warnings": listed, "unresolvedNames": list(names.names)}
+        click.echo(json.dumps(answer, indent=2))
     else:
         for warning in warnings:
             click.echo(f"warning: {visible(warning.sentence)} [{warning.word}]")
+        _tell_unresolved(names)
         count = {0: "no warnings", 1: "1 warning"}.get(len(warnings), f"{len(warnings)} warnings")
         click.echo(f"The policy is accepted, with {count}.")
     if strict and warnings:
@@ -95,9 +99,11 @@ def check(*, source: str, modify: bool, allow_seconds: bool, destroyable: bool, 
 @address_book_option
 def explain(*, source: str, address_book_path: Path | None) -> None:
     """Say in plain words who can do what and when by the policy (JSON) in FILE."""
-    explained, blocked = _looked_at(_read(source))
-    for line in describe_policy(explained, Reader(open_address_book(address_book_path))):
+    names = Unresolved()
+    explained, blocked = _looked_at(_read(source), names)
+    for line in describe_policy(explained, Reader(open_address_book(address_book_path), stands_for=names.name)):
         click.echo(line)
+    _tell_unresolved(names)
     if blocked:
         click.echo("The key starts BLOCKED: it does nothing until it is unblocked.")
     if is_protected(explained):
@@ -126,7 +132,7 @@ def simulate(*, source: str, action_name: str, approved: str, at: str, as_json: 
 
     No signature is looked at: whether an approval will be good is not said.
     """
-    supposed, _ = _looked_at(_read(source))
+    supposed, _ = _looked_at(_read(source), Unresolved())
     delay = parse_delay(at)
     names = [name.strip() for name in approved.split(",") if name.strip()]
     decision = suppose(supposed, ACTIONS[action_name], names, delay)
@@ -155,24 +161,35 @@ def _read(source: str) -> object:
     return value
 
 
-def _checked(value: object, *, modify: bool, allow_seconds: bool) -> tuple[Policy, bool]:
+def _checked(value: object, names: Unresolved, *, modify: bool, allow_seconds: bool) -> tuple[Policy, bool]:
     """The policy as a server would take it at creation or modification."""
-    if not isinstance(value, dict):
-        # Its own reader says so better than the layer above, which is sure to have an object.
-        return policy_from_json(value)
-    if modify:
-        found, blocked = other_policy("policy", value, allow_seconds=allow_seconds), False
-    else:
-        found, blocked = new_policy("policy", value, allow_seconds=allow_seconds)
+    if isinstance(value, dict):
+        if modify and "keyStatus" in value:
+            raise FormatError(
+                "policy.keyStatus is not known in a modify: blocking is not changed with the policy.",
+                refusal="policy.key-status",
+            )
+        if not modify and value.get("keyStatus") is None:
+            raise FormatError("policy.keyStatus must be given for a new key.", refusal="policy.key-status")
+    found, blocked = policy_from_json(value, allow_seconds=allow_seconds, resolve=names, require_all_rules=modify)
     check_policy(found, blocked=blocked)
     return found, blocked
 
 
-def _looked_at(value: object) -> tuple[Policy, bool]:
+def _looked_at(value: object, names: Unresolved) -> tuple[Policy, bool]:
     """A policy that makes sense, whether it is for creation or modification."""
-    found, blocked = policy_from_json(value, allow_seconds=True)
+    found, blocked = policy_from_json(value, allow_seconds=True, resolve=names)
     check_policy(found, blocked=blocked)
     return found, blocked
+
+
+def _tell_unresolved(names: Unresolved) -> None:
+    """Say which names were not looked up, and by what to check them (R22)."""
+    if names.names:
+        click.echo(
+            f"Not looked up: {', '.join(visible(name) for name in names.names)}. The server puts the certificate in "
+            "the place of the name; compare its fingerprint (`keyturn approver list`)."
+        )
 
 
 def _shown(name: str | None, position: int) -> str:
