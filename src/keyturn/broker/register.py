@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from keyturn.broker.storage.database import Database, Transaction
+    from keyturn.broker.storage.rows import RequestRow
 
 
 @lru_cache(maxsize=256)
@@ -155,7 +156,7 @@ class Register:
         row = OfflineKeyRow(attestation.label, xml, signature, attestation_key_name, now)
 
         def store(tx: Transaction) -> list[str]:
-            present = _row(tx, attestation.label)
+            present = registered_or_none(tx, attestation.label)
             if present is None:
                 tx.run(statements.INSERT_OFFLINE_KEY, row._asdict())
                 return []
@@ -177,10 +178,36 @@ class Register:
 
 def registered(tx: Transaction, label: str) -> OfflineKeyRow:
     """The registration of a label, within a unit. Raises 650 when there is none."""
-    row = _row(tx, label)
+    row = registered_or_none(tx, label)
     if row is None:
         raise _unknown(label)
     return row
+
+
+def registered_or_none(tx: Transaction, label: str) -> OfflineKeyRow | None:
+    """The registration of a label, within a unit; None when there is none."""
+    return tx.one(OfflineKeyRow._make, statements.OFFLINE_KEY, {"w_label": label})
+
+
+def registration_of(tx: Transaction, request: RequestRow) -> KeyAttestation:
+    """What is attested of the very key that a request was opened for.
+
+    Args:
+        tx: The unit's transaction.
+        request: The request.
+
+    Raises:
+        KeyturnError: 650 when the label is not registered; 611 `offline-key.other-key` when it is another key's now.
+    """
+    attestation = parsed(registered(tx, request.key_label).xml)
+    if attestation.uuid != request.key_uuid:
+        raise KeyturnError(
+            ErrorCode.UNSUPPORTED_OPERATION,
+            f"The label {request.key_label!r} is registered for another key now than the one this request was opened "
+            "for. Open a new request.",
+            refusal="offline-key.other-key",
+        )
+    return attestation
 
 
 def replace(tx: Transaction, row: OfflineKeyRow, attestation: KeyAttestation, now: float) -> list[str]:
@@ -212,6 +239,7 @@ def record_of(row: OfflineKeyRow) -> KeyRecord:
         created=attestation.create_time,
         state_counter=attestation.state_counter,
         attested_at=attestation.attest_time,
+        attributes=attestation.attributes,
     )
 
 
@@ -261,10 +289,6 @@ def _require_successor(present: KeyAttestation, new: KeyAttestation) -> None:
 def _lasting(attestation: KeyAttestation) -> KeyAttestation:
     """Everything but what two attestations of one unchanged key differ in."""
     return dataclasses.replace(attestation, attest_time=0, key_use_count=0)
-
-
-def _row(tx: Transaction, label: str) -> OfflineKeyRow | None:
-    return tx.one(OfflineKeyRow._make, statements.OFFLINE_KEY, {"w_label": label})
 
 
 def _shown(row: OfflineKeyRow) -> dict[str, Any]:
