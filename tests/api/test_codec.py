@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn.api.codec import MAX_DEPTH, read_body, read_json, request_text
-from keyturn.api.schemas import SynchronousSignBody, TaskQueryBody
+from keyturn.api.schemas.approval import TaskQueryBody
+from keyturn.api.schemas.signing import SynchronousSignBody
 from keyturn.errors import FormatError
 
 GOOD = {"signRequest": {"payload": "YQ==", "signKeyName": "k", "signatureAlgorithm": "SHA256_WITH_RSA"}}

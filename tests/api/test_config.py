@@ -169,3 +169,12 @@ def test_a_number_of_thousands_of_digits_in_the_environment_is_refused() -> None
     assert load_settings(file=None, environment=environment, flags={}).port == 9
     with pytest.raises(KeyturnError, match="whole number"):
         load_settings(file=None, environment={"KEYTURN_SERVER__PORT": "9" * 5000}, flags={})
+
+
+def test_a_databases_password_is_never_shown(tmp_path: Path) -> None:
+    settings = from_text(tmp_path, "general: {databaseUrl: 'postgresql://broker:hidden-word@/keyturn'}\n")
+    assert settings.database_url == "postgresql://broker:hidden-word@/keyturn"
+    assert "hidden-word" not in repr(settings)
+    message = refused(tmp_path, "general: {databaseUrl: [postgresql://broker:hidden-word@/keyturn]}\n")
+    assert "general.databaseUrl" in message
+    assert "hidden-word" not in message

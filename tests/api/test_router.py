@@ -60,5 +60,6 @@ def test_a_wrong_method_is_405_and_says_which_are_right() -> None:
 
 def test_success_is_200_or_201_never_204() -> None:
     created = {route.path for route in ROUTES if route.status == 201}
-    assert created == {"/v1/key", "/v1/sign", "/v1/modify", "/v1/offlineKey"}
+    requests = {"/v1/sign", "/v1/decrypt", "/v1/unwrap", "/v1/block", "/v1/unblock", "/v1/modify"}
+    assert created == requests | {"/v1/key", "/v1/synchronousUnwrap", "/v1/offlineKey", "/v1/approverDirectory"}
     assert {route.status for route in ROUTES} == {200, 201}

@@ -1,15 +1,15 @@
 """The bodies of answers: one struct per documented object. The OpenAPI document is made from these.
 
-Source: rest-api.md sections 1.4, 3.1, 3.3, 3.4, 3.6, 3.7, 3.9; decisions 6, 11, 12, 17, 30.
+Source: rest-api.md sections 1.4, 3.1, 3.3, 3.4, 3.6, 3.7, 3.9; decisions 5, 6, 11, 12, 14, 15, 17, 30.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-RequestStatus = Literal["PENDING", "APPROVED", "EXECUTED", "FAILED", "EXPIRED", "REJECTED", "CANCELLED"]
+from keyturn.api.schemas.common import RequestStatus
 
 
 class Answer(msgspec.Struct, frozen=True, rename="camel"):
@@ -17,19 +17,31 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ErrorBody(Answer, frozen=True, rename="camel", omit_defaults=True):
-    """Why a call was refused. `refusal` is the stable word of the check, where there is one."""
+    """Why a call was refused. `refusal` is the stable word of the check, where there is one.
+
+    Where the HSM refused a call that carried a `requestId`, its signed receipt says so, too.
+    """
 
     error_code: int
     reason: str
     message: str
     refusal: str = ""
+    receipt: str = ""
+    receipt_signature: str = ""
 
 
 class Done(Answer, frozen=True):
     """An empty object: it is done."""
 
 
-class SignedKeyAttributes(Answer, frozen=True, rename="camel"):
+class WithReceipt(Answer, frozen=True, rename="camel", kw_only=True):
+    """An answer to a call that may carry a `requestId`: with it the HSM signs a receipt for what it did (R24)."""
+
+    receipt: str | msgspec.UnsetType = msgspec.UNSET
+    receipt_signature: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class SignedKeyAttributes(WithReceipt, frozen=True, rename="camel"):
     """Attested attributes of a key: `xmlSignature` covers exactly the UTF-8 bytes of `xml`; `json` says the same."""
 
     json: dict[str, Any]
@@ -50,10 +62,49 @@ class ModifyKeyRequestId(Answer, frozen=True, rename="camel"):
     modify_key_request_id: str
 
 
-class Signature(Answer, frozen=True):
+class DecryptRequestId(Answer, frozen=True, rename="camel"):
+    """Id of an opened request to decrypt."""
+
+    decrypt_request_id: str
+
+
+class UnwrapRequestId(Answer, frozen=True, rename="camel"):
+    """Id of an opened request to unwrap a key."""
+
+    unwrap_request_id: str
+
+
+class BlockKeyRequestId(Answer, frozen=True, rename="camel"):
+    """Id of an opened request to block a key."""
+
+    block_key_request_id: str
+
+
+class UnblockKeyRequestId(Answer, frozen=True, rename="camel"):
+    """Id of an opened request to unblock a key."""
+
+    unblock_key_request_id: str
+
+
+class Signature(WithReceipt, frozen=True, rename="camel"):
     """A signature, base64."""
 
     signature: str
+
+
+class Plaintext(WithReceipt, frozen=True, rename="camel"):
+    """What was decrypted, base64."""
+
+    payload: str
+
+
+class SignedTimestamp(Answer, frozen=True, rename="camel"):
+    """The HSM's signed time: `timestampSignature` covers exactly the bytes of `timestamp`; all base64 but the names."""
+
+    timestamp: str
+    timestamp_signature: str
+    timestamp_signature_algorithm: str
+    timestamp_key_name: str
 
 
 class SignatureValid(Answer, frozen=True, rename="camel"):
@@ -84,6 +135,33 @@ class RequestState(Answer, frozen=True, rename="camel", kw_only=True):
     result: str | None
     input_offline_hsm: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     failure: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class RequestSummary(Answer, frozen=True):
+    """A request and its status."""
+
+    id: str
+    status: RequestStatus
+
+
+class RequestList(Answer, frozen=True):
+    """Requests, newest first."""
+
+    requests: list[RequestSummary]
+
+
+class Approver(Answer, frozen=True, rename="camel"):
+    """An approver in the directory. The certificate is base64 of DER."""
+
+    approver_name: str
+    approver_certificate: str
+    added_time: str
+
+
+class ApproverList(Answer, frozen=True):
+    """The directory of approvers, by name."""
+
+    approvers: list[Approver]
 
 
 class QrCodes(Answer, frozen=True, rename="camel"):

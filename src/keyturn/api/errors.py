@@ -5,12 +5,16 @@ Source: rest-api.md section 1.4; law 5.
 
 from __future__ import annotations
 
+import base64
 import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from keyturn.api.answers import ErrorBody
 from keyturn.api.codec import encode
+from keyturn.broker.executor import ExecutionRefusedError
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -49,7 +53,13 @@ class HttpError(KeyturnError):
 
 def render(error: KeyturnError) -> bytes:
     """The documented error body of `error`, as JSON."""
-    return encode(ErrorBody(error.code.number, error.code.reason, error.message, error.refusal))
+    body = ErrorBody(error.code.number, error.code.reason, error.message, error.refusal)
+    if isinstance(error, ExecutionRefusedError) and error.receipt:
+        receipt, signature = (
+            base64.b64encode(data).decode("ascii") for data in (error.receipt, error.receipt_signature)
+        )
+        body = msgspec.structs.replace(body, receipt=receipt, receipt_signature=signature)
+    return encode(body)
 
 
 def status_of(error: KeyturnError) -> int:

@@ -11,7 +11,9 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from keyturn.crypto.ciphers import TAG_LENGTHS
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.ska.receipt import MAX_REQUEST_ID, is_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,3 +167,47 @@ def not_available(name: str, value: object) -> None:
             f"Field '{name}' is not available in this version; leave it out or send null.",
             refusal="field.not-available",
         )
+
+
+def receipt_for(name: str, request_id: str | None) -> str:
+    """Check the id for which a receipt is asked.
+
+    Args:
+        name: The field's dotted path, for the message.
+        request_id: What was sent; None and empty mean that no receipt is wanted.
+
+    Returns:
+        The id, empty for none.
+
+    Raises:
+        FormatError: If it has other characters than visible ASCII, which a receipt cannot hold.
+    """
+    if not request_id:
+        return ""
+    if not is_request_id(request_id):
+        raise FormatError(
+            f"Field '{name}' must have 1 to {MAX_REQUEST_ID} visible ASCII characters.", refusal="request-id.form"
+        )
+    return request_id
+
+
+def tag_length(name: str, bits: int | None) -> int:
+    """Check the length of a message authentication code.
+
+    Args:
+        name: The field's dotted path, for the message.
+        bits: What was sent; None means 0, the cipher's own.
+
+    Raises:
+        KeyturnError: With 624, for a length that no cipher has.
+    """
+    if not bits:
+        return 0
+    if bits not in TAG_LENGTHS:
+        known = ", ".join(map(str, sorted(TAG_LENGTHS)))
+        raise KeyturnError(
+            ErrorCode.INVALID_TAG_LENGTH,
+            f"Field '{name}' is {bits}; possible: {known} (bits, 0 for the cipher's own).",
+            refusal="cipher.tag-length",
+        )
+    return bits

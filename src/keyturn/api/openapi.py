@@ -19,7 +19,7 @@ import msgspec
 from keyturn import __version__
 from keyturn.api.answers import ErrorBody
 from keyturn.api.endpoints import ROUTES
-from keyturn.api.schemas import ModifiedPolicy, Policy
+from keyturn.api.schemas.policies import ModifiedPolicy, Policy
 
 if TYPE_CHECKING:
     from keyturn.api.http import AnyRoute
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 _REFERENCE: Final = "#/components/schemas/{name}"
 _TAGS: Final = {
     "keys": "Keys and their attested attributes.",
-    "operations": "Signing and policy changes, at once or as requests.",
+    "operations": "Signing, decrypting, unwrapping, blocking and policy changes, at once or as requests.",
     "approval": "What approvers do.",
+    "directory": "Approvers whom policies may list by name.",
     "requests": "How requests stand.",
     "air gap": "Keys and results of an HSM that touches no network.",
     "service": "About the server.",
@@ -36,7 +37,7 @@ _TAGS: Final = {
 _ERRORS: Final = {
     "400": "The request is at fault; the body says what and where.",
     "403": "Not addressed to this server, or made by a foreign page.",
-    "404": "There is no such key, request or task.",
+    "404": "There is no such key, request, task or approver.",
     "413": "The body is too large.",
     "415": "The body is not `application/json`.",
     "500": "The server or its HSM is unwell.",
@@ -45,6 +46,7 @@ _PARAMETERS: Final = {
     "keyName": "Label of the key.",
     "label": "Label of the key.",
     "id": "Id of the request.",
+    "name": "Name of the approver.",
 }
 
 

@@ -1,52 +1,67 @@
 """Policies in request bodies: what the REST layer demands before the policy's own reader looks at it.
 
-Source: rest-api.md section 5; security rule R10 (all four rules in a modify request); decisions 19.
+Source: rest-api.md section 5; security rules R10 (all four rules in a modify request), R22 (names are looked up here,
+once; the HSM knows keys); decisions 19.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from keyturn.broker.directory import resolver
 from keyturn.errors import FormatError
 from keyturn.ska.policy_json import policy_from_json
 
 if TYPE_CHECKING:
+    from keyturn.api.http import Services
     from keyturn.ska.policy import Policy
 
 
-def new_policy(name: str, value: dict[str, Any], *, allow_seconds: bool) -> tuple[Policy, bool]:
-    """Read the policy of a key that is being created.
+async def new_policy(services: Services, name: str, value: dict[str, Any]) -> tuple[Policy, bool]:
+    """Read the policy of a key that is being made.
 
     Args:
+        services: Whether times may be no whole minutes, and the directory of approvers.
         name: The field's dotted path, for messages.
         value: The policy as JSON values.
-        allow_seconds: Whether times may be no whole minutes.
 
     Returns:
         The policy, and whether the key starts blocked.
 
     Raises:
         FormatError: If `keyStatus` is missing, or the policy is malformed.
+        KeyturnError: 654, if it names an approver who is not in the directory.
     """
     if value.get("keyStatus") is None:
         raise FormatError(f"Field '{name}.keyStatus' must be given.", refusal="policy.key-status")
-    return policy_from_json(value, allow_seconds=allow_seconds)
+    return await _read(services, value, require_all_rules=False)
 
 
-def other_policy(name: str, value: dict[str, Any], *, allow_seconds: bool) -> Policy:
+async def other_policy(services: Services, name: str, value: dict[str, Any]) -> Policy:
     """Read the policy that shall replace a key's policy.
 
     Args:
+        services: As for `new_policy`.
         name: The field's dotted path, for messages.
         value: The policy as JSON values.
-        allow_seconds: Whether times may be no whole minutes.
 
     Raises:
         FormatError: If one of the four rules is not written out, `keyStatus` is present, or the policy is malformed.
+        KeyturnError: 654, if it names an approver who is not in the directory.
     """
     if "keyStatus" in value:
         raise FormatError(
             f"Field '{name}.keyStatus' is not known here: blocking is not changed with the policy.",
             refusal="policy.key-status",
         )
-    return policy_from_json(value, allow_seconds=allow_seconds, require_all_rules=True)[0]
+    return (await _read(services, value, require_all_rules=True))[0]
+
+
+async def _read(services: Services, value: dict[str, Any], *, require_all_rules: bool) -> tuple[Policy, bool]:
+    certificates = await services.broker.approver_certificates()
+    return policy_from_json(
+        value,
+        allow_seconds=services.allow_seconds,
+        resolve=resolver(certificates),
+        require_all_rules=require_all_rules,
+    )

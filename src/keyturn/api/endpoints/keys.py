@@ -5,42 +5,27 @@ Source: rest-api.md section 3.1.
 
 from __future__ import annotations
 
-import base64
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import Done, SignedKeyAttributes
+from keyturn.api.endpoints.parts import chosen_attributes, signed_attributes
 from keyturn.api.fields import no_password, not_available
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.policies import new_policy
-from keyturn.api.schemas import KNOWN_ATTRIBUTES, LIMITS_TO_COME, REQUIRED_ATTRIBUTES, CreateKeyBody, KeyLabelBody
+from keyturn.api.schemas.keys import CreateKeyBody, KeyLabelBody
 from keyturn.broker.model import CreateCall
-from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.ska.attestation import attestation_to_json
+from keyturn.errors import FormatError
 
 if TYPE_CHECKING:
-    from keyturn.broker.model import AttestedKey
     from keyturn.ska.policy import Policy
 
 _ALGORITHM_OIDS: Final = {
     "1.2.840.113549.1.1.1": "RSA",
     "1.2.840.10045.2.1": "EC",
     "1.3.101.112": "ED",
+    "1.0.18033.3.2.1": "AES",
 }
 """`algorithmOid` as an alternative to `algorithm` (rest-api.md section 4.1)."""
-
-
-def signed_attributes(key: AttestedKey) -> SignedKeyAttributes:
-    """Render attested attributes as the documented answer.
-
-    Args:
-        key: As the broker gave them.
-    """
-    return SignedKeyAttributes(
-        json=attestation_to_json(key.attestation),
-        xml=key.xml,
-        xml_signature=base64.b64encode(key.signature).decode("ascii"),
-        attestation_key_name=key.attestation_key_name,
-    )
 
 
 async def create_key(services: Services, call: Call, body: CreateKeyBody) -> SignedKeyAttributes:
@@ -55,7 +40,7 @@ async def create_key(services: Services, call: Call, body: CreateKeyBody) -> Sig
     policy: Policy | None = None
     blocked = False
     if body.policy is not None:
-        policy, blocked = new_policy("policy", body.policy, allow_seconds=services.allow_seconds)
+        policy, blocked = await new_policy(services, "policy", body.policy)
     return signed_attributes(
         await services.broker.create_key(
             CreateCall(
@@ -63,7 +48,7 @@ async def create_key(services: Services, call: Call, body: CreateKeyBody) -> Sig
                 algorithm=_algorithm(body),
                 curve_oid=body.curve_oid or "",
                 key_size=body.key_size or 0,
-                attributes=_attributes(body.attributes),
+                attributes=chosen_attributes("attributes", body.attributes),
                 policy=policy,
                 blocked=blocked,
                 # Clients send an empty id for none, and the Go client cannot read an id that is not null.
@@ -86,31 +71,6 @@ def _algorithm(body: CreateKeyBody) -> str:
     if not algorithm:
         raise FormatError("Field 'algorithm' must be given.", refusal="json.missing-field")
     return algorithm
-
-
-def _attributes(sent: dict[str, Any]) -> dict[str, bool]:
-    for name in REQUIRED_ATTRIBUTES:
-        if sent.get(name) is None:
-            raise FormatError(
-                f"Field 'attributes.{name}' must be given.",
-                code=ErrorCode.VALIDATION_FAILED,
-                refusal="json.missing-field",
-            )
-    for name in LIMITS_TO_COME:
-        if sent.get(name) is not None:
-            raise KeyturnError(
-                ErrorCode.KEY_ATTRIBUTES_INVALID,
-                f"`{name}` is not available in this version; leave it out.",
-                refusal="attribute.not-available",
-            )
-    chosen = {name: value for name, value in sent.items() if value is not None and name in KNOWN_ATTRIBUTES}
-    for name, value in chosen.items():
-        if not isinstance(value, bool):
-            raise FormatError(
-                f"A provided argument is of the wrong type. Field 'attributes.{name}' must be true, false or null.",
-                refusal="json.wrong-type",
-            )
-    return chosen
 
 
 async def list_keys(services: Services, call: Call, body: None) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from keyturn.api.answers import Done
 from keyturn.api.fields import MAX_XML, from_base64
 from keyturn.api.http import Call, Route, Services
-from keyturn.api.schemas import OfflineKeyBody, OfflineResultBody
+from keyturn.api.schemas.offline import OfflineKeyBody, OfflineResultBody
 from keyturn.errors import FormatError
 
 _OUTCOMES: Final = {

@@ -1,6 +1,6 @@
-"""Requests: how they stand, their pre-flight, their QR codes, and their end.
+"""Requests: how they stand, lists of them, their pre-flight, their QR codes, and their end.
 
-Source: rest-api.md section 3.6; decisions 10, 12, 13, 17.
+Source: rest-api.md section 3.6; decisions 5, 10, 12, 13, 17.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from keyturn.api.answers import Done, QrCodes, RequestState
+from keyturn.api.answers import Done, QrCodes, RequestList, RequestState, RequestSummary
 from keyturn.api.http import Call, Reply, Route, Services
+from keyturn.api.schemas.requests import FilteredRequestsBody
+from keyturn.broker.states import RequestStatus
 from keyturn.clock import iso
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keyturn.broker.model import RequestView
     from keyturn.transport.station import Station
 
@@ -31,6 +35,10 @@ _QR_QUERY: Final = {
     "maxVersion": "largest symbol, 1 to 40 (default 20)",
     "extra": f"fountain parts behind the plain ones, 0 (default) to {MAX_EXTRA}, so that a sheet survives lost pages",
 }
+
+
+_STATUSES: Final = tuple(status.value for status in RequestStatus)
+_STATUS_QUERY: Final = {"requestStatusList": "statuses, joined by commas; all if absent"}
 
 
 def _keys(keys: tuple[bytes, ...]) -> list[str]:
@@ -60,6 +68,33 @@ async def request_state(services: Services, call: Call, body: None) -> RequestSt
     """Tell how a request stands, who decided, and its result."""
     del body
     return render_request(await services.broker.request(call.parameter))
+
+
+async def filtered_requests(services: Services, call: Call, body: FilteredRequestsBody) -> RequestList:
+    """List requests by status, newest first."""
+    del call
+    return await _listed(services, body.request_status_list or ())
+
+
+async def filtered_requests_by_query(services: Services, call: Call, body: None) -> RequestList:
+    """List requests by status, for clients that ask with GET; does what `POST /v1/filteredRequests` does."""
+    del body
+    given = call.options(*_STATUS_QUERY).get("requestStatusList", "")
+    names = [name for name in given.split(",") if name]
+    for name in names:
+        if name not in _STATUSES:
+            possible = ", ".join(_STATUSES)
+            raise FormatError(
+                f"Value '{name[:60]}' is not valid for field requestStatusList; possible: {possible}.",
+                refusal="query.wrong-value",
+            )
+    return await _listed(services, names)
+
+
+async def _listed(services: Services, names: Sequence[str]) -> RequestList:
+    statuses = {RequestStatus(name) for name in names or RequestStatus}
+    found = await services.broker.requests_by_status(statuses)
+    return RequestList([RequestSummary(request_id, status.value) for request_id, status in found])
 
 
 async def cancel_request(services: Services, call: Call, body: None) -> Done:
@@ -141,6 +176,16 @@ def _whole_number(options: dict[str, str], name: str, least: int, most: int) -> 
 
 
 ROUTES: Final = (
+    Route("POST", "/v1/filteredRequests", filtered_requests, FilteredRequestsBody, RequestList, tag="requests"),
+    Route(
+        "GET",
+        "/v1/filteredRequests",
+        filtered_requests_by_query,
+        None,
+        RequestList,
+        tag="requests",
+        query=_STATUS_QUERY,
+    ),
     Route("GET", "/v1/request/{id}", request_state, None, RequestState, tag="requests"),
     Route("DELETE", "/v1/request/{id}", cancel_request, None, Done, tag="requests"),
     Route("GET", "/v1/request/{id}/preflight", preflight, None, dict[str, Any], tag="requests"),

@@ -1,6 +1,6 @@
-"""Approval tasks: fetch, approve, reject.
+"""Approval tasks: fetch, approve, reject, withdraw.
 
-Source: rest-api.md section 3.7; decisions 4.
+Source: rest-api.md section 3.7; decisions 4; security rules R26, R27.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from keyturn.api.answers import Done, TaskList
 from keyturn.api.codec import read_json
 from keyturn.api.fields import from_base64, keyed_base64
-from keyturn.api.http import Call, Route, Services
-from keyturn.api.schemas import ApprovalBody, RejectBody, TaskQueryBody
-from keyturn.broker.model import ApprovalCall, Page, RejectCall, RequestKind, Signer, SortOrder, TaskQuery
+from keyturn.api.http import AnyRoute, Call, Route, Services
+from keyturn.api.schemas.approval import ApprovalBody, RejectBody, TaskQueryBody, WithdrawBody
+from keyturn.broker.model import ApprovalCall, Page, RejectCall, RequestKind, Signer, SortOrder, TaskQuery, WithdrawCall
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from keyturn.api.schemas import Authenticated
+    from keyturn.api.schemas.approval import Authenticated
     from keyturn.broker.model import TaskView
 
 _SIGNED_REQUESTS: Final = (
@@ -35,9 +35,24 @@ _SIGNED_REQUESTS: Final = (
 )
 """All present from level 3 on, all null but the fitting one."""
 _SIGNED_REQUEST_OF: Final = {
-    RequestKind.SIGN: ("signedSignRequest", "signRequest"),
-    RequestKind.MODIFY: ("signedModifyKeyRequest", "modifyRequest"),
+    RequestKind.SIGN: ("signedSignRequest", "signRequest", "keyPassword"),
+    RequestKind.MODIFY: ("signedModifyKeyRequest", "modifyRequest", "keyPassword"),
+    RequestKind.BLOCK: ("signedBlockKeyRequest", "blockRequest", "keyPassword"),
+    RequestKind.UNBLOCK: ("signedUnblockKeyRequest", "unblockRequest", "keyPassword"),
+    RequestKind.DECRYPT: ("signedDecryptRequest", "decryptRequest", "keyPassword"),
+    RequestKind.UNWRAP: ("signedUnwrapKeyRequest", "unwrapKeyRequest", "unwrapKeyPassword"),
 }
+"""Per kind: the member that holds the request, its inner object, and the password in it, which is always null here."""
+_FILTERS: Final = {
+    "All": None,
+    "Sign": RequestKind.SIGN,
+    "Decrypt": RequestKind.DECRYPT,
+    "UnwrapKey": RequestKind.UNWRAP,
+    "BlockKey": RequestKind.BLOCK,
+    "UnblockKey": RequestKind.UNBLOCK,
+    "ModifyKey": RequestKind.MODIFY,
+}
+"""The task endpoints: the middle part of their names, and what they fetch."""
 
 
 def _signer(public_key: str | None, certificate: str | None) -> Signer:
@@ -111,13 +126,13 @@ def render_task(view: TaskView, level: int) -> dict[str, Any]:
         task["payload"] = _text(view.payload)
         task["payloadType"] = view.payload_type
     if level >= 3:
-        name, inner = _SIGNED_REQUEST_OF[view.kind]
+        name, inner, password = _SIGNED_REQUEST_OF[view.kind]
         original = view.request_json or b"null"
         task["requestBase64"] = _text(original)
         task.update(dict.fromkeys(_SIGNED_REQUESTS))
         request = read_json(original)
         task[name] = {
-            inner: request[inner] | {"keyPassword": None},
+            inner: request[inner] | {password: None},
             "requestSignature": request.get("requestSignature"),
         }
     if level >= 4:
@@ -153,6 +168,21 @@ async def approve(services: Services, call: Call, body: ApprovalBody) -> Done:
     return Done()
 
 
+async def withdraw(services: Services, call: Call, body: WithdrawBody) -> Done:
+    """Take an approval back, as long as the request has not been executed. It never counts again."""
+    del call
+    await services.broker.withdraw(
+        WithdrawCall(
+            task_id=body.id,
+            approval=from_base64("approvalToBeSigned", body.approval_to_be_signed),
+            signature=from_base64("signature", body.signature),
+            digest=body.approval_digest_algorithm,
+            signer=_signer(body.approver_public_key, body.approver_certificate),
+        )
+    )
+    return Done()
+
+
 async def reject_delete(services: Services, call: Call, body: RejectBody) -> Done:
     """Reject: give up the approver's own task. Others can still approve."""
     del call
@@ -174,13 +204,13 @@ async def reject_patch(services: Services, call: Call, body: RejectBody) -> Done
     return await reject_delete(services, call, body)
 
 
-ROUTES: Final = (
-    Route("POST", "/v1/filteredAllApprovalTask", _fetch(None), TaskQueryBody, TaskList, tag="approval"),
-    Route("POST", "/v1/filteredSignApprovalTask", _fetch(RequestKind.SIGN), TaskQueryBody, TaskList, tag="approval"),
-    Route(
-        "POST", "/v1/filteredModifyKeyApprovalTask", _fetch(RequestKind.MODIFY), TaskQueryBody, TaskList, tag="approval"
+ROUTES: Final[tuple[AnyRoute, ...]] = (
+    *(
+        Route("POST", f"/v1/filtered{name}ApprovalTask", _fetch(kind), TaskQueryBody, TaskList, tag="approval")
+        for name, kind in _FILTERS.items()
     ),
     Route("POST", "/v1/approval", approve, ApprovalBody, Done, tag="approval"),
+    Route("DELETE", "/v1/approval", withdraw, WithdrawBody, Done, tag="approval"),
     Route("DELETE", "/v1/task", reject_delete, RejectBody, Done, tag="approval"),
     Route("PATCH", "/v1/task", reject_patch, RejectBody, Done, tag="approval"),
 )

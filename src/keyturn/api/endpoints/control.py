@@ -1,0 +1,137 @@
+"""What changes a key with a policy: replacing the policy, blocking, unblocking, at once or as requests.
+
+Source: rest-api.md sections 3.3 and 3.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from keyturn.api.answers import BlockKeyRequestId, ModifyKeyRequestId, SignedKeyAttributes, UnblockKeyRequestId
+from keyturn.api.codec import request_text
+from keyturn.api.endpoints.parts import check_form, executed_attributes, signed_approvals
+from keyturn.api.fields import no_password, optional_base64, receipt_for
+from keyturn.api.http import Call, Route, Services
+from keyturn.api.policies import other_policy
+from keyturn.api.schemas.control import (
+    BlockBody,
+    ModifyBody,
+    SynchronousBlockBody,
+    SynchronousModifyBody,
+    SynchronousUnblockBody,
+    UnblockBody,
+)
+from keyturn.broker.model import ModifyCall, StatusCall
+
+if TYPE_CHECKING:
+    from keyturn.api.schemas.control import BlockRequest, ModifyRequest, UnblockRequest
+
+
+async def _modify_call(services: Services, request: ModifyRequest) -> ModifyCall:
+    no_password("modifyRequest.keyPassword", request.key_password)
+    return ModifyCall(
+        key_name=request.modify_key_name,
+        policy=await other_policy(services, "modifyRequest.policy", request.policy),
+        meta_data=optional_base64("modifyRequest.metaData", request.meta_data),
+        meta_data_signature=optional_base64("modifyRequest.metaDataSignature", request.meta_data_signature),
+    )
+
+
+def _status_call(inner: str, key_name: str, request: BlockRequest | UnblockRequest) -> StatusCall:
+    no_password(f"{inner}.keyPassword", request.key_password)
+    return StatusCall(
+        key_name=key_name,
+        meta_data=optional_base64(f"{inner}.metaData", request.meta_data),
+        meta_data_signature=optional_base64(f"{inner}.metaDataSignature", request.meta_data_signature),
+    )
+
+
+async def synchronous_modify(services: Services, call: Call, body: SynchronousModifyBody) -> SignedKeyAttributes:
+    """Replace a key's policy at once, with `signedApprovals` over exactly the new policy. Answers the attributes."""
+    del call
+    request = body.modify_request
+    check_form(body.request_signature)
+    done = await services.broker.modify_now(
+        await _modify_call(services, request),
+        signed_approvals("modifyRequest", request.signed_approvals),
+        request_id=receipt_for("modifyRequest.requestId", request.request_id),
+    )
+    return executed_attributes(done)
+
+
+async def modify(services: Services, call: Call, body: ModifyBody) -> ModifyKeyRequestId:
+    """Open a request to replace a key's policy. It is executed as soon as `ruleModify` is satisfied."""
+    check_form(body.request_signature)
+    original = request_text(call.raw_body, "modifyRequest")
+    asked = await _modify_call(services, body.modify_request)
+    return ModifyKeyRequestId(await services.broker.open_modify(asked, original=original))
+
+
+async def synchronous_block(services: Services, call: Call, body: SynchronousBlockBody) -> SignedKeyAttributes:
+    """Block a key at once: from the answer on nobody can use it. Answers the attributes."""
+    del call
+    request = body.block_request
+    check_form(body.request_signature)
+    done = await services.broker.block_now(
+        _status_call("blockRequest", request.block_key_name, request),
+        signed_approvals("blockRequest", request.signed_approvals),
+        request_id=receipt_for("blockRequest.requestId", request.request_id),
+    )
+    return executed_attributes(done)
+
+
+async def block(services: Services, call: Call, body: BlockBody) -> BlockKeyRequestId:
+    """Open a request to block a key. It is executed as soon as `ruleBlock` is satisfied."""
+    check_form(body.request_signature)
+    request = body.block_request
+    asked = _status_call("blockRequest", request.block_key_name, request)
+    original = request_text(call.raw_body, "blockRequest")
+    return BlockKeyRequestId(await services.broker.open_block(asked, original=original))
+
+
+async def synchronous_unblock(services: Services, call: Call, body: SynchronousUnblockBody) -> SignedKeyAttributes:
+    """Unblock a key at once. Answers the attributes."""
+    del call
+    request = body.unblock_request
+    check_form(body.request_signature)
+    done = await services.broker.unblock_now(
+        _status_call("unblockRequest", request.unblock_key_name, request),
+        signed_approvals("unblockRequest", request.signed_approvals),
+        request_id=receipt_for("unblockRequest.requestId", request.request_id),
+    )
+    return executed_attributes(done)
+
+
+async def unblock(services: Services, call: Call, body: UnblockBody) -> UnblockKeyRequestId:
+    """Open a request to unblock a key. It is executed as soon as `ruleUnblock` is satisfied."""
+    check_form(body.request_signature)
+    request = body.unblock_request
+    asked = _status_call("unblockRequest", request.unblock_key_name, request)
+    original = request_text(call.raw_body, "unblockRequest")
+    return UnblockKeyRequestId(await services.broker.open_unblock(asked, original=original))
+
+
+ROUTES: Final = (
+    Route("POST", "/v1/modify", modify, ModifyBody, ModifyKeyRequestId, 201, tag="operations"),
+    Route(
+        "POST",
+        "/v1/synchronousModify",
+        synchronous_modify,
+        SynchronousModifyBody,
+        SignedKeyAttributes,
+        tag="operations",
+    ),
+    Route("POST", "/v1/block", block, BlockBody, BlockKeyRequestId, 201, tag="operations"),
+    Route(
+        "POST", "/v1/synchronousBlock", synchronous_block, SynchronousBlockBody, SignedKeyAttributes, tag="operations"
+    ),
+    Route("POST", "/v1/unblock", unblock, UnblockBody, UnblockKeyRequestId, 201, tag="operations"),
+    Route(
+        "POST",
+        "/v1/synchronousUnblock",
+        synchronous_unblock,
+        SynchronousUnblockBody,
+        SignedKeyAttributes,
+        tag="operations",
+    ),
+)

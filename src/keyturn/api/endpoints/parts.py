@@ -1,0 +1,114 @@
+"""What endpoints of several subjects do with bodies and answers.
+
+Source: rest-api.md sections 1.6, 3.1 and 4.8; docs/security/rules.md R24; ADR 0061.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from keyturn.api.answers import SignedKeyAttributes
+from keyturn.api.fields import base64_list, from_base64, keyed_base64
+from keyturn.api.schemas.keys import KNOWN_ATTRIBUTES, LIMITS_TO_COME, REQUIRED_ATTRIBUTES
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.hsm.protocol import MAX_APPROVALS
+from keyturn.ska.attestation import attestation_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keyturn.api.schemas.common import RequestSignature
+    from keyturn.broker.model import AttestedKey, Executed
+
+
+class ReceiptFields(TypedDict, total=False):
+    """Members that a receipt adds to an answer."""
+
+    receipt: str
+    receipt_signature: str
+
+
+def text(data: bytes) -> str:
+    """Base64 with padding, as everywhere in the API."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def check_form(signature: RequestSignature | None) -> None:
+    """Check the form of a request signature, and nothing more (rest-api.md section 1.6)."""
+    if signature is not None:
+        from_base64("requestSignature.signature", signature.signature)
+        keyed_base64("requestSignature.publicKey", signature.public_key)
+
+
+def signed_approvals(inner: str, texts: Sequence[str] | None) -> list[bytes]:
+    """Decode `signedApprovals`.
+
+    Args:
+        inner: Name of the object they stand in, for messages.
+        texts: What was sent; None means none.
+    """
+    return base64_list(f"{inner}.signedApprovals", texts, most=MAX_APPROVALS)
+
+
+def receipt_fields(receipt: bytes, signature: bytes) -> ReceiptFields:
+    """The members that a receipt adds to an answer; none without a receipt, which is asked for by `requestId`."""
+    return {"receipt": text(receipt), "receipt_signature": text(signature)} if receipt else {}
+
+
+def signed_attributes(key: AttestedKey, receipt: bytes = b"", receipt_signature: bytes = b"") -> SignedKeyAttributes:
+    """Render attested attributes as the documented answer.
+
+    Args:
+        key: As the broker gave them.
+        receipt: The HSM's receipt for the operation that led to them, empty for none.
+        receipt_signature: Bare signature over it.
+    """
+    return SignedKeyAttributes(
+        json=attestation_to_json(key.attestation),
+        xml=key.xml,
+        xml_signature=text(key.signature),
+        attestation_key_name=key.attestation_key_name,
+        **receipt_fields(receipt, receipt_signature),
+    )
+
+
+def executed_attributes(done: Executed[AttestedKey]) -> SignedKeyAttributes:
+    """Render what an operation left behind: attested attributes, and the receipt where one was asked for."""
+    return signed_attributes(done.value, done.receipt, done.receipt_signature)
+
+
+def chosen_attributes(name: str, sent: dict[str, Any]) -> dict[str, bool]:
+    """Check the attributes of a new key.
+
+    Args:
+        name: The field's dotted path, for messages.
+        sent: What was sent; unknown names are ignored, null stands for absent.
+
+    Raises:
+        FormatError: If a required attribute is missing, or one is no boolean.
+        KeyturnError: With 606, if a limit is asked for that this version would not keep (R9).
+    """
+    for required in REQUIRED_ATTRIBUTES:
+        if sent.get(required) is None:
+            raise FormatError(
+                f"Field '{name}.{required}' must be given.",
+                code=ErrorCode.VALIDATION_FAILED,
+                refusal="json.missing-field",
+            )
+    for limit in LIMITS_TO_COME:
+        if sent.get(limit) is not None:
+            raise KeyturnError(
+                ErrorCode.KEY_ATTRIBUTES_INVALID,
+                f"`{limit}` is not available in this version; leave it out.",
+                refusal="attribute.not-available",
+            )
+    chosen = {attribute: value for attribute, value in sent.items() if value is not None}
+    chosen = {attribute: value for attribute, value in chosen.items() if attribute in KNOWN_ATTRIBUTES}
+    for attribute, value in chosen.items():
+        if not isinstance(value, bool):
+            raise FormatError(
+                f"A provided argument is of the wrong type. Field '{name}.{attribute}' must be true, false or null.",
+                refusal="json.wrong-type",
+            )
+    return chosen

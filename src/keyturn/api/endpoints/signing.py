@@ -1,0 +1,88 @@
+"""Signing, at once or as a request, and verifying.
+
+Source: rest-api.md sections 3.3 and 3.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from keyturn.api.answers import Signature, SignatureValid, SignRequestId
+from keyturn.api.codec import request_text
+from keyturn.api.endpoints.parts import check_form, receipt_fields, signed_approvals, text
+from keyturn.api.fields import (
+    from_base64,
+    no_password,
+    not_available,
+    optional_base64,
+    payload_bytes,
+    receipt_for,
+)
+from keyturn.api.http import Call, Route, Services
+from keyturn.api.schemas.signing import SignBody, SynchronousSignBody, VerifyBody
+from keyturn.broker.model import SignCall
+from keyturn.crypto.registry import signature_algorithm
+
+if TYPE_CHECKING:
+    from keyturn.api.schemas.signing import SignRequest
+
+
+def _call(request: SignRequest) -> SignCall:
+    no_password("signRequest.keyPassword", request.key_password)
+    not_available("signRequest.signKeyObject", request.sign_key_object)
+    not_available("signRequest.context", request.context)
+    not_available("signRequest.auxiliaryRandomData", request.auxiliary_random_data)
+    not_available("signRequest.taprootTweakData", request.taproot_tweak_data)
+    not_available("signRequest.merkleRootData", request.merkle_root_data)
+    payload_type = request.payload_type or "UNSPECIFIED"
+    return SignCall(
+        payload=payload_bytes("signRequest.payload", request.payload, payload_type),
+        key_name=request.sign_key_name,
+        algorithm=request.signature_algorithm,
+        signature_type=request.signature_type or "",
+        payload_type=payload_type,
+        meta_data=optional_base64("signRequest.metaData", request.meta_data),
+        meta_data_signature=optional_base64("signRequest.metaDataSignature", request.meta_data_signature),
+    )
+
+
+async def synchronous_sign(services: Services, call: Call, body: SynchronousSignBody) -> Signature:
+    """Sign at once. A protected key needs `signedApprovals` that satisfy its policy over exactly this payload."""
+    del call
+    request = body.sign_request
+    check_form(body.request_signature)
+    done = await services.broker.sign_now(
+        _call(request),
+        signed_approvals("signRequest", request.signed_approvals),
+        request_id=receipt_for("signRequest.requestId", request.request_id),
+    )
+    return Signature(text(done.value), **receipt_fields(done.receipt, done.receipt_signature))
+
+
+async def sign(services: Services, call: Call, body: SignBody) -> SignRequestId:
+    """Open a request for a signature. It is executed as soon as the key's policy is satisfied."""
+    check_form(body.request_signature)
+    # An unknown algorithm is refused now, not after three people have approved it.
+    signature_algorithm(body.sign_request.signature_algorithm)
+    original = request_text(call.raw_body, "signRequest")
+    return SignRequestId(await services.broker.open_sign(_call(body.sign_request), original=original))
+
+
+async def verify(services: Services, call: Call, body: VerifyBody) -> SignatureValid:
+    """Verify a signature with a key's public part; for EC keys DER and raw signatures are both read."""
+    del call
+    request = body.verify_signature_request
+    check_form(body.request_signature)
+    no_password("verifySignatureRequest.masterKeyPassword", request.master_key_password)
+    not_available("verifySignatureRequest.signKeyObject", request.sign_key_object)
+    payload = payload_bytes("verifySignatureRequest.payload", request.payload, "UNSPECIFIED")
+    signature = from_base64("verifySignatureRequest.signature", request.signature)
+    valid = await services.broker.verify(request.sign_key_name, request.signature_algorithm, payload, signature)
+    return SignatureValid(valid)
+
+
+ROUTES: Final = (
+    Route("POST", "/v1/sign", sign, SignBody, SignRequestId, 201, tag="operations"),
+    Route("POST", "/v1/synchronousSign", synchronous_sign, SynchronousSignBody, Signature, tag="operations"),
+    Route("POST", "/v1/verify", verify, VerifyBody, SignatureValid, tag="operations"),
+)

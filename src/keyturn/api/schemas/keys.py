@@ -1,0 +1,67 @@
+"""Bodies about keys.
+
+Source: rest-api.md sections 3.1 and 4.8; decisions 9.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from keyturn.api.schemas.common import Body, NonEmpty, Password
+from keyturn.api.schemas.policies import NewPolicy  # noqa: TC001 - Read with the fields.
+
+REQUIRED_ATTRIBUTES: Final = ("decrypt", "sign", "unwrap")
+KNOWN_ATTRIBUTES: Final = (
+    *REQUIRED_ATTRIBUTES,
+    "encrypt",
+    "verify",
+    "wrap",
+    "derive",
+    "bip32",
+    "slip10",
+    "extractable",
+    "modifiable",
+    "destroyable",
+    "sensitive",
+    "copyable",
+    "boundApprovals",
+    "singleUse",
+)
+"""What may be chosen at creation; the rest is answered only, and ignored when sent (decisions 9)."""
+LIMITS_TO_COME: Final = ("allowedOperations", "allowedAlgorithms")
+"""Limits that a later version will keep (R9). Whoever asks for one must not get a key without it."""
+_ATTRIBUTES_SCHEMA: Final = {
+    "required": list(REQUIRED_ATTRIBUTES),
+    "properties": {
+        name: {"type": "boolean" if name in REQUIRED_ATTRIBUTES else ["boolean", "null"]} for name in KNOWN_ATTRIBUTES
+    },
+}
+
+KeyAttributes = Annotated[
+    dict[str, Any],
+    Meta(description="Unknown names are ignored, whatever they hold.", extra_json_schema=_ATTRIBUTES_SCHEMA),
+]
+
+
+class CreateKeyBody(Body, frozen=True, rename="camel"):
+    """`POST /v1/key`. `algorithm` or `algorithmOid`, `curveOid` for EC and ED, `keySize` for RSA and AES."""
+
+    label: NonEmpty
+    attributes: KeyAttributes
+    password: Password = None
+    id: str | None = None
+    algorithm: str | None = None
+    algorithm_oid: str | None = None
+    curve_oid: str | None = None
+    key_size: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None
+    address_format: dict[str, Any] | None = None
+    policy: NewPolicy | None = None
+
+
+class KeyLabelBody(Body, frozen=True, rename="camel"):
+    """A key named by its label."""
+
+    label: NonEmpty
+    password: Password = None
