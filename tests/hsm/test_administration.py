@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,9 @@ async def test_status_tells_what_an_administrator_must_know(hsm: HsmProcess) -> 
     assert any("isolation=none" in notice for notice in found["notices"])
     text = ok("hsm", "status", "--admin-socket", str(hsm.admin_socket))
     assert found["instance_id"] in text
+    # Both times: what the system says, and the highest that was ever used.
+    assert re.search(r"clock good: \d{4}-\S+Z, highest time used \d{4}-\S+Z", text)
+    assert found["clock_reading"] >= found["clock_mark"] > 0
 
 
 async def test_backup_and_restore_are_one_command_each(tmp_path: Path, passphrase_file: Callable[[bytes], str]) -> None:

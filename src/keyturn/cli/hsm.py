@@ -156,7 +156,10 @@ def status(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -
         click.echo(
             f"  instance {found.instance_id}, restore epoch {found.restore_epoch}, counter {found.state_counter}"
         )
-        click.echo(f"  {counted(found.keys, 'key')}, clock {found.clock}: {iso(found.clock_reading)}")
+        click.echo(f"  {counted(found.keys, 'key')}")
+        click.echo(f"  clock {found.clock}: {iso(found.clock_reading)}, highest time used {iso(found.clock_mark)}")
+        if found.clock != "good":
+            click.echo("  time-bound work is refused: set the clock right, or `keyturn hsm clock confirm`")
     elif not found.has_store:
         click.echo("  there is no store yet: `keyturn hsm unseal --create`")
     for notice in found.notices:

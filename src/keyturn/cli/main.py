@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "hsm": ("keyturn.cli.hsm:hsm", "The HSM process: serve, status, unseal, backup, restore, log."),
     "inspect": ("keyturn.cli.inspect:inspect", "Decode any token, timestamp, policy or bundle to JSON."),
     "policy": ("keyturn.cli.policy:policy", "Check, explain and simulate a policy before a key has it."),
+    "receipt": ("keyturn.cli.receipt:receipt", "Check what an HSM says it did or refused."),
     "serve": ("keyturn.cli.serve:serve", "The broker with its REST API."),
     "transport": ("keyturn.cli.transport:transport", "Carry requests and results across the gap."),
     "trust": ("keyturn.cli.trust:trust", "First trust: compare an HSM's device certificate as words, then pin it."),
