@@ -110,7 +110,11 @@ async def test_a_refusal_that_approvals_do_not_cure_fails_the_request_with_the_r
         assert (preflight["satisfied"], preflight["blocked"]) == (False, True)
         await world.approve(ADA, request_id)
         view = await world.view(request_id)
-        assert (view.status, view.failure, view.result) == (RequestStatus.FAILED, "the key is blocked", None)
+        assert (view.status, view.failure, view.result) == (
+            RequestStatus.FAILED,
+            "the key is blocked (key.blocked)",
+            None,
+        )
         hsm.keys["treasury"] = replace(hsm.keys["treasury"], blocked=False)
         await world.approve(ADA, other)
         assert (await world.view(other)).status is RequestStatus.EXECUTED

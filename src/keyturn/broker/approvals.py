@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from keyturn.broker import progress
 from keyturn.broker.execution import TRIES
-from keyturn.broker.prediction import parsed_policy
 from keyturn.broker.signers import digest_of, load_signer, require_fresh, require_signature
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import EVIDENCE_REJECTION, RequestRow, TaskRow, TaskState
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.ska.actions import Action
-from keyturn.ska.approver_keys import load_approver_key
-from keyturn.ska.decision import can_still_be_reached
 from keyturn.ska.messages import Authorization, decode_approval, encode_authorization
 from keyturn.ska.signatures import wrap_signature
 
@@ -200,17 +196,9 @@ def _rejecting(tx: Transaction, task: TaskRow, now: float, first: Callable[[Tran
         raise_decided(tx, task)
     first(tx)
     request, tasks = progress.load(tx, task.request_id)
-    rejected = {load_approver_key(each.spki).identity for each in tasks if each.state == TaskState.REJECTED}
-    if request.sent is not None or can_still_be_reached(
-        parsed_policy(request.policy), Action(request.action), rejected
-    ):
+    if request.sent is not None or progress.can_be_reached(request, tasks):
         return progress.advance(tx, request)
-    return progress.advance(
-        tx,
-        request,
-        status=RequestStatus.REJECTED.value,
-        failure="So many approvers rejected that no token of the rule can be fulfilled any more.",
-    )
+    return progress.advance(tx, request, status=RequestStatus.REJECTED.value, failure=progress.UNREACHABLE)
 
 
 def require_same_statement(approval: bytes, request: RequestRow) -> None:

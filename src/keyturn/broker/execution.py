@@ -15,20 +15,21 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.broker import progress
+from keyturn.broker.calls import execute
 from keyturn.broker.executor import ExecutionRefusedError
-from keyturn.broker.model import RequestKind, SignCall
+from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import StepKind, last_closing, next_step
 from keyturn.broker.scheduler import AFTER_AN_ERROR, MOST_AT_A_LOOK, TAKE_OVER
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
-from keyturn.broker.storage.rows import EVIDENCE_REFUSED_APPROVAL, RequestRow, TaskRow
+from keyturn.broker.storage.rows import EVIDENCE_REFUSED_APPROVAL, RequestRow, TaskRow, TaskState
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.actions import Action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,14 @@ CLOCK_DIFFERENCE: Final = 1.0
 """Seconds after which a call is repeated that came too early by the HSM's clock."""
 TRIES: Final = 8
 """How often a step is decided again because another broker changed the request in between."""
+
+STALE: Final = "approval.stale-timestamp"
+SPENT: Final = "approval.spent"
+WITHDRAWN: Final = "approval.withdrawn"
+"""Words with which the HSM says of an approval that it will not count any more, whatever else comes (R15, R26)."""
+REPLAYABLE: Final = "allowReplayedControlApprovals"
+"""Switch of an HSM that does not enforce R15."""
+_CHANGING_THE_KEY: Final = frozenset({RequestKind.MODIFY, RequestKind.BLOCK, RequestKind.UNBLOCK})
 
 _POSTPONING: Final = frozenset({ErrorCode.CONNECTIVITY, ErrorCode.HSM_FAILURE})
 """Failures that say nothing about the request: it is tried again, unchanged."""
@@ -165,17 +174,12 @@ class Execution:
         sent = [by_id[task_id] for task_id in json.loads(request.sent or "[]")]
         approvals = [task.authorization or b"" for task in sent]
         key: KeyRecord | None = None
-        result: bytes | None = None
         try:
-            operation_id = uuid.UUID(request.id).bytes
+            await self._require_own_key(request)
+            done = await execute(self._executor, request, approvals)
             if request.kind == RequestKind.SIGN:
-                result = (await self._executor.sign(operation_id, sign_call(request), approvals)).value
-                _require_own_signature(request, result)
-            else:
-                key = await self._key_of(request)
-                if key is not None and key.uuid != request.key_uuid:
-                    raise _other_key(request)
-                await self._executor.modify(operation_id, request.key_label, request.payload, approvals)
+                _require_own_signature(request, done.value or b"")
+            if request.kind in _CHANGING_THE_KEY:
                 # Executed is executed, even if the key has gone since.
                 key = await self._key_of(request)
         except ExecutionRefusedError as error:
@@ -195,16 +199,36 @@ class Execution:
                 request,
                 status=RequestStatus.EXECUTED.value,
                 executed_at=int(now),
-                result=result,
+                result=done.value,
                 failure=None,
+                receipt=done.receipt or None,
+                receipt_signature=done.receipt_signature or None,
             )
-            if key is None:
-                return []
-            return progress.rebase_open_requests(tx, request.key_label, key.uuid, key.policy, key.state_counter, now)
+            return [] if key is None else progress.follow_key(tx, key, now, replayable=replayable)
 
+        replayable = key is not None and await self._replayable()
         rebased = await self._database.write(store)
         self._done(request)
         self.due_now(rebased, now)
+
+    async def _require_own_key(self, request: RequestRow) -> None:
+        """Refuse to send a request for one key to another that has taken over its label (R18, R19).
+
+        A signature is verified with the key it was asked of instead; an ordinary key's request is executed in the call
+        that opens it.
+        """
+        if request.kind == RequestKind.SIGN or not request.policy:
+            return
+        key = await self._key_of(request)
+        if key is not None and key.uuid != request.key_uuid:
+            raise _other_key(request)
+
+    async def _replayable(self) -> bool:
+        """Whether the HSM takes replayed approvals for unblock and modify; if it does not say so, it does not."""
+        try:
+            return REPLAYABLE in (await self._executor.describe()).get("switches", ())
+        except KeyturnError:
+            return False
 
     async def _key_of(self, request: RequestRow) -> KeyRecord | None:
         """The key that bears the request's label now, or None when there is none."""
@@ -218,11 +242,9 @@ class Execution:
     async def follow(self, key: KeyRecord) -> None:
         """Let a key's open requests follow what it has become: its policy, and which timestamps are too old for it."""
         now = self._clock.now()
-
-        def rebase(tx: Transaction) -> list[str]:
-            return progress.rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
-
-        self.due_now(await self._database.write(rebase), now)
+        replayable = await self._replayable()
+        followed = await self._database.write(lambda tx: progress.follow_key(tx, key, now, replayable=replayable))
+        self.due_now(followed, now)
 
     def due_now(self, request_ids: Sequence[str], now: float) -> None:
         """Have requests looked at by the scheduler at once."""
@@ -235,9 +257,9 @@ class Execution:
             self.scheduler.at(None, request.id)
 
     async def _fail(self, request: RequestRow, error: KeyturnError) -> None:
-        await self._database.write(
-            lambda tx: progress.advance(tx, request, status=RequestStatus.FAILED.value, failure=error.message)
-        )
+        failure = f"{error.message} ({error.refusal})" if error.refusal else error.message
+        changes = {"status": RequestStatus.FAILED.value, "failure": failure, **_receipt_of(error)}
+        await self._database.write(lambda tx: progress.advance(tx, request, **changes))
         self._done(request)
 
     async def _postpone(self, request: RequestRow, error: KeyturnError) -> None:
@@ -256,10 +278,19 @@ class Execution:
         """Write down a refusal: what more or other approvals can cure goes back to waiting (R25)."""
         now = self._clock.now()
         closing = last_closing(request)
-        if error.refusal == "approvals.too-late" or (
+        words = {word for _, word in error.bad_approvals}
+        failure = error.message
+        if error.is_about_approvals and STALE in words:
+            # All approvals carry the same timestamp, so that no other one could be better.
+            changes: dict[str, Any] = {"status": RequestStatus.EXPIRED.value}
+            failure = progress.stale_reason(Action(request.action))
+        elif error.is_about_approvals and SPENT in words:
+            changes = {"status": RequestStatus.FAILED.value}
+            failure = "What its approvals say has been done already, and is done once only. Open a new request."
+        elif error.refusal == "approvals.too-late" or (
             error.is_about_approvals and closing is not None and now >= closing
         ):
-            changes: dict[str, Any] = {"status": RequestStatus.EXPIRED.value}
+            changes = {"status": RequestStatus.EXPIRED.value}
         elif error.refusal == "approvals.too-early":
             changes = {"status": RequestStatus.APPROVED.value, "due_at": now + CLOCK_DIFFERENCE, "sent": None}
         elif error.is_about_approvals:
@@ -271,8 +302,10 @@ class Execution:
         reopen = changes["status"] == RequestStatus.PENDING.value
 
         def store(tx: Transaction) -> RequestRow:
-            changed = progress.advance(tx, request, failure=error.message, **changes)
             for task, word in bad if reopen else ():
+                if word == WITHDRAWN:
+                    tx.run(statements.SET_TASK_STATE, {"w_id": task.id, "state": TaskState.WITHDRAWN.value})
+                    continue
                 tx.run(statements.REOPEN_TASK, {"w_id": task.id, "marked": word})
                 tx.run(
                     statements.INSERT_EVIDENCE,
@@ -287,11 +320,14 @@ class Execution:
                         "recorded_at": now,
                     },
                 )
-            return changed
+            values = {"failure": failure, **changes, **_receipt_of(error)}
+            if reopen and not progress.can_be_reached(*progress.load(tx, request.id)):
+                values |= {"status": RequestStatus.REJECTED.value, "failure": progress.UNREACHABLE}
+            return progress.advance(tx, request, **values)
 
         changed = await self._database.write(store)
         self.schedule(changed)
-        if reopen:
+        if changed.status == RequestStatus.PENDING:
             await self._follow_policy(changed)
 
     async def _follow_policy(self, request: RequestRow) -> None:
@@ -303,6 +339,13 @@ class Execution:
         if key.uuid != request.key_uuid or key.policy == request.policy:
             return
         await self.follow(key)
+
+
+def _receipt_of(error: KeyturnError) -> dict[str, bytes]:
+    """The HSM's receipt for a refusal, as columns of the request; nothing where it gave none."""
+    if not isinstance(error, ExecutionRefusedError) or not error.receipt:
+        return {}
+    return {"receipt": error.receipt, "receipt_signature": error.receipt_signature}
 
 
 def _require_own_signature(request: RequestRow, signature: bytes) -> None:
@@ -325,15 +368,4 @@ def _other_key(request: RequestRow) -> KeyturnError:
         f"The label {request.key_label} belongs to another key now than the one this request was opened for. Open a "
         "new request.",
         refusal="key.other",
-    )
-
-
-def sign_call(request: RequestRow) -> SignCall:
-    """The call that a stored request for a signature makes."""
-    return SignCall(
-        payload=request.payload,
-        key_name=request.key_label,
-        algorithm=request.algorithm,
-        signature_type=request.signature_type,
-        payload_type=request.payload_type,
     )

@@ -6,13 +6,13 @@ attested keys. The service asks `connected` only where the journeys differ: afte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from keyturn.broker.model import (
         AttestedKey,
@@ -44,6 +44,7 @@ class KeyRecord:
         attested_at: When the HSM attested this, seconds since the epoch; None for an unsigned look-up.
         last_blocked: When it was last blocked, seconds since the epoch, 0 if never (or not known).
         last_modified: When its policy was last replaced, likewise.
+        attributes: Attributes by their API names, as far as they are known.
     """
 
     label: str
@@ -58,6 +59,7 @@ class KeyRecord:
     attested_at: int | None = None
     last_blocked: int = 0
     last_modified: int = 0
+    attributes: Mapping[str, bool | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ class LocalExecutor:
 
     def __init__(self, client: HsmClient) -> None:
         self._client = client
-        self._integrity_keys: tuple[IntegrityKey, ...] | None = None
+        self._integrity_keys: tuple[IntegrityKey, ...] = ()
 
     @property
     def connected(self) -> bool:
@@ -68,6 +68,7 @@ class LocalExecutor:
             state_counter=facts.state_counter,
             last_blocked=facts.last_blocked,
             last_modified=facts.last_modified,
+            attributes=facts.attributes,
         )
 
     async def labels(self) -> list[str]:
@@ -79,10 +80,25 @@ class LocalExecutor:
         return _attested(await _asked(self._client.attest(label)))
 
     async def integrity_keys(self) -> tuple[IntegrityKey, ...]:
-        """The HSM's current integrity key; asked for once, and again when a stamp names another one."""
-        if self._integrity_keys is None:
+        """All integrity keys of the HSM, with the retirement of those that are no longer in use.
+
+        Asked for each time: the operator may name another key while this broker runs, and another broker's stamps may
+        carry it. Requests that were opened before are judged by the stamp that they have, so the retired keys belong
+        to it. While the HSM restarts, what it said last serves: this predicts, and nothing is executed meanwhile.
+        """
+        try:
             info = await _asked(self._client.info())
-            self._integrity_keys = (IntegrityKey(name=info.integrity_key_name, spki=info.integrity_key),)
+            if info.sealed:
+                raise KeyturnError(
+                    ErrorCode.HSM_FAILURE,
+                    "the HSM is sealed; its administrator opens it with `keyturn hsm unseal`",
+                    refusal="hsm.sealed",
+                )
+        except KeyturnError:
+            if not self._integrity_keys:
+                raise
+        else:
+            self._integrity_keys = tuple(IntegrityKey(*one) for one in info.integrity_keys)
         return self._integrity_keys
 
     async def create(self, operation_id: bytes, call: CreateCall) -> AttestedKey:
@@ -105,10 +121,8 @@ class LocalExecutor:
         await _asked(self._client.delete(operation_id, label))
 
     async def stamp(self, label: str, action: Action, payload: bytes) -> SignedStamp:
-        """Have the HSM sign the time; its current integrity key is noted on the way."""
+        """Have the HSM sign the time."""
         stamped = await _asked(self._client.stamp(label, int(action), payload))
-        if self._integrity_keys is not None and self._integrity_keys[0].name != stamped.key_name:
-            self._integrity_keys = None
         return SignedStamp(
             timestamp=stamped.timestamp,
             signature=stamped.signature,
@@ -218,6 +232,7 @@ class LocalExecutor:
     async def describe(self) -> dict[str, Any]:
         """Who the HSM is."""
         info = await _asked(self._client.info())
+        clock = {} if info.sealed else {"hsmTime": info.clock, "hsmClockMark": info.clock_mark}
         return {
             "hsm": info.version,
             "sealed": info.sealed,
@@ -225,6 +240,7 @@ class LocalExecutor:
             "restoreEpoch": info.restore_epoch,
             "isolation": info.isolation,
             "switches": info.switches,
+            **clock,
         }
 
 

@@ -23,6 +23,7 @@ from keyturn.ska.window import closes_at
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from keyturn.broker.executor import KeyRecord
     from keyturn.ska.decision import IntegrityKey
 
 CALL_ROOM: Final = MAX_FRAME - 8_192
@@ -79,12 +80,18 @@ def collected(tasks: Sequence[TaskRow]) -> list[TaskRow]:
     return [task for task in tasks if task.state == TaskState.APPROVED and task.authorization is not None]
 
 
+def last_change(key: KeyRecord, action: Action) -> int:
+    """The second of the last change that makes older timestamps for an action void, 0 if there was none (R15)."""
+    return {Action.UNBLOCK: key.last_blocked, Action.MODIFY: key.last_modified}.get(action, 0)
+
+
 def predict(
     request: RequestRow,
     approved: Sequence[TaskRow],
     *,
     now: float | None,
     integrity_keys: Sequence[IntegrityKey],
+    stamps_from: int | None = None,
 ) -> Decision:
     """Ask `ska.decide()` about a request for a key with a policy.
 
@@ -93,6 +100,7 @@ def predict(
         approved: Its tasks with approvals, in the order in which they would be sent.
         now: Seconds since the epoch, or None to leave the window out ("if carried in time").
         integrity_keys: Keys whose timestamps count.
+        stamps_from: As in `Question`, where it is known.
 
     Returns:
         The decision; positions in it are those of `approved`.
@@ -110,6 +118,7 @@ def predict(
             now=None if now is None else int(now),
             integrity_keys=integrity_keys,
             not_before=request.key_created if request.key_generation > 1 else None,
+            stamps_from=stamps_from,
         )
     )
 

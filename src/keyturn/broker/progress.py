@@ -10,18 +10,21 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from keyturn.broker.prediction import StepKind, governing_rule
+from keyturn.broker.prediction import StepKind, governing_rule, last_change, parsed_policy, stamp_seconds
 from keyturn.broker.states import RequestStatus, require_transition
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import RequestRow, TaskRow, TaskState
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
-from keyturn.ska.policy_rules import listed_approvers
+from keyturn.ska.decision import can_still_be_reached
+from keyturn.ska.policy_rules import is_protected, listed_approvers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from keyturn.broker.executor import KeyRecord
     from keyturn.broker.prediction import Step
     from keyturn.broker.storage.database import Transaction
     from keyturn.ska.policy import Rule
@@ -38,6 +41,18 @@ _CHANGING: Final = (
     "receipt",
     "receipt_signature",
 )
+
+
+BLOCKED_NOTE: Final = "The key is blocked. Approvals are collected, but until it is unblocked its use fails."
+"""`failure` of an open request to use a blocked key: said before anybody waits for the outcome."""
+UNREACHABLE: Final = (
+    "So many approvers rejected or withdrew that no token of the rule can be fulfilled any more. Open a new request."
+)
+"""`failure` of a request that is REJECTED."""
+_STALE: Final = {
+    Action.UNBLOCK: "The key was blocked again",
+    Action.MODIFY: "The key's policy was replaced",
+}
 
 
 def load(tx: Transaction, request_id: str) -> tuple[RequestRow, list[TaskRow]]:
@@ -143,13 +158,70 @@ def open_requests_of(tx: Transaction, label: str) -> Sequence[RequestRow]:
     return [row for row in rows if row.sent is None]
 
 
-def cancel_open_requests(tx: Transaction, label: str) -> list[str]:
-    """Cancel the open requests of a key that is gone; returns their ids (rest-api.md section 6.1)."""
+def cancel_open_requests(tx: Transaction, label: str, uuids: Collection[str] | None = None) -> list[str]:
+    """Cancel the open requests of keys that are gone; returns their ids (rest-api.md section 6.1).
+
+    Args:
+        tx: The unit's transaction.
+        label: The keys' label.
+        uuids: Their uuids, None for all that bore the label: a new key of the same label keeps its requests.
+    """
     cancelled = []
     for request in open_requests_of(tx, label):
-        advance(tx, request, status=RequestStatus.CANCELLED.value, failure="Its key was deleted.")
-        cancelled.append(request.id)
+        if uuids is None or request.key_uuid in uuids:
+            advance(tx, request, status=RequestStatus.CANCELLED.value, failure="Its key was deleted.")
+            cancelled.append(request.id)
     return cancelled
+
+
+def can_be_reached(request: RequestRow, tasks: Iterable[TaskRow]) -> bool:
+    """Whether the rule can still be fulfilled after what approvers rejected and took back."""
+    gone = {
+        load_approver_key(task.spki).identity
+        for task in tasks
+        if task.state in (TaskState.REJECTED, TaskState.WITHDRAWN)
+    }
+    return can_still_be_reached(parsed_policy(request.policy), Action(request.action), gone)
+
+
+def blocked_note(action: Action, *, blocked: bool) -> str | None:
+    """What an open request says about a key that is blocked."""
+    return BLOCKED_NOTE if blocked and action is Action.USE else None
+
+
+def follow_key(tx: Transaction, key: KeyRecord, now: float, *, replayable: bool = False) -> list[str]:
+    """Let a key's open requests follow what it has become: its policy, its block, and the age of their timestamps.
+
+    On a protected key a modify that was stamped before the last one never counts, nor an unblock stamped before the
+    last block (R15): such requests end here, so that nobody approves them in vain.
+
+    Args:
+        tx: The unit's transaction.
+        key: The key as it is now; requests for an earlier key of the label are left alone.
+        now: Seconds since the epoch.
+        replayable: Whether the HSM takes replays all the same (`hsm.allowReplayedControlApprovals`).
+
+    Returns:
+        Ids of the requests to be looked at.
+    """
+    changed = []
+    never_replayed = bool(key.policy) and is_protected(parsed_policy(key.policy)) and not replayable
+    for request in open_requests_of(tx, key.label):
+        if request.key_uuid != key.uuid:
+            continue
+        action = Action(request.action)
+        if never_replayed and request.stamp is not None and stamp_seconds(request.stamp) <= last_change(key, action):
+            advance(tx, request, status=RequestStatus.EXPIRED.value, failure=stale_reason(action))
+            changed.append(request.id)
+        elif action is Action.USE and (request.failure == BLOCKED_NOTE) is not key.blocked:
+            advance(tx, request, failure=blocked_note(action, blocked=key.blocked))
+    return changed + rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
+
+
+def stale_reason(action: Action) -> str:
+    """Why a request ends whose timestamp became too old (R15)."""
+    what = _STALE.get(action, "The key was changed")
+    return f"{what} after the HSM's timestamp in this request, so that its approvals cannot count. Open a new request."
 
 
 def rebase_open_requests(
