@@ -12,6 +12,7 @@ Source: decisions 3, 19, 25; rest-api.md sections 6.4 and 6.9 (documented names)
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
@@ -47,6 +48,8 @@ class Settings:
         port: TCP port to listen on; 0 takes any free one.
         max_timestamp_age: Oldest timestamp of a task query that is accepted, in seconds.
         max_timestamp_ahead: How far such a timestamp may lie in the future, in seconds.
+        database_url: `postgresql://…` as libpq reads it, or `sqlite:////path`; empty for a file in the data directory.
+            May hold a password and is therefore never shown.
         allow_seconds: Whether policies may hold times that are no whole minutes (decisions 19).
         hsm_address: `unix:PATH` or `tcp://HOST:PORT` of the HSM; empty starts one beside the broker (local profile).
         hsm_passphrase_file: Passphrase file of the HSM that is started; None makes the development default.
@@ -68,6 +71,7 @@ class Settings:
     port: int = 8080
     max_timestamp_age: int = 600
     max_timestamp_ahead: int = 5
+    database_url: str = dataclasses.field(default="", repr=False)
     allow_seconds: bool = False
     hsm_address: str = ""
     hsm_passphrase_file: Path | None = None
@@ -88,6 +92,7 @@ NAMES: Final[dict[str, str]] = {
     "dataDir": "data_dir",
     "server.host": "host",
     "server.port": "port",
+    "general.databaseUrl": "database_url",
     "general.maxTimestampDiffApprovalClient": "max_timestamp_age",
     "general.maxFutureTimestampDiffApprovalClient": "max_timestamp_ahead",
     "general.allowSecondsInPolicies": "allow_seconds",

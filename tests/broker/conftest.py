@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn_testing.hsm_process import HsmProcess
+from keyturn_testing.postgres import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,3 +17,10 @@ if TYPE_CHECKING:
 def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HsmProcess]:
     with HsmProcess(tmp_path_factory.mktemp("hsm")) as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server; tests use databases of their own."""
+    with PostgresServer() as server:
+        yield server

@@ -63,7 +63,8 @@ class BrokerSettings:
 
     Args:
         data_dir: Directory of the broker's database; created with mode 0700 if absent.
-        database_url: SQLAlchemy URL, empty for `broker.db` in `data_dir`. SQLite only, so far.
+        database_url: `postgresql://…` as libpq reads it, `sqlite:////path`, or empty for `broker.db` in `data_dir`. It
+            may hold a password and is therefore not shown.
         max_timestamp_age: How old the timestamp of a task query may be, in seconds
             (`general.maxTimestampDiffApprovalClient`).
         max_timestamp_ahead: How far it may lie ahead of the broker's clock, in seconds
@@ -71,7 +72,7 @@ class BrokerSettings:
     """
 
     data_dir: Path
-    database_url: str = ""
+    database_url: str = field(default="", repr=False)
     max_timestamp_age: int = 600
     max_timestamp_ahead: int = 5
 

@@ -143,6 +143,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
         broker = await Broker.open(
             BrokerSettings(
                 data_dir=settings.data_dir,
+                database_url=settings.database_url,
                 max_timestamp_age=settings.max_timestamp_age,
                 max_timestamp_ahead=settings.max_timestamp_ahead,
             ),

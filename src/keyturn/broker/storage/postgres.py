@@ -308,17 +308,22 @@ def connection_arguments(url: str) -> dict[str, Any]:
     Raises:
         KeyturnError: 301 `storage.url`.
     """
+    authority, _, path = url.partition("//")[2].partition("?")[0].partition("/")
     try:
         arguments = conninfo_to_dict(url)
+        ports = str(arguments.get("port") or "0").split(",")
+        understood = "@" not in path and authority.count("@") <= 1 and all(port.isdecimal() or not port for port in ports)
     except psycopg.Error:
-        # libpq's own sentence may repeat a piece of the password.
+        understood = False
+    if not understood:
+        # Not libpq's own sentence, and not at the attempt to connect: a piece of a password would be taken for a host.
         raise KeyturnError(
             ErrorCode.CONFIG_NOT_VALID,
             "general.databaseUrl is no address that PostgreSQL's library understands. It has the form "
             "postgresql://user@host:5432/name; characters such as @ / : % in a password are written as %40 %2F %3A "
             "%25, or the password is left out and stands in a file named with ?passfile=/path.",
             refusal="storage.url",
-        ) from None
+        )
     arguments = {name: value for name, value in arguments.items() if value is not None}
     if not all(host in _LOCAL or host.startswith(("/", "@")) for host in str(arguments.get("host", "")).split(",")):
         arguments.setdefault("sslmode", "verify-full")
