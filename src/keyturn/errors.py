@@ -56,6 +56,8 @@ class ErrorCode(Enum):
     """A refusal by the HSM. The documented server answers 500; keyturn says 400, because the caller can cure it."""
     HSM_FAILURE = (700, "res.error.in.subystem", 500)
     """The HSM itself is unwell (store, clock, sealed), spelled as the documented table spells it."""
+    CREATION_INTEGRITY_KEY = (702, "res.error.creation.integrity.key", 500)
+    """The key that signs timestamps cannot be made: there is no root key store yet, or the clock is not believed."""
 
     @property
     def number(self) -> int:

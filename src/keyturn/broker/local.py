@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_NOT_A_REFUSAL = frozenset({ErrorCode.HSM_FAILURE, ErrorCode.CONNECTIVITY})
-"""Codes with which the HSM says that it is unwell: sealed, its clock off, its store broken. They judge no call."""
+_NOT_A_REFUSAL = frozenset({ErrorCode.HSM_FAILURE, ErrorCode.CONNECTIVITY, ErrorCode.CREATION_INTEGRITY_KEY})
+"""Codes with which the HSM says that it is unwell: sealed, not set up, its clock off, its store broken. They judge no
+call."""
 
 
 class LocalExecutor:

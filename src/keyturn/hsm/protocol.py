@@ -324,7 +324,9 @@ class Info(Message, frozen=True, tag="info-is"):
         integrity_key_name: Name of the current integrity key.
         integrity_key: Its SPKI, DER.
         integrity_keys: All integrity keys that ever were: name, SPKI, and the second of their retirement or None.
-        receipt_key: SPKI of the key that signs receipts, DER; empty while there is none.
+        receipt_key: SPKI of the key that signs receipts, DER; empty while sealed.
+        clock: The HSM's system clock, seconds since the epoch; 0 while sealed. Not signed: for people to compare.
+        clock_mark: The highest time that the HSM has used; 0 while sealed.
     """
 
     protocol: int
@@ -339,6 +341,8 @@ class Info(Message, frozen=True, tag="info-is"):
     integrity_key: bytes
     integrity_keys: list[tuple[str, bytes, int | None]] = []
     receipt_key: bytes = b""
+    clock: float = 0.0
+    clock_mark: float = 0.0
 
 
 class Labels(Message, frozen=True, tag="labels-are"):

@@ -242,6 +242,20 @@ class HsmService:
             )
         return self._open
 
+    def require_root_key_store(self) -> None:
+        """Refuse where nothing can seal an integrity key yet: it is made in the root key store and rests there.
+
+        Raises:
+            KeyturnError: 702 `integrity-key.no-root-key-store`.
+        """
+        if self._open is None and not Store.exists(self.settings.directory):
+            raise KeyturnError(
+                ErrorCode.CREATION_INTEGRITY_KEY,
+                "the integrity key, which signs timestamps, cannot be made: the HSM has no root key store yet. Its "
+                "administrator sets it up with `keyturn hsm unseal --create`",
+                refusal="integrity-key.no-root-key-store",
+            )
+
     def record(self, kind: str, outcome: str, *, refusal: str = "", note: str = "") -> None:
         """Put an act of administration into the decision log."""
         if self._open is not None:
@@ -344,6 +358,8 @@ class _BrokerHandler(_Refuser):
         if isinstance(message, protocol.GetInfo):
             return self._service.sealed_info()
         try:
+            if isinstance(message, protocol.Stamp):
+                self._service.require_root_key_store()
             self._service.require_open()
         except KeyturnError as error:
             return protocol.Refused(error.code.name, error.refusal, error.message)

@@ -130,10 +130,11 @@ class SystemKeys:
         retiring = [one for one in in_use if one.purpose in missing]
         if retiring and not clock_is_good:
             # A retirement in the far future would be none, and cannot be taken back.
-            raise _refusal(
-                "clock",
+            raise KeyturnError(
+                ErrorCode.CREATION_INTEGRITY_KEY,
                 f"A new {retiring[0].purpose} key retires the one in use from now on, and the clock cannot be "
                 "believed. Configure the name so far, confirm the clock, then change the name.",
+                refusal="system-key.clock",
             )
         for purpose in missing:
             if store.key(names[purpose]) is not None:
