@@ -24,11 +24,18 @@ from cryptography.x509.oid import NameOID
 
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import KeyAttestation, render_attestation
-from keyturn.ska.messages import ApprovalToken, Timestamp, encode_approval, encode_timestamp
+from keyturn.ska.messages import (
+    ApprovalToken,
+    Timestamp,
+    decode_unwrap_payload,
+    encode_approval,
+    encode_timestamp,
+)
 from keyturn.ska.policy import decode_policy
 from keyturn.ska.policy_json import policy_to_json
 from keyturn.ska.policy_rules import open_modify, open_unblock
 from keyturn.ska.signatures import api_signature_algorithm, unwrap_signature, wrap_signature
+from keyturn.ska.unwrap_flags import unwrap_payload_for
 
 if TYPE_CHECKING:
     from keyturn.ska.policy import Policy
@@ -37,6 +44,9 @@ if TYPE_CHECKING:
 LABEL = "treasury"
 TASK_ID = "0b7e0a52-6c0f-4f0e-9d0c-2b1a33445566"
 STAMPED_AT = 1_700_000_000
+NEW_LABEL = "branch office"
+WRAPPED_KEY = bytes(range(40))
+NEW_ATTRIBUTES = {"sign": True, "decrypt": False, "unwrap": False, "extractable": False}
 _OTHER_REQUESTS = (
     "signedSignRequest",
     "signedModifyKeyRequest",
@@ -139,18 +149,69 @@ def modify_token(policy: bytes, label: str = LABEL) -> ApprovalToken:
     return ApprovalToken(Action.MODIFY, label.encode(), None, None, policy)
 
 
-def inner_request(token: ApprovalToken, **more: Any) -> tuple[str, dict[str, Any]]:
-    """The request of which the approval speaks: its name and its object."""
+def block_token(label: str = LABEL, *, action: Action = Action.BLOCK) -> ApprovalToken:
+    """An approval to block (or unblock) the key, without a timestamp."""
+    return ApprovalToken(action, label.encode(), None, None, None)
+
+
+def unwrap_token(attributes: dict[str, bool] | None = None, *, new_label: str = NEW_LABEL) -> ApprovalToken:
+    """An approval to unwrap `WRAPPED_KEY`, without a timestamp."""
+    payload = unwrap_payload_for({**NEW_ATTRIBUTES, **(attributes or {})}, WRAPPED_KEY, new_label)
+    return ApprovalToken(Action.USE, LABEL.encode(), None, None, payload)
+
+
+SIGNED_FIELDS = {
+    "signRequest": "signedSignRequest",
+    "decryptRequest": "signedDecryptRequest",
+    "unwrapKeyRequest": "signedUnwrapKeyRequest",
+    "blockRequest": "signedBlockKeyRequest",
+    "unblockRequest": "signedUnblockKeyRequest",
+    "modifyRequest": "signedModifyKeyRequest",
+}
+
+
+def inner_request(token: ApprovalToken, *, kind: str = "sign", **more: Any) -> tuple[str, dict[str, Any]]:
+    """The request of which the approval speaks: its name and its object.
+
+    Args:
+        token: The approval.
+        kind: For a use: `sign`, `decrypt` or `unwrap`.
+        more: Further members.
+    """
     label, payload = token.label.decode(), token.payload or b""
-    if token.action is Action.MODIFY:
-        policy = policy_to_json(decode_policy(payload), blocked=None)
-        return "modifyRequest", {"modifyKeyName": label, "policy": policy, **more}
+    match (token.action, kind):
+        case (Action.MODIFY, _):
+            policy = policy_to_json(decode_policy(payload), blocked=None)
+            return "modifyRequest", {"modifyKeyName": label, "policy": policy, **more}
+        case (Action.BLOCK, _):
+            return "blockRequest", {"blockKeyName": label, **more}
+        case (Action.UNBLOCK, _):
+            return "unblockRequest", {"unblockKeyName": label, **more}
+        case (_, "decrypt"):
+            decrypt = {"decryptKeyName": label, "encryptedPayload": b64(payload), "cipherAlgorithm": "RSA_PADDING_OAEP"}
+            return "decryptRequest", {**decrypt, **more}
+        case (_, "unwrap"):
+            unwrap = {
+                "unwrapKeyName": label,
+                "wrappedKey": b64(WRAPPED_KEY),
+                "label": decode_unwrap_payload(payload).label.decode(),
+                "attributes": NEW_ATTRIBUTES,
+                "wrapMethod": "RSA_WRAP_PAD",
+            }
+            return "unwrapKeyRequest", {**unwrap, **more}
     algorithm = "SHA256_WITH_ECDSA"
     return "signRequest", {"signKeyName": label, "payload": b64(payload), "signatureAlgorithm": algorithm, **more}
 
 
 def honest_task(
-    officer: Officer, token: ApprovalToken, *, hsm: PaperHsm | None = None, policy: Policy | None = None, **request: Any
+    officer: Officer,
+    token: ApprovalToken,
+    *,
+    hsm: PaperHsm | None = None,
+    policy: Policy | None = None,
+    attested: dict[str, Any] | None = None,
+    kind: str = "sign",
+    **request: Any,
 ) -> dict[str, Any]:
     """A level 5 task for an officer.
 
@@ -159,11 +220,13 @@ def honest_task(
         token: What is to be approved.
         hsm: Who attests the key; no key attributes without it.
         policy: The key's present policy.
+        attested: What else to say about the key, as in `PaperHsm.attest`.
+        kind: For a use: `sign`, `decrypt` or `unwrap`.
         request: Further members of the request, such as `metaData`.
     """
-    name, inner = inner_request(token, **request)
-    signed_field = "signedModifyKeyRequest" if name == "modifyRequest" else "signedSignRequest"
-    xml, xml_signature = (None, None) if hsm is None else hsm.attest(policy)
+    name, inner = inner_request(token, kind=kind, **request)
+    signed_field = SIGNED_FIELDS[name]
+    xml, xml_signature = (None, None) if hsm is None else hsm.attest(policy, **(attested or {}))
     stamp: dict[str, Any] = dict.fromkeys(
         ("timestamp", "timestampSignature", "timestampSignatureAlgorithm", "timestampSignatureWithAlgorithm")
     )

@@ -11,14 +11,18 @@ from keyturn.approver.keys import fingerprint_of
 from keyturn.approver.review import Review, review_task
 from keyturn.approver.tasks import parse_task
 from keyturn.approver.terminal import spaced_fingerprint
+from keyturn.ska.actions import Action
 from keyturn.ska.policy import encode_policy
 from keyturn_testing.approval_tasks import (
+    NEW_ATTRIBUTES,
     STAMPED_AT,
     PaperHsm,
     b64,
+    block_token,
     honest_task,
     modify_token,
     sign_token,
+    unwrap_token,
 )
 from keyturn_testing.officers import Officer, make_policy, quorum
 
@@ -49,8 +53,45 @@ def stamped_task(**request: Any) -> dict[str, Any]:
     return honest_task(ADA, HSM.stamp(sign_token(PAYLOAD)), hsm=HSM, policy=POLICY, **request)
 
 
-def modify_task() -> dict[str, Any]:
-    return honest_task(ADA, HSM.stamp(modify_token(NEW_POLICY)), hsm=HSM, policy=POLICY)
+def modify_task(**request: Any) -> dict[str, Any]:
+    return honest_task(ADA, HSM.stamp(modify_token(NEW_POLICY)), hsm=HSM, policy=POLICY, **request)
+
+
+CIPHERTEXT = bytes(range(256))
+DECRYPTS = {"attributes": {"sign": False, "decrypt": True, "unwrap": True, "extractable": False, "destroyable": True}}
+"""What the HSM attests of a key that may decrypt and unwrap only."""
+
+
+def decrypt_task(**request: Any) -> dict[str, Any]:
+    token = HSM.stamp(sign_token(CIPHERTEXT))
+    return honest_task(ADA, token, hsm=HSM, policy=POLICY, attested=DECRYPTS, kind="decrypt", **request)
+
+
+def unwrap_task(*, attributes: dict[str, bool] | None = None, **request: Any) -> dict[str, Any]:
+    asked = {**NEW_ATTRIBUTES, **(attributes or {})}
+    token = HSM.stamp(unwrap_token(asked))
+    request = {"attributes": asked, **request}
+    return honest_task(ADA, token, hsm=HSM, policy=POLICY, attested=DECRYPTS, kind="unwrap", **request)
+
+
+def block_task(**request: Any) -> dict[str, Any]:
+    return honest_task(ADA, HSM.stamp(block_token()), hsm=HSM, policy=POLICY, **request)
+
+
+def unblock_task(**request: Any) -> dict[str, Any]:
+    token = HSM.stamp(block_token(action=Action.UNBLOCK))
+    return honest_task(ADA, token, hsm=HSM, policy=POLICY, attested={"blocked": True}, **request)
+
+
+EVERY_KIND: dict[str, Callable[..., dict[str, Any]]] = {
+    "sign": stamped_task,
+    "decrypt": decrypt_task,
+    "unwrap": unwrap_task,
+    "block": block_task,
+    "unblock": unblock_task,
+    "modify": modify_task,
+}
+"""An honest task of every kind."""
 
 
 def recoded(task: dict[str, Any], field: str, change: Callable[[dict[str, Any]], None]) -> None:
