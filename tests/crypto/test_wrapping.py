@@ -1,0 +1,581 @@
+"""Methods of wrapping by name: published vectors, `openssl` as judge, and hostile contents."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, padding, rsa
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap, aes_key_wrap_with_padding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keyturn.crypto.ciphers import CipherParameters, decrypt, encrypt
+from keyturn.crypto.imported_keys import MAX_PKCS8, checked_private_key
+from keyturn.crypto.keys import (
+    CURVES,
+    CURVES_BY_NAME,
+    ED25519_OID,
+    SecretKey,
+    generate,
+    make_spec,
+    private_key_from_stored,
+    private_key_to_der,
+    public_spki,
+)
+from keyturn.crypto.registry import sign, verify
+from keyturn.crypto.wrapping import MAX_WRAPPED_KEY, WRAP_METHODS, unwrap, wrap, wrap_method
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.ska.der import encode, encode_bits, encode_oid, encode_unsigned
+from keyturn_testing import openssl_ciphers as openssl
+from keyturn_testing.cipher_vectors import wrap_vectors
+
+if TYPE_CHECKING:
+    from keyturn.crypto.keys import PrivateKey
+    from keyturn_testing.cipher_vectors import WrapVector
+
+AES: Final = SecretKey("AES", bytes(range(32)))
+RSA_OID: Final = "1.2.840.113549.1.1.1"
+EC_OID: Final = "1.2.840.10045.2.1"
+OCTETS: Final = 0x04
+RSA_METHODS: Final = ["RSA_WRAP_OAEP", "RSA_WRAP_PAD"]
+PKCS8_METHODS: Final = [name for name, method in WRAP_METHODS.items() if method.wrapped_key_type != "AES"]
+
+
+def flipped(data: bytes, position: int = -1) -> bytes:
+    """`data` with one bit changed."""
+    changed = bytearray(data)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
+def refusal_of(
+    key: PrivateKey | SecretKey, method: str, wrapped: bytes, *, allow_weak: bool = False
+) -> tuple[ErrorCode, str, str]:
+    with pytest.raises(KeyturnError) as refused:
+        unwrap(key, method, wrapped, allow_weak=allow_weak)
+    return refused.value.code, refused.value.refusal, refused.value.message
+
+
+def wrapped_raw(content: bytes) -> bytes:
+    """Anything at all under `AES`, with padding."""
+    return aes_key_wrap_with_padding(AES.value, content)
+
+
+@pytest.fixture(scope="module")
+def rsa_key(keys: dict[str, PrivateKey]) -> rsa.RSAPrivateKey:
+    key = keys["RSA"]
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
+
+
+def sample(kind: str, keys: dict[str, PrivateKey]) -> bytes:
+    """A key of that kind as the store holds it."""
+    return bytes(range(24)) if kind == "AES" else private_key_to_der(keys["secp384r1" if kind == "EC" else kind])
+
+
+def wrapping_key(name: str, rsa_key: rsa.RSAPrivateKey) -> PrivateKey | SecretKey:
+    return AES if WRAP_METHODS[name].wrapping_key_type == "AES" else rsa_key
+
+
+def test_the_methods_are_those_of_the_reference() -> None:
+    """rest-api.md section 4.11, written out once more, without the kinds of keys that are not available."""
+    kinds = ("", "_EC", "_ED", "_RSA")
+    assert set(WRAP_METHODS) == {
+        *(f"AES_WRAP{kind}" for kind in kinds),
+        *(f"AES_WRAP_PAD{kind}" for kind in kinds),
+        *RSA_METHODS,
+    }
+    for name, method in WRAP_METHODS.items():
+        assert (method.name, method.wrapping_key_type) == (name, name[:3])
+        last = name.rpartition("_")[2]
+        assert method.wrapped_key_type == (last if last in ("EC", "ED", "RSA") else "AES")
+
+
+# --- vectors of others, openssl as judge --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vector", wrap_vectors(), ids=lambda v: v.origin)
+def test_published_wrappings_open_and_refuse_one_bit_more(vector: WrapVector) -> None:
+    """Contents of other lengths than keys have are looked at below the check of the content."""
+    key, method = SecretKey("AES", vector.key), wrap_method(vector.method)
+    failed = (ErrorCode.DECRYPT_FAILED, "unwrap.failed")
+    if vector.content is None:
+        assert refusal_of(key, vector.method, vector.wrapped)[:2] == failed
+        return
+    assert method.unwrap(key, vector.wrapped) == vector.content
+    assert method.wrap(key, vector.content) == vector.wrapped
+    for position in (0, -1):
+        assert refusal_of(key, vector.method, flipped(vector.wrapped, position))[:2] == failed
+    if len(vector.content) in (16, 24, 32):
+        found = unwrap(key, vector.method, vector.wrapped)
+        assert (found.algorithm, found.key_size, found.private_key) == (
+            "AES",
+            8 * len(vector.content),
+            vector.content,
+        )
+        assert wrap(key, vector.method, vector.content) == vector.wrapped
+    else:
+        assert refusal_of(key, vector.method, vector.wrapped)[:2] == (ErrorCode.KEY_SIZE, "key.size")
+
+
+@pytest.mark.parametrize("name", [name for name in WRAP_METHODS if name.startswith("AES")])
+@pytest.mark.parametrize("size", [16, 24, 32])
+def test_openssl_and_we_read_each_others_aes_wrappings(name: str, size: int, keys: dict[str, PrivateKey]) -> None:
+    key, form = SecretKey("AES", bytes(range(size))), "wrap-pad" if "PAD" in name else "wrap"
+    stored = sample(WRAP_METHODS[name].wrapped_key_type, keys)
+    ours = wrap(key, name, stored)
+    content = openssl.key_wrap(form, key.value, ours, decrypt=True)
+    assert content[: len(stored)] == stored
+    assert not any(content[len(stored) :])
+    assert openssl.key_wrap(form, key.value, content, decrypt=False) == ours
+    assert unwrap(key, name, ours).private_key == stored
+    assert refusal_of(key, name, flipped(ours))[:2] == (ErrorCode.DECRYPT_FAILED, "unwrap.failed")
+
+
+@pytest.mark.parametrize("name", RSA_METHODS)
+@pytest.mark.parametrize("size", [16, 24, 32])
+def test_openssl_and_we_read_each_others_rsa_wrappings(name: str, size: int, rsa_key: rsa.RSAPrivateKey) -> None:
+    options = ["rsa_padding_mode:oaep" if name == "RSA_WRAP_OAEP" else "rsa_padding_mode:pkcs1"]
+    secret = secrets.token_bytes(size)
+    theirs = openssl.rsa_encrypt(public_spki(rsa_key), secret, options)
+    found = unwrap(rsa_key, name, theirs)
+    assert (found.algorithm, found.curve_oid, found.key_size, found.public_key, found.private_key) == (
+        "AES",
+        "",
+        8 * size,
+        b"",
+        secret,
+    )
+    for side in (rsa_key, rsa_key.public_key()):
+        ours = wrap(side, name, secret)
+        assert openssl.rsa_decrypt(private_key_to_der(rsa_key), ours, options) == secret
+
+
+# --- what comes out -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PKCS8_METHODS)
+def test_a_private_key_comes_out_as_it_is_stored_and_works(name: str, keys: dict[str, PrivateKey]) -> None:
+    kind = WRAP_METHODS[name].wrapped_key_type
+    for key in [keys[curve.name] for curve in CURVES.values()] if kind == "EC" else [keys[kind]]:
+        stored = private_key_to_der(key)
+        found = unwrap(AES, name, wrap(AES, name, stored))
+        assert (found.algorithm, found.private_key, found.public_key) == (kind, stored, public_spki(key))
+        curve = CURVES_BY_NAME[key.curve.name].oid if isinstance(key, ec.EllipticCurvePrivateKey) else ""
+        assert found.curve_oid == (ED25519_OID if kind == "ED" else curve)
+        assert found.key_size == (2048 if kind == "RSA" else 0)
+        again = private_key_from_stored(found.algorithm, found.private_key)
+        assert not isinstance(again, SecretKey)
+        algorithm = {"EC": "SHA256_WITH_ECDSA", "ED": "EDDSA", "RSA": "SHA256_WITH_RSA"}[kind]
+        verify(found.public_key, algorithm, b"data", sign(again, algorithm, b"data"))
+
+
+def test_a_secret_key_is_stored_as_its_bytes_and_shows_them_nowhere(rsa_key: rsa.RSAPrivateKey) -> None:
+    secret = b"sixteen secrets!"
+    found = unwrap(rsa_key, "RSA_WRAP_OAEP", wrap(rsa_key, "RSA_WRAP_OAEP", secret))
+    key = private_key_from_stored(found.algorithm, found.private_key)
+    assert key == SecretKey("AES", secret)
+    assert isinstance(key, SecretKey)
+    assert key.key_size == 128
+    for shown in (repr(found), repr(key), str(key), f"{found}"):
+        assert "sixteen" not in shown
+        assert secret.hex() not in shown
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 17, 20, 31, 33, 64])
+def test_a_secret_key_of_another_length_is_none(size: int) -> None:
+    with pytest.raises(KeyturnError, match="16, 24 or 32 bytes") as refused:
+        SecretKey("AES", bytes(size))
+    assert (refused.value.code, refused.value.refusal) == (ErrorCode.KEY_SIZE, "key.size")
+    with pytest.raises(KeyturnError, match="available are AES") as unknown:
+        SecretKey("Camellia", bytes(16))
+    assert unknown.value.refusal == "key.algorithm"
+    assert SecretKey("AES", bytes(16)).key_size == 128
+
+
+@pytest.mark.parametrize("name", ["AES_WRAP_EC", "AES_WRAP_ED", "AES_WRAP_RSA"])
+def test_zero_octets_behind_the_der_fill_it_up_and_nothing_else_may_stand_there(
+    name: str, keys: dict[str, PrivateKey]
+) -> None:
+    """Decisions 33: the DER knows its own length."""
+    stored = sample(WRAP_METHODS[name].wrapped_key_type, keys)
+    filled = stored + bytes(-len(stored) % 8)
+    good = aes_key_wrap(AES.value, filled)
+    assert wrap(AES, name, stored) == good
+    assert unwrap(AES, name, good).private_key == stored
+    wrong = [filled + bytes(8), filled + b"\1" * 8]
+    if len(filled) > len(stored):
+        wrong.append(flipped(filled))
+    for content in wrong:
+        assert refusal_of(AES, name, aes_key_wrap(AES.value, content))[:2] == (
+            ErrorCode.PARSING_KEY,
+            "key.unreadable",
+        )
+    # The padded methods carry the length themselves: there a zero behind the DER is one byte too many.
+    padded = name.replace("WRAP", "WRAP_PAD")
+    assert unwrap(AES, padded, wrapped_raw(stored)).private_key == stored
+    assert refusal_of(AES, padded, wrapped_raw(stored + b"\0"))[1] == "key.unreadable"
+
+
+def test_a_secret_key_of_odd_length_is_pointed_to_the_padded_method() -> None:
+    with pytest.raises(KeyturnError, match="take AES_WRAP_PAD") as refused:
+        wrap(AES, "AES_WRAP", bytes(20 + 1))
+    assert (refused.value.code, refused.value.refusal) == (ErrorCode.KEY_SIZE, "key.size")
+    assert unwrap(AES, "AES_WRAP", wrap(AES, "AES_WRAP", bytes(24))).private_key == bytes(24)
+
+
+# --- one answer to whatever fails ---------------------------------------------------------------------
+
+
+@pytest.mark.rule("R31")
+def test_r31_every_failed_unwrapping_under_an_rsa_key_has_one_code_and_one_text(rsa_key: rsa.RSAPrivateKey) -> None:
+    oaep = padding.OAEP(padding.MGF1(SHA1), SHA1, None)
+    public = rsa_key.public_key()
+    good = wrap(rsa_key, "RSA_WRAP_OAEP", bytes(16))
+    assert unwrap(rsa_key, "RSA_WRAP_OAEP", good).private_key == bytes(16)
+    broken = [
+        b"",
+        good[:-1],
+        good + b"\0",
+        flipped(good),
+        flipped(good, 0),
+        b"\xff" * 256,
+        bytes(256),
+        wrap(rsa_key, "RSA_WRAP_PAD", bytes(16)),
+        *(public.encrypt(bytes(size), oaep) for size in (0, 15, 17, 20, 64)),
+    ]
+    texts = {refusal_of(rsa_key, "RSA_WRAP_OAEP", wrapped) for wrapped in broken}
+    texts |= {refusal_of(rsa_key, "RSA_WRAP_PAD", wrapped) for wrapped in (b"", good[:-1], b"\xff" * 256)}
+    texts.add(refusal_of(AES, "AES_WRAP", flipped(wrap(AES, "AES_WRAP", bytes(16)))))
+    assert len(texts) == 1
+    ((code, refusal, message),) = texts
+    assert (code, refusal) == (ErrorCode.DECRYPT_FAILED, "unwrap.failed")
+    assert not any(word in message.lower() for word in ("pad", "oaep", "length", "bytes"))
+
+
+SHA1: Final = hashes.SHA1()  # noqa: S303 - What RSA_WRAP_OAEP is documented to use.
+
+
+@pytest.mark.rule("R31")
+def test_r31_a_broken_pkcs1_wrapping_gives_a_key_that_nobody_knows_and_no_error(rsa_key: rsa.RSAPrivateKey) -> None:
+    """Not even its length may tell whether the padding was right: contents that are no key become one as well."""
+    good = wrap(rsa_key, "RSA_WRAP_PAD", b"sixteen secrets!")
+    assert unwrap(rsa_key, "RSA_WRAP_PAD", good).private_key == b"sixteen secrets!"
+    sizes = set()
+    public = rsa_key.public_key()
+    numbers = public.public_numbers()
+    broken = [flipped(good), flipped(good, 0)]
+    broken += [public.encrypt(bytes(size), padding.PKCS1v15()) for size in (0, 1, 15, 17, 23, 25, 31, 33, 245)]
+    broken += [pow(number, numbers.e, numbers.n).to_bytes(256, "big") for number in range(2, 40)]
+    for wrapped in broken:
+        found = {unwrap(rsa_key, "RSA_WRAP_PAD", wrapped).private_key for _ in range(2)}
+        assert len(found) == 1
+        sizes |= {len(key) for key in found}
+        assert not any(key == bytes(len(key)) for key in found)
+    assert sizes == {16, 24, 32}
+    other = rsa.generate_private_key(65537, 2048)
+    small = pow(2, numbers.e, min(numbers.n, other.public_key().public_numbers().n)).to_bytes(256, "big")
+    keys = {unwrap(key, "RSA_WRAP_PAD", small).private_key for key in (rsa_key, other)}
+    assert len(keys) == 2
+
+
+# --- hostile contents ---------------------------------------------------------------------------------
+
+
+def pkcs8(oid: bytes, key: bytes, version: int = 0) -> bytes:
+    return encode(0x30, encode_unsigned(version) + encode(0x30, oid) + encode(OCTETS, key))
+
+
+def rsa_pkcs8(version: int = 0, **numbers: int) -> bytes:
+    order = ("n", "e", "d", "p", "q", "dp", "dq", "qinv")
+    content = encode_unsigned(version) + b"".join(encode_unsigned(numbers[name]) for name in order)
+    return pkcs8(encode_oid(RSA_OID) + b"\5\0", encode(0x30, content))
+
+
+def numbers_of(key: rsa.RSAPrivateKey) -> dict[str, int]:
+    private = key.private_numbers()
+    public = private.public_numbers
+    return {
+        "n": public.n,
+        "e": public.e,
+        "d": private.d,
+        "p": private.p,
+        "q": private.q,
+        "dp": private.dmp1,
+        "dq": private.dmq1,
+        "qinv": private.iqmp,
+    }
+
+
+@pytest.mark.parametrize("name", ["n", "e", "d", "p", "q", "dp", "dq", "qinv"])
+@pytest.mark.parametrize("change", [1, 2, 1 << 20])
+def test_an_rsa_key_whose_numbers_do_not_belong_together_is_damaged(
+    name: str, change: int, rsa_key: rsa.RSAPrivateKey
+) -> None:
+    numbers = numbers_of(rsa_key)
+    good = rsa_pkcs8(**numbers)
+    assert unwrap(AES, "AES_WRAP_PAD_RSA", wrapped_raw(good)).private_key == private_key_to_der(rsa_key)
+    wrong = rsa_pkcs8(**(numbers | {name: numbers[name] ^ change}))
+    code, refusal, message = refusal_of(AES, "AES_WRAP_PAD_RSA", wrapped_raw(wrong))
+    assert code is ErrorCode.PARSING_KEY
+    assert refusal in ("key.inconsistent", "key.unreadable")
+    assert str(numbers["p"]) not in message
+
+
+def test_an_rsa_key_of_consistent_but_foolish_numbers_is_damaged(rsa_key: rsa.RSAPrivateKey) -> None:
+    """All equations hold, but a factor is no prime, both are one, or one is small."""
+    numbers = numbers_of(rsa_key)
+    parts = [numbers_of(rsa.generate_private_key(65537, 1024)) for _ in range(2)]  # noqa: S505 - For their primes.
+    one = numbers["p"]
+    tiny = 2**64 - 59
+    cases = {
+        "composite factors": ((parts[0]["p"] * parts[1]["p"], parts[0]["q"] * parts[1]["q"]), "key.inconsistent"),
+        "one factor twice": ((one, one), "key."),
+        "a small factor": ((tiny, one * parts[0]["p"] * (2**448 - 207)), "key."),
+        "factor one": ((numbers["n"], 1), "key."),
+    }
+    for name, (factors, expected) in cases.items():
+        code, refusal, _ = refusal_of(AES, "AES_WRAP_PAD_RSA", wrapped_raw(from_factors(*factors)))
+        assert code in (ErrorCode.PARSING_KEY, ErrorCode.KEY_SIZE), name
+        assert refusal.startswith(expected), name
+    good = from_factors(numbers["p"], numbers["q"])
+    assert unwrap(AES, "AES_WRAP_PAD_RSA", wrapped_raw(good)).key_size == 2048
+
+
+def from_factors(p: int, q: int, e: int = 65537) -> bytes:
+    """An RSA key as if both were primes."""
+    phi = max((p - 1) * (q - 1), 3)
+    d = pow(e, -1, phi)
+    qinv = pow(q, -1, p) if p != q else 1
+    return rsa_pkcs8(n=p * q, e=e, d=d, p=p, q=q, dp=d % (p - 1), dq=d % max(q - 1, 1), qinv=qinv)
+
+
+@pytest.mark.parametrize("exponent", [1, 2, 65536, 2**32 + 15, 2**255 + 95])
+def test_an_rsa_key_with_a_foolish_exponent_is_refused(exponent: int, rsa_key: rsa.RSAPrivateKey) -> None:
+    numbers = numbers_of(rsa_key)
+    p, q = numbers["p"], numbers["q"]
+    phi = (p - 1) * (q - 1)
+    try:
+        d = pow(exponent, -1, phi)
+    except ValueError:  # It has no inverse, which is one more reason.
+        d = numbers["d"]
+    changed = numbers | {"e": exponent, "d": d, "dp": d % (p - 1), "dq": d % (q - 1)}
+    assert refusal_of(AES, "AES_WRAP_PAD_RSA", wrapped_raw(rsa_pkcs8(**changed)))[0] is ErrorCode.PARSING_KEY
+    assert unwrap(AES, "AES_WRAP_PAD_RSA", wrapped_raw(rsa_pkcs8(**numbers))).key_size == 2048
+
+
+def test_an_rsa_key_of_another_program_with_a_small_exponent_is_taken() -> None:
+    other = private_key_to_der(rsa.generate_private_key(3, 2048))
+    found = unwrap(AES, "AES_WRAP_PAD_RSA", wrapped_raw(other))
+    signature = sign(checked_private_key(found.private_key), "SHA256_WITH_RSA", b"data")
+    verify(found.public_key, "SHA256_WITH_RSA", b"data", signature)
+
+
+def test_an_rsa_key_of_a_size_that_would_not_be_made_is_refused_by_its_size() -> None:
+    weak = private_key_to_der(generate(make_spec("RSA", "", 1024, allow_weak=True)))
+    code, refusal, _ = refusal_of(AES, "AES_WRAP_PAD_RSA", wrapped_raw(weak))
+    assert (code, refusal) == (ErrorCode.KEY_SIZE, "key.weak")
+    assert unwrap(AES, "AES_WRAP_PAD_RSA", wrapped_raw(weak), allow_weak=True).key_size == 1024
+    odd = rsa.generate_private_key(65537, 2176).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    code, refusal, _ = refusal_of(AES, "AES_WRAP_PAD_RSA", wrapped_raw(odd), allow_weak=True)
+    assert (code, refusal) == (ErrorCode.KEY_SIZE, "key.size")
+
+
+def test_an_rsa_key_of_three_primes_is_not_readable(rsa_key: rsa.RSAPrivateKey) -> None:
+    """RFC 8017 appendix A.1.2, version 1: nothing here computes with a third prime."""
+    numbers = numbers_of(rsa_key)
+    assert refusal_of(AES, "AES_WRAP_PAD_RSA", wrapped_raw(rsa_pkcs8(1, **numbers)))[1] == "key.unreadable"
+    assert unwrap(AES, "AES_WRAP_PAD_RSA", wrapped_raw(rsa_pkcs8(0, **numbers))).key_size == 2048
+
+
+def ec_pkcs8(secret: int, public: bytes | None, curve: str = "1.2.840.10045.3.1.7") -> bytes:
+    parts = encode_unsigned(1) + encode(OCTETS, secret.to_bytes(32, "big"))
+    if public is not None:
+        parts += encode(0xA1, encode_bits(public))
+    return pkcs8(encode_oid(EC_OID) + encode_oid(curve), encode(0x30, parts))
+
+
+def point(secret: int) -> bytes:
+    numbers = ec.derive_private_key(secret, ec.SECP256R1()).public_key().public_numbers()
+    return b"\4" + numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+
+
+def test_an_ec_key_must_be_in_range_and_fit_its_public_part() -> None:
+    order = CURVES["1.2.840.10045.3.1.7"].order
+    found = unwrap(AES, "AES_WRAP_PAD_EC", wrapped_raw(ec_pkcs8(7, point(7))))
+    assert found.public_key == public_spki(ec.derive_private_key(7, ec.SECP256R1()))
+    # The public part is optional (RFC 5915 section 3); it is computed then.
+    assert unwrap(AES, "AES_WRAP_PAD_EC", wrapped_raw(ec_pkcs8(7, None))) == found
+    for wrong in (
+        ec_pkcs8(7, point(8)),
+        ec_pkcs8(6, point(7)),
+        ec_pkcs8(7, flipped(point(7))),
+        ec_pkcs8(7, b"\0"),
+        ec_pkcs8(0, None),
+        ec_pkcs8(order, None),
+        ec_pkcs8(order + 7, point(7)),
+        ec_pkcs8(7, None, "1.3.36.3.3.2.8.1.1.7"),
+    ):
+        code, refusal, _ = refusal_of(AES, "AES_WRAP_PAD_EC", wrapped_raw(wrong))
+        assert code is ErrorCode.PARSING_KEY
+        assert refusal in ("key.unreadable", "key.curve")
+
+
+def test_what_is_no_plain_pkcs8_is_not_readable(keys: dict[str, PrivateKey], rsa_key: rsa.RSAPrivateKey) -> None:
+    """Above all no key under a password: its sender would choose how long we compute (PBES2)."""
+    curve_key = keys["secp256r1"]
+    assert isinstance(curve_key, ec.EllipticCurvePrivateKey)
+    good = private_key_to_der(curve_key)
+    assert unwrap(AES, "AES_WRAP_PAD_EC", wrapped_raw(good)).algorithm == "EC"
+    others = [
+        curve_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(b"password")),
+        curve_key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+        curve_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        rsa_key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+        public_spki(curve_key),
+        good + b"\0",
+        good[:-1],
+        pkcs8(encode_oid(EC_OID), b"", 2),
+        b"\x30\x80" + good[3:] + b"\0\0",
+        ed448.Ed448PrivateKey.generate().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        dsa.generate_private_key(1024).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),  # noqa: S505
+        b"\0",
+        bytes(MAX_PKCS8),
+        good + bytes(MAX_PKCS8 - len(good)),
+    ]
+    for content in others:
+        assert refusal_of(AES, "AES_WRAP_PAD_EC", wrapped_raw(content))[:2] == (
+            ErrorCode.PARSING_KEY,
+            "key.unreadable",
+        )
+
+
+def test_the_method_names_the_kind_that_comes_out(keys: dict[str, PrivateKey]) -> None:
+    stored = {kind: sample(kind, keys) for kind in ("EC", "ED", "RSA")}
+    for name in PKCS8_METHODS:
+        kind = WRAP_METHODS[name].wrapped_key_type
+        assert unwrap(AES, name, wrap(AES, name, stored[kind])).algorithm == kind
+        for other in stored.keys() - {kind}:
+            with pytest.raises(KeyturnError, match=f"is for wrapped keys of type {kind}") as refused:
+                wrap(AES, name, stored[other])
+            assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_KEY_TYPE, "key.wrong-type")
+            disguised = wrap(AES, name.replace(f"_{kind}", f"_{other}"), stored[other])
+            assert refusal_of(AES, name, disguised)[:2] == (ErrorCode.INVALID_KEY_TYPE, "key.wrong-type")
+        # Nor does a private key pass as a secret one, whose length it does not have.
+        plain = name.removesuffix(f"_{kind}")
+        assert refusal_of(AES, plain, wrap(AES, name, stored[kind]))[:2] == (ErrorCode.KEY_SIZE, "key.size")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_content_makes_unwrapping_fail_otherwise_than_by_refusing(data: st.DataObject) -> None:
+    """A valid key with some of its bytes changed, or anything at all."""
+    stored = data.draw(st.sampled_from(SEEDS))
+    content = bytearray(data.draw(st.one_of(st.just(stored), st.binary(min_size=1, max_size=200))))
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
+        content[position] = data.draw(st.integers(0, 255))
+    for name in PKCS8_METHODS:
+        if "PAD" not in name:
+            continue
+        try:
+            found = unwrap(AES, name, wrapped_raw(bytes(content)))
+        except KeyturnError:
+            continue
+        # What is taken is whole: its public half belongs to it, and it reads back as itself.
+        again = checked_private_key(found.private_key)
+        assert (public_spki(again), private_key_to_der(again)) == (found.public_key, found.private_key)
+
+
+SEEDS: Final = [
+    ec_pkcs8(7, point(7)),
+    private_key_to_der(generate(make_spec("ED", ED25519_OID, 0))),
+    private_key_to_der(generate(make_spec("RSA", "", 2048))),
+]
+
+
+def test_a_key_is_checked_within_bounded_effort() -> None:
+    """The largest that fits, with numbers that would cost most; nothing is searched for primes."""
+    size = 4096
+    p, q = secrets.randbits(size) | 3 << size - 2 | 1, secrets.randbits(size) | 3 << size - 2 | 1
+    hostile = rsa_pkcs8(n=p * q, e=65537, d=p * q - 2, p=p, q=q, dp=p - 2, dq=q - 2, qinv=p - 2)
+    start = time.process_time()
+    with pytest.raises(FormatError):
+        checked_private_key(hostile)
+    assert time.process_time() - start < 1
+
+
+# --- names, kinds, sizes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["AES_WRAP_DSA", "AES_WRAP_PAD_DSA", "AES_WRAP_BLS", "AES_WRAP_PAD_BLS"])
+def test_a_method_for_a_kind_of_key_we_do_not_have_is_refused_by_name(name: str) -> None:
+    kind = name.rpartition("_")[2]
+    with pytest.raises(KeyturnError, match=rf"{name}.*not available here \({kind} keys are not\)") as refused:
+        wrap_method(name)
+    assert (refused.value.code, refused.value.refusal) == (ErrorCode.VALIDATION_FAILED, "wrap.method")
+    assert wrap_method("AES_WRAP_EC").name == "AES_WRAP_EC"
+
+
+@pytest.mark.parametrize("name", ["", "aes_wrap", "RSA_WRAP", "ML_KEM_WRAP", "\x1b[2J" * 99])
+def test_an_unknown_method_is_refused_with_the_list(name: str) -> None:
+    with pytest.raises(KeyturnError, match=r"available are AES_WRAP, .*RSA_WRAP_PAD") as refused:
+        unwrap(AES, name, bytes(24))
+    assert refused.value.refusal == "wrap.method"
+    assert refused.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", list(WRAP_METHODS))
+def test_a_method_for_another_wrapping_key_is_refused(
+    name: str, keys: dict[str, PrivateKey], rsa_key: rsa.RSAPrivateKey
+) -> None:
+    right = wrapping_key(name, rsa_key)
+    stored = sample(WRAP_METHODS[name].wrapped_key_type, keys)
+    wrapped = wrap(right, name, stored)
+    assert unwrap(right, name, wrapped).private_key == stored
+    for wrong in (AES, rsa_key, keys["secp256r1"], keys["ED"]):
+        if wrong is right:
+            continue
+        code, refusal, message = refusal_of(wrong, name, wrapped)
+        assert (code, refusal) == (ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY, "wrap.wrong-key-type")
+        assert "choose one of" in message or "do not wrap" in message
+        with pytest.raises(KeyturnError, match="cannot be used with"):
+            wrap(wrong, name, stored)
+
+
+@pytest.mark.parametrize("name", list(WRAP_METHODS))
+def test_a_wrapped_key_that_is_too_large_is_not_even_looked_at(name: str, rsa_key: rsa.RSAPrivateKey) -> None:
+    key = wrapping_key(name, rsa_key)
+    code, refusal, _ = refusal_of(key, name, bytes(MAX_WRAPPED_KEY + 8))
+    assert (code, refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.too-large")
+    assert refusal_of(key, name, bytes(MAX_WRAPPED_KEY - MAX_WRAPPED_KEY % 8))[1] == "unwrap.failed"
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 15, 16, 23, 25])
+def test_a_wrapping_of_a_length_that_none_has_does_not_unwrap(size: int) -> None:
+    for name in ("AES_WRAP", "AES_WRAP_PAD"):
+        assert refusal_of(AES, name, bytes(size))[:2] == (ErrorCode.DECRYPT_FAILED, "unwrap.failed")
+
+
+@pytest.mark.slow
+def test_the_largest_key_is_wrapped_unwrapped_and_used_within_seconds() -> None:
+    key = generate(make_spec("RSA", "", 8192))
+    stored = private_key_to_der(key)
+    start = time.process_time()
+    for name in ("AES_WRAP_RSA", "AES_WRAP_PAD_RSA"):
+        assert unwrap(AES, name, wrap(AES, name, stored)).private_key == stored
+    assert time.process_time() - start < 2
+    start = time.process_time()
+    block = bytes(1024 - 16) + bytes(range(16))
+    sealed = encrypt(key, "RSA_NO_PADDING", block, CipherParameters(), random=secrets.token_bytes)
+    assert decrypt(key, "RSA_NO_PADDING", sealed.ciphertext, CipherParameters()) == block
+    assert time.process_time() - start < 5
