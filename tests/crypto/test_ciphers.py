@@ -570,6 +570,12 @@ def test_the_library_is_given_the_padding_that_the_name_says(rsa_key: rsa.RSAPri
     assert rsa_key.decrypt(made(rsa_key, "RSA").ciphertext, padding.PKCS1v15()) == DATA
 
 
+@pytest.mark.parametrize("name", ciphers_for("RSA"))
+def test_the_public_half_is_enough_to_encrypt(name: str, rsa_key: rsa.RSAPrivateKey) -> None:
+    sealed = encrypt(rsa_key.public_key(), name, DATA, NOTHING, random=secrets.token_bytes)
+    assert decrypt(rsa_key, name, sealed.ciphertext, NOTHING)[-16:] == DATA
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [3072, 4096])
 def test_openssl_and_we_agree_about_large_rsa_keys(bits: int) -> None:
