@@ -84,7 +84,9 @@ def test_rsa_sizes_that_may_be_made(bits: int) -> None:
 @pytest.mark.parametrize(
     ("bad", "good", "code", "word"),
     [
-        (("AES", "", 256), ("RSA", "", 2048), ErrorCode.VALIDATION_FAILED, "key.algorithm"),
+        (("DES", "", 256), ("AES", "", 256), ErrorCode.VALIDATION_FAILED, "key.algorithm"),
+        (("AES", P256, 256), ("AES", "", 256), ErrorCode.VALIDATION_FAILED, "key.curve"),
+        (("AES", "", 160), ("AES", "", 192), ErrorCode.KEY_SIZE, "key.size"),
         (("rsa", "", 2048), ("RSA", "", 2048), ErrorCode.VALIDATION_FAILED, "key.algorithm"),
         (("EC", "", 0), ("EC", P256, 0), ErrorCode.VALIDATION_FAILED, "key.curve"),
         (("EC", "1.3.36.3.3.2.8.1.1.7", 0), ("EC", P256, 0), ErrorCode.VALIDATION_FAILED, "key.curve"),

@@ -39,7 +39,8 @@ async def _refused(client: HsmClient, call: CreateKey) -> HsmRefusedError:
 @pytest.mark.parametrize(
     ("changes", "code", "word"),
     [
-        ({"algorithm": "AES", "curve_oid": "", "key_size": 256}, ErrorCode.VALIDATION_FAILED, "key.algorithm"),
+        ({"algorithm": "DES", "curve_oid": "", "key_size": 256}, ErrorCode.VALIDATION_FAILED, "key.algorithm"),
+        ({"algorithm": "AES", "curve_oid": "", "key_size": 512}, ErrorCode.KEY_SIZE, "key.size"),
         ({"curve_oid": "1.2.3"}, ErrorCode.VALIDATION_FAILED, "key.curve"),
         ({"algorithm": "RSA", "curve_oid": "", "key_size": 1024}, ErrorCode.KEY_SIZE, "key.weak"),
         ({"algorithm": "RSA", "curve_oid": "", "key_size": 2047}, ErrorCode.KEY_SIZE, "key.size"),
@@ -83,9 +84,10 @@ async def test_a_symmetric_key_with_a_policy_is_refused_and_its_policy_never_dro
     client: HsmClient, label: str
 ) -> None:
     refused = await _refused(client, _call(label, algorithm="AES", curve_oid="", key_size=256, policy=POLICY))
-    assert refused.refusal == "key.algorithm"
+    assert refused.refusal == "policy.symmetric-key"
     assert label not in await client.labels()
     await client.call(_call(label, policy=POLICY))
+    await client.call(_call(f"{label}-ordinary", algorithm="AES", curve_oid="", key_size=256))
 
 
 @pytest.mark.rule("R5")

@@ -29,11 +29,13 @@ ROOM = Path(keyturn.hsm.__file__).parent
 ALLOWED_USERS = {
     # Who may read a sealed private key of a caller, parse one, make one.
     "open_private_key": {"store.py", "door.py"},
-    "private_key_from_der": {"door.py"},
+    "private_key_from_stored": {"door.py"},
+    "private_key_from_der": set(),
     "load_der_private_key": {"system_keys.py"},
     "load_pem_private_key": set(),
     "private_bytes": {"system_keys.py"},
-    "generate": {"worker.py", "engine.py"},
+    "generate": {"worker.py", "making.py"},
+    "generate_secret": {"worker.py"},
     "private_key_to_der": {"worker.py"},
     "generate_private_key": {"system_keys.py", "self_test.py"},
     "derive_private_key": {"self_test.py"},

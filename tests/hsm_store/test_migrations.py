@@ -14,6 +14,7 @@ from keyturn.errors import KeyturnError
 from keyturn.hsm import migrations, state
 from keyturn.hsm import store as store_module
 from keyturn.hsm.audit import verify
+from keyturn.hsm.ledger import LedgerKind, Withdrawn, last
 from keyturn.hsm.state import open_root, seal_root
 from keyturn.hsm.store import Store
 from keyturn.hsm.system_keys import SystemKeys
@@ -35,7 +36,7 @@ GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_PASSPHRASE = b"golden, for tests only"
 
 
-def check_golden(store: Store) -> None:
+def check_golden(store: Store, *, state_counter: int = 3) -> None:
     key = store.key("treasury")
     assert key is not None
     assert key.policy == b"a policy"
@@ -51,9 +52,9 @@ def check_golden(store: Store) -> None:
     assert store.operation_result(operation) == b"result"
     assert store.instance_id == "ff121191-3d9e-44c7-bb9d-5e692291223e"
     assert store.clock_mark == 1_700_000_042
-    assert store.state_counter == 3
+    assert store.state_counter == state_counter
     keys = SystemKeys.open(store, now=1_700_000_100)
-    assert keys.names == {"attestation-key", "timestamp-key"}
+    assert keys.names == {"attestation-key", "timestamp-key", "receipt-key"}  # The last one is made at opening.
     assert store.instance_id in keys.attestation.certificate.decode("latin-1")
 
 
@@ -66,6 +67,34 @@ def test_a_store_of_version_1_opens(directory: Path) -> None:
     assert store.restore_epoch == 0
     assert store.log.head == head
     add_key(store, "new")
+    store.close()
+
+
+@pytest.mark.rule("R15")
+def test_whatever_was_stamped_for_a_store_of_version_1_may_have_served(directory: Path) -> None:
+    shutil.copytree(GOLDEN / "v1", directory)
+    directory.chmod(0o700)
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    key = store.key("treasury")
+    assert key is not None
+    assert last(store, key.uuid, LedgerKind.MODIFIED) == store.clock_mark
+    assert last(store, key.uuid, LedgerKind.BLOCKED) == 0
+    store.close()
+
+
+def test_a_store_of_version_2_opens(directory: Path) -> None:
+    shutil.copytree(GOLDEN / "v2", directory)
+    directory.chmod(0o700)
+    head = verify(directory / "decisions.log")
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_golden(store, state_counter=4)
+    assert store.log.head == head
+    assert not (directory / "hsm.db.version-1").exists()
+    key = store.key("treasury")
+    assert key is not None
+    assert last(store, key.uuid, LedgerKind.BLOCKED) == 1_700_000_050
+    assert list(store.ledger(key.uuid, LedgerKind.SPENT_MODIFY)) == [input_digest(7)]
+    assert (input_digest(8), input_digest(7)) in Withdrawn(store.ledger(key.uuid, LedgerKind.WITHDRAWN))
     store.close()
 
 
@@ -97,11 +126,11 @@ def test_version_unknown(directory: Path) -> None:
         open_store(directory)
     assert refused.value.refusal == "store.version-unknown"
     with behind_its_back(directory) as disk:
-        disk.execute("UPDATE header SET version = 1")
+        disk.execute("UPDATE header SET version = ?", (migrations.STORE_VERSION,))
     open_store(directory).close()
 
 
-# --- a version 2 that exists in this test only: two steps from 1 to 3, each seals the root anew --------------
+# --- a version 3 that exists in this test only: its step seals the root anew ---------------------------------
 
 
 def to_next(version: int) -> migrations.Migration:
@@ -115,7 +144,7 @@ def to_next(version: int) -> migrations.Migration:
 @pytest.fixture
 def version_3(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration]:
     """The program of the day after tomorrow."""
-    steps = {1: to_next(1), 2: to_next(2)}
+    steps = {**migrations.MIGRATIONS, 2: to_next(2)}
     real = migrations.migrate
     monkeypatch.setattr(
         store_module,
@@ -169,8 +198,8 @@ def test_a_root_of_one_version_is_none_of_another(directory: Path) -> None:
     store = create_store(directory)
     sealed = store._container.read_root()
     sealing = store._state.sealing
-    state.open_root(sealing, sealed, 1)
+    state.open_root(sealing, sealed, migrations.STORE_VERSION)
     with pytest.raises(KeyturnError) as refused:
-        state.open_root(sealing, sealed, 2)
+        state.open_root(sealing, sealed, migrations.STORE_VERSION + 1)
     assert refused.value.refusal == "store.seal-broken"
     store.close()

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from keyturn.errors import KeyturnError
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.container import TABLES
-from keyturn.hsm.records import SystemKeyRecord
+from keyturn.hsm.ledger import LedgerKind
+from keyturn.hsm.records import LedgerRecord, SystemKeyRecord
 from keyturn_testing.hsm_store import (
     PASSPHRASE,
     PRIVATE_KEY,
@@ -45,6 +46,8 @@ def full(directory: Path) -> Path:
         with store.change() as change:
             change.put_operation(operation_id(number), input_digest(number), b"result", time=1)
             change.count_use(key.uuid)
+            change.put_ledger(LedgerRecord(key.uuid, LedgerKind.SPENT_MODIFY, input_digest(number), b"", 1))
+            change.put_ledger(LedgerRecord(key.uuid, LedgerKind.MODIFIED, b"", b"", 1))
             change.put_system_key(SystemKeyRecord(label, "integrity", "X", 1, None, b"spki", b""), b"private")
     store.log.append(LogEntry(1, "sign", "granted"))
     store.close()

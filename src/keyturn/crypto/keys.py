@@ -8,6 +8,7 @@ Source: rest-api.md sections 4.1, 4.2 and 3.1 (the `json` object), decisions 28;
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -120,7 +121,7 @@ KEY_TYPES: Final = {
 AES_BITS: Final = (128, 192, 256)
 
 SECRET_KEY_TYPES: Final = {kind.name: kind for kind in (KeyType("AES", "1.0.18033.3.2.1"),)}
-"""Kinds of keys that have none. They come in by unwrapping; `make_spec` does not make them yet."""
+"""Kinds of keys that have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +165,9 @@ class KeySpec:
     """What a key to be made is like; made by `make_spec`, which checks it.
 
     Args:
-        algorithm: Name in `KEY_TYPES`.
+        algorithm: Name in `KEY_TYPES` or `SECRET_KEY_TYPES`.
         curve_oid: Dotted OID for EC and ED, else "".
-        key_size: Bits of the modulus for RSA, else 0.
+        key_size: Bits for AES, of the modulus for RSA, else 0.
     """
 
     algorithm: str
@@ -176,12 +177,16 @@ class KeySpec:
     @property
     def slow(self) -> bool:
         """Whether making it takes long enough (RSA: up to many seconds) to be done in a worker process."""
-        return KEY_TYPES[self.algorithm].slow
+        return self._kind.slow
 
     @property
     def algorithm_oid(self) -> str:
         """The API's `algorithmOid`."""
-        return KEY_TYPES[self.algorithm].oid
+        return self._kind.oid
+
+    @property
+    def _kind(self) -> KeyType:
+        return KEY_TYPES.get(self.algorithm) or SECRET_KEY_TYPES[self.algorithm]
 
 
 def _refuse(message: str, refusal: str, code: ErrorCode = ErrorCode.VALIDATION_FAILED) -> NoReturn:
@@ -192,9 +197,9 @@ def make_spec(algorithm: str, curve_oid: str, key_size: int, *, allow_weak: bool
     """Check what a key to be made is to be like.
 
     Args:
-        algorithm: API name of the kind of key, `RSA`, `EC` or `ED`.
-        curve_oid: Dotted OID; required for EC (see `CURVES`) and ED (1.3.101.112), "" for RSA.
-        key_size: Bits for RSA: 2048 to 8192 in steps of 256; 0 for the others.
+        algorithm: API name of the kind of key, `RSA`, `EC`, `ED` or `AES`.
+        curve_oid: Dotted OID; required for EC (see `CURVES`) and ED (1.3.101.112), "" for the others.
+        key_size: Bits for RSA (2048 to 8192 in steps of 256) and AES (128, 192, 256); 0 for the others.
         allow_weak: Whether RSA 1024 is taken too (`hsm.allowWeakKeys`).
 
     Returns:
@@ -205,15 +210,19 @@ def make_spec(algorithm: str, curve_oid: str, key_size: int, *, allow_weak: bool
 
     Source: rest-api.md section 3.1 (POST /v1/key) and 4.1, decisions 28.
     """
-    if algorithm not in KEY_TYPES:
+    if algorithm not in KEY_TYPES and algorithm not in SECRET_KEY_TYPES:
         _refuse(
-            f"algorithm: {_shown(algorithm)} keys are not available here; available are {', '.join(KEY_TYPES)}.",
+            f"algorithm: {_shown(algorithm)} keys are not available here; available are "
+            f"{', '.join([*KEY_TYPES, *SECRET_KEY_TYPES])}.",
             "key.algorithm",
         )
-    if algorithm == "RSA":
+    if algorithm in ("RSA", "AES"):
         if curve_oid:
-            _refuse("curveOid: an RSA key has no curve; leave curveOid out.", "key.curve")
-        _check_rsa_size(key_size, allow_weak=allow_weak)
+            _refuse(f"curveOid: an {algorithm} key has no curve; leave curveOid out.", "key.curve")
+        if algorithm == "RSA":
+            _check_rsa_size(key_size, allow_weak=allow_weak)
+        elif key_size not in AES_BITS:
+            _refuse(f"keySize: an AES key has 128, 192 or 256 bits, not {key_size}.", "key.size", ErrorCode.KEY_SIZE)
         return KeySpec(algorithm, "", key_size)
     known = CURVES if algorithm == "EC" else (ED25519_OID,)
     if curve_oid not in known:
@@ -250,8 +259,20 @@ def _shown(text: str) -> str:
     return ascii(text if len(text) <= 64 else text[:64] + "…")
 
 
+def generate_secret(spec: KeySpec) -> SecretKey:
+    """Make a symmetric key.
+
+    Args:
+        spec: What it is to be like, from `make_spec`.
+
+    Returns:
+        The key; its randomness is the operating system's.
+    """
+    return SecretKey(spec.algorithm, secrets.token_bytes(spec.key_size // 8))
+
+
 def generate(spec: KeySpec) -> PrivateKey:
-    """Make a key.
+    """Make a key pair.
 
     Args:
         spec: What it is to be like, from `make_spec`. RSA 4096 takes about a second, 8192 up to a minute.

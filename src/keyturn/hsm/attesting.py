@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keyturn.crypto.keys import describe_spki
+from keyturn.crypto.keys import SECRET_KEY_TYPES, describe_spki
 from keyturn.hsm.authority import parse_policy
 from keyturn.hsm.protocol import Attested
 from keyturn.ska.attestation import KeyAttestation, render_attestation
@@ -47,7 +47,11 @@ class Attester:
         Returns:
             XML, signature and name of the attestation key.
         """
-        algorithm, algorithm_oid, curve_oid, key_size = describe_spki(record.public_key)
+        if record.public_key:
+            algorithm, algorithm_oid, curve_oid, key_size = describe_spki(record.public_key)
+        else:
+            kind = SECRET_KEY_TYPES[record.algorithm]
+            algorithm, algorithm_oid, curve_oid, key_size = kind.name, kind.oid, None, record.key_size
         policy = parse_policy(record.policy) if record.policy else None
         integrity = self._system_keys.integrity
         attributes: Mapping[str, bool | None] = {**record.attributes, "ekaSign": None}

@@ -11,18 +11,21 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.ledger import LAST, SPENT, LedgerKind, Withdrawn, last
 from keyturn.hsm.protocol import MAX_APPROVALS
+from keyturn.ska.actions import Action
 from keyturn.ska.decision import Question, Verdict, require_authorised
+from keyturn.ska.messages import decode_authorization
 from keyturn.ska.policy import decode_policy
 from keyturn.ska.policy_rules import is_protected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from keyturn.hsm.clock_guard import ClockGuard
     from keyturn.hsm.records import KeyRecord
+    from keyturn.hsm.store_reader import StoreReader
     from keyturn.hsm.system_keys import SystemKeys
-    from keyturn.ska.actions import Action
     from keyturn.ska.decision import Decision
     from keyturn.ska.policy import Policy
 
@@ -75,19 +78,48 @@ def approver_fingerprints(decision: Decision) -> tuple[str, ...]:
     return tuple(sorted(sha256(identity).hexdigest() for identity in identities))
 
 
+def unstamped_statements(decision: Decision, approvals: Sequence[bytes]) -> set[bytes]:
+    """What was approved without a timestamp, among the approvals that counted.
+
+    Args:
+        decision: The decision about these approvals.
+        approvals: The authorization blobs.
+
+    Returns:
+        SHA-256 of each statement (0x1055).
+    """
+    return {
+        sha256(decode_authorization(approvals[finding.position]).approval).digest()
+        for finding in decision.approvals
+        if finding.verdict is Verdict.COUNTED and finding.stamp is None
+    }
+
+
 class Authority:
     """Decides whether approvals authorise something.
 
     Args:
+        store: For the ledger.
         system_keys: For the keys that signed timestamps.
         clock_guard: The HSM's one clock.
         allow_unlabelled: Whether tokens with an empty label count (decisions 29).
+        allow_replayed: Whether approvals for unblock and modify serve again and again, as documented (R15).
     """
 
-    def __init__(self, system_keys: SystemKeys, clock_guard: ClockGuard, *, allow_unlabelled: bool) -> None:
+    def __init__(
+        self,
+        store: StoreReader,
+        system_keys: SystemKeys,
+        clock_guard: ClockGuard,
+        *,
+        allow_unlabelled: bool,
+        allow_replayed: bool,
+    ) -> None:
+        self._store = store
         self._system_keys = system_keys
         self._clock_guard = clock_guard
         self._allow_unlabelled = allow_unlabelled
+        self._allow_replayed = allow_replayed
 
     def require(self, record: KeyRecord, action: Action, payload: bytes | None, approvals: Sequence[bytes]) -> Decision:
         """Return only if the approvals authorise this action with this key for these bytes.
@@ -122,5 +154,33 @@ class Authority:
                 integrity_keys=self._system_keys.integrity_keys(),
                 not_before=earliest_stamp(record),
                 allow_unlabelled=self._allow_unlabelled,
+                stamps_from=self._control_stamps_from(record, action),
+                spent=self._spent(record, action),
+                withdrawn=Withdrawn(self._store.ledger(record.uuid, LedgerKind.WITHDRAWN)),
             )
         )
+
+    def stamps_count_from(self, record: KeyRecord, action: Action) -> int:
+        """The first second whose timestamps count for an action with a key; in the past for most keys."""
+        return max(earliest_stamp(record) or 0, self._control_stamps_from(record, action) or 0)
+
+    def _control_stamps_from(self, record: KeyRecord, action: Action) -> int | None:
+        """The first second whose timestamps count for unblock or modify of a protected key (R15).
+
+        A timestamp of the very second in which the key was blocked may have been given before it was; so that second
+        does not count. An unblock that was stamped before the last unblock is one for an earlier block, whatever the
+        clock was set to since.
+        """
+        if not self._never_replayed(record, action):
+            return None
+        kinds = {LAST[action]} | ({LedgerKind.BLOCKED} if action is Action.UNBLOCK else set())
+        latest = max(last(self._store, record.uuid, kind) for kind in kinds)
+        return max(record.created, latest + 1 if latest else 0)
+
+    def _spent(self, record: KeyRecord, action: Action) -> Collection[bytes]:
+        if not self._never_replayed(record, action):
+            return ()
+        return self._store.ledger(record.uuid, SPENT[action]).keys()
+
+    def _never_replayed(self, record: KeyRecord, action: Action) -> bool:
+        return action in SPENT and not self._allow_replayed and protects(record.policy)

@@ -20,6 +20,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.records import (
     KeyRecord,
     LabelRecord,
+    LedgerRecord,
     OperationRecord,
     SystemKeyRecord,
     associated_key_data,
@@ -61,6 +62,7 @@ class Change:
         self._keys: dict[str, KeyRecord | None] = {}
         self._labels: dict[str, LabelRecord] = {}
         self._operations: dict[bytes, OperationRecord] = {}
+        self._ledger: dict[bytes, tuple[LedgerRecord, bool]] = {}
         self._system_keys: dict[str, SystemKeyRecord] = {}
         self._uses: Counter[str] = Counter()
         self._clock_mark: float | None = None
@@ -106,7 +108,7 @@ class Change:
         return stored
 
     def remove_key(self, uuid: str) -> None:
-        """Delete a key. Its label keeps its history.
+        """Delete a key and its lines of the ledger. Its label keeps its history.
 
         Args:
             uuid: The key.
@@ -118,6 +120,28 @@ class Change:
             raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {uuid}.")
         self._rows["keys", uuid.encode()] = None
         self._keys[uuid] = None
+        for lines in self._state.ledger.get(uuid, {}).values():
+            for line in lines.values():
+                self.drop_ledger(line)
+
+    def put_ledger(self, line: LedgerRecord) -> None:
+        """Put a line into the ledger, or replace the one in its place.
+
+        Args:
+            line: The line; its key exists, in the store or in this change.
+
+        Raises:
+            KeyturnError: `KEY_NOT_EXISTENT`.
+        """
+        if self._key(line.uuid) is None:
+            raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {line.uuid}.")
+        self._rows["ledger", line.row] = encode_record(line)
+        self._ledger[line.row] = line, True
+
+    def drop_ledger(self, line: LedgerRecord) -> None:
+        """Take a line out of the ledger."""
+        self._rows["ledger", line.row] = None
+        self._ledger[line.row] = line, False
 
     def put_operation(self, operation_id: bytes, input_digest: bytes, result: bytes, *, time: int) -> OperationRecord:
         """Remember the result of an operation together with its effect (law 3).
@@ -212,6 +236,11 @@ class Change:
         """Count one accepted loss of the decision log. Called when a store is opened so."""
         self._log_loss = True
 
+    @property
+    def state_counter(self) -> int:
+        """The store's state counter once this change is applied."""
+        return self._state.state_counter + bool(self._keys or self._ledger)
+
     def __enter__(self) -> Self:
         return self
 
@@ -242,8 +271,7 @@ class Change:
     def _apply(self) -> None:
         state = self._state
         state.rows.update(self._rows)
-        if self._keys:
-            state.state_counter += 1
+        state.state_counter = self.state_counter
         # Removals first: a label may pass to a new key within one change.
         for uuid, record in sorted(self._keys.items(), key=lambda item: item[1] is not None):
             if record is None:
@@ -257,6 +285,7 @@ class Change:
         state.labels.update(self._labels)
         state.system_keys.update(self._system_keys)
         self._apply_operations()
+        self._apply_ledger()
         for uuid, times in self._uses.items():
             if uuid in state.keys_by_uuid:
                 state.uses[uuid] = state.uses.get(uuid, 0) + times
@@ -266,6 +295,17 @@ class Change:
         if self._restored_above is not None:
             state.restore_epoch = max(state.restore_epoch, self._restored_above) + 1
         state.log_losses += self._log_loss
+
+    def _apply_ledger(self) -> None:
+        ledger = self._state.ledger
+        for line, stays in self._ledger.values():
+            if stays:
+                ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
+            else:
+                ledger.get(line.uuid, {}).get(line.kind, {}).pop(line.place, None)
+        for uuid, record in self._keys.items():
+            if record is None:
+                ledger.pop(uuid, None)
 
     def _apply_operations(self) -> None:
         state = self._state

@@ -25,15 +25,18 @@ from keyturn.hsm.regular_file import open_regular
 if TYPE_CHECKING:
     from pathlib import Path
 
-TABLES: Final = ("keys", "labels", "operations", "uses", "system_keys")
+TABLES: Final = ("keys", "labels", "operations", "uses", "system_keys", "ledger")
 """Tables of rows; header and root stand apart."""
 
-_SCHEMA: Final = {
+SCHEMA: Final = {
     "header": (
         "CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, content BLOB NOT NULL)"
     ),
     "root": "CREATE TABLE root (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL)",
 } | {name: f"CREATE TABLE {name} (id BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID" for name in TABLES}
+"""Statements that make the tables, by name."""
+
+"""Statements that make the tables, by name."""
 
 # Table names are constants of ours; SQLite takes no parameters in their place.
 _UPSERT: Final = {name: f"INSERT OR REPLACE INTO {name} (id, content) VALUES (?, ?)" for name in TABLES}  # noqa: S608
@@ -121,7 +124,7 @@ class Container:
             root: Sealed root record.
         """
         with self.transaction() as connection:
-            for statement in _SCHEMA.values():
+            for statement in SCHEMA.values():
                 connection.execute(statement)
             connection.execute("INSERT INTO header (id, version, content) VALUES (1, ?, ?)", (version, header))
             connection.execute("INSERT INTO root (id, content) VALUES (1, ?)", (root,))
@@ -146,7 +149,7 @@ class Container:
             KeyturnError: `store.schema`: it does not.
         """
         found = self._schema()
-        expected = [("table", name, name, statement) for name, statement in _SCHEMA.items()]
+        expected = [("table", name, name, statement) for name, statement in SCHEMA.items()]
         if sorted(found, key=repr) != sorted(expected, key=repr):
             raise _strange_schema(
                 [entry[1] for entry in found if entry not in expected]
@@ -218,6 +221,14 @@ class Container:
             # fail, the commit holds all the same, and must not be reported as failed; closing does it again.
             with contextlib.suppress(KeyturnError):
                 self._fetch("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def add_table(self, table: str) -> None:
+        """Make one of our tables; called inside a migration's transaction."""
+        self._connection.execute(SCHEMA[table])
+
+    def insert(self, table: str, identity: bytes, content: bytes) -> None:
+        """Put a row into a table; called inside a migration's transaction."""
+        self._connection.execute(_UPSERT[table], (identity, content))
 
     def replace_root(self, root: bytes) -> None:
         """Put another sealed root record; called inside a migration's transaction."""

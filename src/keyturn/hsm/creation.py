@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from keyturn.crypto.keys import make_spec
+from keyturn.crypto.keys import SECRET_KEY_TYPES, make_spec
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.key_attributes import filled_in
 from keyturn.ska.labels import check_label
@@ -58,36 +58,88 @@ def plan_creation(call: CreateKey, settings: HsmSettings, system_names: Collecti
     Raises:
         KeyturnError: 610 label, 600/603 kind and size, 606 attributes, 600 policy; the word says which check.
     """
-    check_label(call.label)
-    if call.label in system_names:
+    spec = make_spec(call.algorithm, call.curve_oid, call.key_size, allow_weak=settings.allow_weak_keys)
+    attributes = check_new_key(
+        call.label,
+        call.key_id,
+        call.attributes,
+        call.policy,
+        settings,
+        system_names,
+        algorithm=call.algorithm,
+        blocked=call.blocked,
+    )
+    return CreationPlan(spec, attributes)
+
+
+def check_new_key(
+    label: str,
+    key_id: str | None,
+    attributes: Mapping[str, bool],
+    policy: bytes,
+    settings: HsmSettings,
+    system_names: Collection[str],
+    *,
+    algorithm: str,
+    blocked: bool,
+    imported: bool = False,
+) -> dict[str, bool]:
+    """Check what is said about a key that is to come into being, however it does, but whether the label is free.
+
+    Args:
+        label: Its label.
+        key_id: The API's `id`, or None.
+        attributes: As the caller wrote them.
+        policy: Binary policy blob, empty for none.
+        settings: For the HSM's switches.
+        system_names: Names of the HSM's own keys, which are no labels (R5).
+        algorithm: Kind of the key, by its API name.
+        blocked: Whether it starts blocked.
+        imported: Whether it was made elsewhere.
+
+    Returns:
+        All attributes, as they are stored.
+
+    Raises:
+        KeyturnError: 610 label, 606 attributes, 600 policy; the word says which check.
+    """
+    check_label(label)
+    if label in system_names:
         raise KeyturnError(
             ErrorCode.INVALID_KEY_NAME,
-            f"{call.label!r} is the name of one of the HSM's own keys; choose another label",
+            f"{label!r} is the name of one of the HSM's own keys; choose another label",
             refusal="label.system-key",
         )
-    if call.key_id is not None and not 1 <= len(call.key_id.encode()) <= MAX_KEY_ID:
+    if key_id is not None and not 1 <= len(key_id.encode()) <= MAX_KEY_ID:
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED, f"id has 1 to {MAX_KEY_ID} bytes of UTF-8", refusal="key.id-length"
         )
-    spec = make_spec(call.algorithm, call.curve_oid, call.key_size, allow_weak=settings.allow_weak_keys)
-    attributes = complete_attributes(call.attributes)
-    if call.policy:
-        check_policy_attributes(attributes)
-        check_new_policy(call.policy, blocked=call.blocked, settings=settings)
-    elif call.blocked:
+    complete = complete_attributes(attributes, imported=imported)
+    if policy:
+        if algorithm in SECRET_KEY_TYPES:
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED,
+                f"policy: {algorithm} keys have none, since whoever encrypts holds the same key; protect the key that "
+                "unwraps it",
+                refusal="policy.symmetric-key",
+            )
+        check_policy_attributes(complete)
+        check_new_policy(policy, blocked=blocked, settings=settings)
+    elif blocked:
         raise KeyturnError(
             ErrorCode.KEY_ATTRIBUTES_INVALID,
             "only a key with a policy can be blocked: without ruleUnblock nothing could unblock it",
             refusal="key.blocked-without-policy",
         )
-    return CreationPlan(spec, attributes)
+    return complete
 
 
-def complete_attributes(given: Mapping[str, bool]) -> dict[str, bool]:
+def complete_attributes(given: Mapping[str, bool], *, imported: bool = False) -> dict[str, bool]:
     """Check attributes and fill in those left out.
 
     Args:
         given: As the caller wrote them; unknown names are ignored (rest-api.md section 1.1).
+        imported: Whether the key was made elsewhere; then nobody knows what it was before.
 
     Returns:
         All attributes, `sensitive`, `alwaysSensitive` and `neverExtractable` included.
@@ -104,8 +156,8 @@ def complete_attributes(given: Mapping[str, bool]) -> dict[str, bool]:
     for name in ("bip32", "slip10"):
         if attributes[name] and not attributes["derive"]:
             raise _attributes(f"`{name}` needs `derive` to be true", "attribute.derivation")
-    attributes["alwaysSensitive"] = attributes["sensitive"]
-    attributes["neverExtractable"] = not attributes["extractable"]
+    attributes["alwaysSensitive"] = attributes["sensitive"] and not imported
+    attributes["neverExtractable"] = not attributes["extractable"] and not imported
     return attributes
 
 

@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from keyturn.crypto.keys import private_key_from_der
+from keyturn.crypto.ciphers import require_single_meaning_decrypt
+from keyturn.crypto.keys import private_key_from_stored
 from keyturn.crypto.registry import require_single_meaning
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.authority import protects
 from keyturn.ska.actions import Action
+from keyturn.ska.messages import decode_unwrap_payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keyturn.crypto.keys import PrivateKey
+    from keyturn.crypto.keys import PrivateKey, SecretKey
     from keyturn.hsm.authority import Authority
     from keyturn.hsm.records import KeyRecord
     from keyturn.hsm.store import Store
@@ -41,6 +43,8 @@ class Kind(Enum):
     """What may be done with a private key; the value is the attribute that enables it (rest-api.md section 4.8)."""
 
     SIGN = "sign"
+    DECRYPT = "decrypt"
+    UNWRAP = "unwrap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,9 @@ class Act:
 
     Args:
         kind: What is done.
-        payload: The exact bytes that the key processes; these are what approvals must cover.
-        algorithm: API name of the algorithm.
+        payload: The exact bytes that approvals must cover: what the key processes; for unwrap the payload that the HSM
+            built from the call (R16), which is empty for a key without a policy.
+        algorithm: API name of the signature algorithm, cipher or wrap method.
     """
 
     kind: Kind
@@ -69,9 +74,11 @@ class Door:
     def __init__(self, store: Store, authority: Authority) -> None:
         self._store = store
         self._authority = authority
-        self._open: dict[str, PrivateKey] = {}
+        self._open: dict[str, PrivateKey | SecretKey] = {}
 
-    def open(self, record: KeyRecord, act: Act, approvals: Sequence[bytes]) -> tuple[PrivateKey, Decision | None]:
+    def open(
+        self, record: KeyRecord, act: Act, approvals: Sequence[bytes]
+    ) -> tuple[PrivateKey | SecretKey, Decision | None]:
         """Yield the private key for one act, if it is allowed.
 
         Args:
@@ -84,15 +91,11 @@ class Door:
 
         Raises:
             NotAuthorisedError: The approvals do not authorise this act.
-            KeyturnError: `key.blocked`, `key.attribute` (606), the words of `require_single_meaning`, those of
-                `Authority.require`, and `store.…` when the sealed key cannot be opened.
+            KeyturnError: `key.blocked`, `key.attribute` (606), the words of `require_single_meaning` and
+                `require_single_meaning_decrypt`, those of `Authority.require`, and `store.…` when the sealed key cannot
+                be opened.
         """
-        if record.blocked:
-            raise KeyturnError(
-                ErrorCode.IN_HSM,
-                f"the key {record.label!r} is blocked: it must be unblocked before it can be used",
-                refusal="key.blocked",
-            )
+        require_not_blocked(record)
         if not record.attributes.get(act.kind.value):
             raise KeyturnError(
                 ErrorCode.KEY_ATTRIBUTES_INVALID,
@@ -102,11 +105,11 @@ class Door:
         decision: Decision | None = None
         if record.policy:
             if protects(record.policy):
-                require_single_meaning(act.algorithm, act.payload, curve_oid=record.curve_oid)
+                _require_single_meaning(record, act)
             decision = self._authority.require(record, Action.USE, act.payload, approvals)
         private_key = self._open.get(record.uuid)
         if private_key is None:
-            private_key = private_key_from_der(self._store.open_private_key(record))
+            private_key = private_key_from_stored(record.algorithm, self._store.open_private_key(record))
             if len(self._open) >= MAX_OPEN_KEYS:
                 del self._open[next(iter(self._open))]
             self._open[record.uuid] = private_key
@@ -115,3 +118,29 @@ class Door:
     def forget(self, uuid: str) -> None:
         """Drop a key that was deleted."""
         self._open.pop(uuid, None)
+
+
+def require_not_blocked(record: KeyRecord) -> None:
+    """Make sure that a key may be used at all.
+
+    Raises:
+        KeyturnError: 701 `key.blocked`.
+    """
+    if record.blocked:
+        raise KeyturnError(
+            ErrorCode.IN_HSM,
+            f"the key {record.label!r} is blocked: it must be unblocked before it can be used",
+            refusal="key.blocked",
+        )
+
+
+def _require_single_meaning(record: KeyRecord, act: Act) -> None:
+    """Refuse bytes that could have been approved as something else (R8)."""
+    match act.kind:
+        case Kind.SIGN:
+            require_single_meaning(act.algorithm, act.payload, curve_oid=record.curve_oid)
+        case Kind.DECRYPT:
+            require_single_meaning_decrypt(act.algorithm, act.payload, may_sign=record.attributes["sign"])
+        case Kind.UNWRAP:
+            # Built by the HSM itself; neither of the others takes such bytes.
+            decode_unwrap_payload(act.payload)

@@ -125,7 +125,14 @@ class Journal:
         kind = _KINDS[type(call)]
         if kind not in _READING:
             words = "; ".join(f"approval {position}: {found}" for position, found in bad[:_SHOWN_FINDINGS])
-            payload: bytes = getattr(call, "payload", b"") or getattr(call, "policy", b"")
+            payload: bytes = next(
+                (
+                    given
+                    for name in ("payload", "wrapped_key", "policy", "approval")
+                    if (given := getattr(call, name, b""))
+                ),
+                b"",
+            )
             record = self._store.key(_label(call))
             self._store.log.append(
                 LogEntry(

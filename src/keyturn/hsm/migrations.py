@@ -5,7 +5,7 @@ keys; it checks what it reads against the sealed root record of version n, write
 their root record. All steps and the new version number commit together. Before the first step the file is copied beside
 itself (`hsm.db.version-<n>`, sealed as it was), so that going back is a rename.
 
-Version 1 is the first.
+Version 1 is the first. Version 2 has a ledger (docs/adr/0052).
 """
 
 from __future__ import annotations
@@ -13,16 +13,45 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from keyturn.hsm.container import Container
-from keyturn.hsm.records import store_error
-from keyturn.hsm.sealing import SealingKeys
+from msgspec.structs import replace
 
-STORE_VERSION: Final = 1
+from keyturn.hsm.container import Container
+from keyturn.hsm.ledger import LedgerKind
+from keyturn.hsm.merkle import AuthenticatedMap
+from keyturn.hsm.records import KeyRecord, LedgerRecord, decode_record, encode_record, store_error
+from keyturn.hsm.sealing import SealingKeys
+from keyturn.hsm.state import open_root, read_table, seal_root
+
+STORE_VERSION: Final = 2
 """Version that this program writes."""
 
 Migration = Callable[[Container, SealingKeys], None]
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {}
+
+def _add_ledger(container: Container, sealing: SealingKeys) -> None:
+    """Version 1 to 2: add the ledger.
+
+    Version 1 did not note when a key was modified. Whatever was stamped so far may have served, so the ledger says that
+    every key with a policy was modified at the newest time used: a timestamp for a modify counts if it is later (R15).
+    """
+    root = open_root(sealing, container.read_root(), 1)
+    keys = read_table(container, "keys", AuthenticatedMap("keys"), root.maps.get("keys", b""))
+    now = int(root.clock_mark)
+    lines = [
+        LedgerRecord(key.uuid, LedgerKind.MODIFIED, b"", b"", max(now, key.created))
+        for key in (decode_record(KeyRecord, content) for content in keys.values())
+        if key.policy
+    ]
+    ledger = AuthenticatedMap("ledger")
+    container.add_table("ledger")
+    for line in lines:
+        content = encode_record(line)
+        container.insert("ledger", line.row, content)
+        ledger.set(line.row, content)
+    container.replace_root(seal_root(sealing, replace(root, maps={**root.maps, "ledger": ledger.root()}), 2))
+
+
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: _add_ledger}
 """Version n to the function that leads to n + 1."""
 
 

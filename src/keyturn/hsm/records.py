@@ -33,19 +33,19 @@ class KeyRecord(Record, frozen=True):
         uuid: UUID text; the key's identity (rule R18).
         label: The name callers use.
         generation: How many keys have borne this label, this one included, from 1.
-        algorithm: API name: `RSA`, `EC`, `ED`.
+        algorithm: API name: `RSA`, `EC`, `ED`, `AES`.
         curve_oid: Dotted OID for EC and ED, else "".
-        key_size: Bits for RSA, else 0.
+        key_size: Bits for RSA and AES, else 0.
         creation: `generated`, `imported` or `derived`.
         created: Seconds since the epoch.
         attributes: Attribute names as in the API to booleans.
         policy: Binary policy blob; empty for an ordinary key.
         blocked: Whether it is blocked.
         key_id: The API's `id`, or None.
-        public_key: SPKI, DER.
+        public_key: SPKI, DER; empty for AES.
         changed_at: State counter of the store at the key's last change; set by the store.
-        private_key: Sealed PKCS#8, with everything above as associated data; set by the store. Empty when there is
-            none.
+        private_key: Sealed PKCS#8, or the bytes of an AES key, with everything above as associated data; set by the
+            store. Empty when there is none.
     """
 
     uuid: str
@@ -77,6 +77,38 @@ class LabelRecord(Record, frozen=True):
     label: str
     generations: int
     ever_protected: bool
+
+
+class LedgerRecord(Record, frozen=True):
+    """A line of the ledger (`keyturn.hsm.ledger`); key, kind, statement and signer are its identity.
+
+    Args:
+        uuid: The key.
+        kind: A `LedgerKind`.
+        statement: SHA-256 of the signed bytes (0x1055), 32 bytes; empty for kinds without one.
+        signer: SHA-256 of the signer's identity, 32 bytes; empty where the statement is everybody's.
+        time: Seconds since the epoch.
+        stamp: Seconds since the epoch in the statement's timestamp, or None.
+        operation: Id of the operation for which the statement served; empty where there is none.
+    """
+
+    uuid: str
+    kind: str
+    statement: bytes
+    signer: bytes
+    time: int
+    stamp: int | None = None
+    operation: bytes = b""
+
+    @property
+    def place(self) -> bytes:
+        """Statement and signer: where it stands among the lines of its key and kind."""
+        return self.statement + self.signer
+
+    @property
+    def row(self) -> bytes:
+        """Id of its row."""
+        return f"{self.uuid}/{self.kind}/".encode() + self.place
 
 
 class OperationRecord(Record, frozen=True):
@@ -128,7 +160,7 @@ class RootRecord(Record, frozen=True):
         instance_id: UUID text of this store, for its life.
         restore_epoch: How often it was restored from a backup.
         commit: Number of this commit.
-        state_counter: Number of change-sets that altered keys.
+        state_counter: Number of change-sets that altered keys or the ledger.
         clock_mark: Highest time used so far, seconds since the epoch.
         operation_sequence: Sequence of the newest operation.
         header: SHA-256 of the encoded header.

@@ -42,6 +42,8 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
         require_protected_modify: Refuse protected keys whose policy can be replaced, or that can be unblocked, by
             fewer listed keys than may use them (R10).
         allow_unlabelled_approvals: Count approvals whose token has an empty label (decisions 29). Weakening.
+        allow_replayed_control_approvals: Let approvals for unblock and modify of a protected key serve again and again,
+            as documented (R15). Weakening.
         allow_weak_keys: Let RSA 1024 be created (decisions 28). Weakening.
         timestamp_key_name: Name of the integrity key.
         attestation_key_name: Name of the attestation key.
@@ -65,6 +67,7 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
     tls_client_ca: str = ""
     require_protected_modify: bool = False
     allow_unlabelled_approvals: bool = False
+    allow_replayed_control_approvals: bool = False
     allow_weak_keys: bool = False
     timestamp_key_name: KeyName = DEFAULT_INTEGRITY_NAME
     attestation_key_name: KeyName = DEFAULT_ATTESTATION_NAME
@@ -118,6 +121,7 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
     def weakening_switches(self) -> tuple[str, ...]:
         """Names of the active switches that weaken what the HSM promises, sorted; attested with every key."""
         switches = {
+            "allowReplayedControlApprovals": self.allow_replayed_control_approvals,
             "allowUnlabelledApprovals": self.allow_unlabelled_approvals,
             "allowWeakKeys": self.allow_weak_keys,
         }

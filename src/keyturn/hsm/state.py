@@ -14,6 +14,7 @@ from keyturn.hsm.merkle import AuthenticatedMap
 from keyturn.hsm.records import (
     KeyRecord,
     LabelRecord,
+    LedgerRecord,
     OperationRecord,
     RootRecord,
     SystemKeyRecord,
@@ -39,7 +40,7 @@ class StoreState:
         instance_id: UUID text.
         restore_epoch: How often the store was restored.
         commit: Number of the last commit begun.
-        state_counter: Number of change-sets that altered keys.
+        state_counter: Number of change-sets that altered keys or the ledger.
         clock_mark: Highest time used, seconds since the epoch.
         operation_sequence: Sequence of the newest operation.
         log_losses: How often a lost decision log was accepted.
@@ -49,6 +50,7 @@ class StoreState:
         operations: By id, oldest first.
         uses: UUID to number of uses.
         system_keys: By name.
+        ledger: UUID and kind to lines, by `LedgerRecord.place`.
         rows: What the next commit writes.
         used: UUIDs whose number of uses the next commit writes.
         maps: Table to map over its rows, as of the last commit begun.
@@ -69,6 +71,7 @@ class StoreState:
     operations: dict[bytes, OperationRecord] = field(default_factory=dict)
     uses: dict[str, int] = field(default_factory=dict)
     system_keys: dict[str, SystemKeyRecord] = field(default_factory=dict)
+    ledger: dict[str, dict[str, dict[bytes, LedgerRecord]]] = field(default_factory=dict)
     rows: dict[tuple[str, bytes], bytes | None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     maps: dict[str, AuthenticatedMap] = field(default_factory=lambda: {name: AuthenticatedMap(name) for name in TABLES})
@@ -185,7 +188,7 @@ def load_state(container: Container, sealing: SealingKeys, version: int) -> tupl
         log_losses=root.log_losses,
     )
     # Compared first, parsed afterwards: what is parsed is what this store wrote.
-    tables = {name: _read_table(container, name, state.maps[name], root.maps[name]) for name in TABLES}
+    tables = {name: read_table(container, name, state.maps[name], root.maps[name]) for name in TABLES}
     for content in tables["keys"].values():
         key = decode_record(KeyRecord, content)
         state.keys[key.label] = state.keys_by_uuid[key.uuid] = key
@@ -198,10 +201,27 @@ def load_state(container: Container, sealing: SealingKeys, version: int) -> tupl
     for content in tables["system_keys"].values():
         system_key = decode_record(SystemKeyRecord, content)
         state.system_keys[system_key.name] = system_key
+    for content in tables["ledger"].values():
+        line = decode_record(LedgerRecord, content)
+        state.ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
     return state, LogHead(root.log_sequence, root.log_hash, root.log_offset)
 
 
-def _read_table(container: Container, table: str, map_: AuthenticatedMap, root: bytes) -> dict[bytes, bytes]:
+def read_table(container: Container, table: str, map_: AuthenticatedMap, root: bytes) -> dict[bytes, bytes]:
+    """Read a table and compare it with its root.
+
+    Args:
+        container: The open file.
+        table: Its name.
+        map_: An empty map, to be filled.
+        root: What its root must be.
+
+    Returns:
+        Row id to content.
+
+    Raises:
+        KeyturnError: `store.…-mismatch`.
+    """
     rows: dict[bytes, bytes] = {}
     for identity, content in container.read_rows(table):
         if identity in rows:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from keyturn.hsm.records import (
     KeyRecord,
     LabelRecord,
+    LedgerRecord,
     OperationRecord,
     SystemKeyRecord,
     associated_operation_data,
@@ -14,9 +15,12 @@ from keyturn.hsm.records import (
 from keyturn.hsm.sealing import Domain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from keyturn.hsm.state import StoreState
+
+
+_NO_LINES: Final[Mapping[bytes, LedgerRecord]] = {}
 
 
 class StoreReader:
@@ -41,7 +45,7 @@ class StoreReader:
 
     @property
     def state_counter(self) -> int:
-        """Number of change-sets that altered keys."""
+        """Number of change-sets that altered keys or the ledger."""
         return self._state.state_counter
 
     @property
@@ -63,6 +67,11 @@ class StoreReader:
     def operation_count(self) -> int:
         """Number of results kept."""
         return len(self._state.operations)
+
+    @property
+    def ledger_size(self) -> int:
+        """Number of lines of the ledger."""
+        return sum(len(lines) for kinds in self._state.ledger.values() for lines in kinds.values())
 
     def key(self, label: str) -> KeyRecord | None:
         """The key that bears `label` now."""
@@ -96,6 +105,10 @@ class StoreReader:
     def uses(self, uuid: str) -> int:
         """How often a key was used. After a crash it may lack the last uses of an ordinary key (`LAZY_SECONDS`)."""
         return self._state.uses.get(uuid, 0)
+
+    def ledger(self, uuid: str, kind: str) -> Mapping[bytes, LedgerRecord]:
+        """The lines of the ledger about a key, of one kind, by `LedgerRecord.place`."""
+        return self._state.ledger.get(uuid, {}).get(kind, _NO_LINES)
 
     def system_keys(self) -> Iterable[SystemKeyRecord]:
         """The HSM's own keys, for `keyturn.hsm.system_keys`."""

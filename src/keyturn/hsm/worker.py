@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from keyturn.crypto.keys import generate, make_spec, private_key_to_der, public_spki
+from keyturn.crypto.keys import (
+    SECRET_KEY_TYPES,
+    generate,
+    generate_secret,
+    make_spec,
+    private_key_to_der,
+    public_spki,
+)
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.framing import FrameReader, encode_frame
 from keyturn.hsm.hardening import KEPT_ENVIRONMENT, die_with_parent, harden_process
@@ -64,8 +71,8 @@ class KeyPair:
     """A new key on its way into the store.
 
     Args:
-        private_key: PKCS#8, DER.
-        public_key: SPKI, DER.
+        private_key: PKCS#8, DER; of a symmetric key its bytes.
+        public_key: SPKI, DER; empty for a symmetric key.
     """
 
     private_key: bytes = field(repr=False)
@@ -81,6 +88,8 @@ def make_key_pair(spec: KeySpec) -> KeyPair:
     Returns:
         Both halves, encoded.
     """
+    if spec.algorithm in SECRET_KEY_TYPES:
+        return KeyPair(generate_secret(spec).value, b"")
     key = generate(spec)
     return KeyPair(private_key_to_der(key), public_spki(key))
 

@@ -64,6 +64,10 @@ _ATTRIBUTES: Final[tuple[tuple[str, str, Literal["always", "true", "never"]], ..
     ("bip32", "bip32", "true"),
     ("slip10", "slip10", "true"),
 )
+_SYMMETRIC: Final = frozenset({"AES"})
+"""Kinds of keys without a public part."""
+_BOTH_WAYS: Final = frozenset({"encrypt", "verify", "wrap"})
+"""Attributes that the `json` object of a symmetric key has always (rest-api.md section 3.1)."""
 ATTRIBUTE_NAMES: Final = frozenset(name for name, _, _ in _ATTRIBUTES)
 """API names of the attributes that can be attested."""
 
@@ -89,7 +93,7 @@ class KeyAttestation:
         algorithm_oid: Dotted OID of its kind.
         curve_oid: Dotted OID of its curve; None for RSA and ED.
         key_size: Bits; None where the kind or curve says it.
-        public_key: DER SubjectPublicKeyInfo.
+        public_key: DER SubjectPublicKeyInfo; empty for a symmetric key, whose text is that of a `secret_key`.
         key_id: The API's `id`, or None.
         attributes: API names to values; None (unknown) is not written.
         policy: The policy; None for an ordinary key.
@@ -149,7 +153,7 @@ def render_attestation(attestation: KeyAttestation) -> str:
     """
     _check(attestation)
     writer = Writer()
-    writer.open("private_key", {"creation": attestation.creation})
+    writer.open("private_key" if attestation.public_key else "secret_key", {"creation": attestation.creation})
     writer.leaf("uuid", attestation.uuid)
     writer.leaf("label", attestation.label)
     writer.leaf("create_time", format_time(attestation.create_time))
@@ -159,7 +163,7 @@ def render_attestation(attestation: KeyAttestation) -> str:
     writer.leaf("algorithm_oid", attestation.algorithm_oid)
     writer.leaf("curve_oid", attestation.curve_oid)
     writer.leaf("key_size", None if attestation.key_size is None else str(attestation.key_size))
-    writer.leaf("public_key", b64encode(attestation.public_key).decode())
+    writer.leaf("public_key", b64encode(attestation.public_key).decode() or None)
     writer.open("attributes")
     for name, tag, _ in _ATTRIBUTES:
         value = attestation.attributes.get(name)
@@ -212,8 +216,10 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
     """
     data = _utf8(xml)
     root = read_tree(data)
-    if root.tag != "private_key":
-        raise FormatError(f"These are attributes of a {root.tag[:64]!a}; only a private_key is known here.")
+    if root.tag not in {"private_key", "secret_key"}:
+        raise FormatError(
+            f"These are attributes of a {root.tag[:64]!a}; only a private_key and a secret_key are known here."
+        )
     check_attributes(root, "creation")
     creation = _CREATIONS.get(root.attributes.get("creation", ""))
     if creation is None:
@@ -224,7 +230,7 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
     key_use_count = read_number(parts.text("key_use_count"), "key_use_count", _NUMBER_DIGITS)
     algorithm, algorithm_oid = parts.text("algorithm"), parts.text("algorithm_oid")
     curve_oid, key_size = parts.text_if("curve_oid"), parts.text_if("key_size")
-    public_key = read_base64(parts.text("public_key"), "public_key")
+    public_key = read_base64(parts.text("public_key"), "public_key") if root.tag == "private_key" else b""
     given = Children(parts.take("attributes"))
     attributes: dict[str, bool | None] = {}
     for name, tag, _ in _ATTRIBUTES:
@@ -347,10 +353,13 @@ def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
         The object of rest-api.md section 3.1, and nothing beside it.
     """
     curve = attestation.curve_oid
+    symmetric = not attestation.public_key
     attributes = {
         name: attestation.attributes.get(name)
         for name, _, shown in _ATTRIBUTES
-        if shown == "always" or (shown == "true" and attestation.attributes.get(name))
+        if shown == "always"
+        or (shown == "true" and attestation.attributes.get(name))
+        or (symmetric and name in _BOTH_WAYS)
     }
     policy = attestation.policy
     return {
@@ -365,7 +374,7 @@ def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
         "keyUsageCount": attestation.key_use_count,
         "createTime": format_time(attestation.create_time),
         "attestTime": format_time(attestation.attest_time),
-        "publicKey": b64encode(attestation.public_key).decode(),
+        "publicKey": None if symmetric else b64encode(attestation.public_key).decode(),
         "addressTruncated": None,
         "attributes": attributes,
         "policy": None if policy is None else policy_to_json(policy, blocked=attestation.blocked),
@@ -422,7 +431,11 @@ def _check(attestation: KeyAttestation) -> None:
         raise FormatError(f"The attribute {unknown[:64]!a} cannot be attested.")
     if attestation.policy is None and attestation.blocked:
         raise FormatError("A key without a policy cannot be blocked.")
-    if not attestation.public_key or not attestation.integrity_key or not attestation.integrity_key_name:
-        raise FormatError("A public key, the integrity key and its name must be there.")
+    if (attestation.algorithm in _SYMMETRIC) == bool(attestation.public_key):
+        raise FormatError("A private key has a public key, a symmetric one has none.")
+    if attestation.policy is not None and not attestation.public_key:
+        raise FormatError("A symmetric key has no policy.")
+    if not attestation.integrity_key or not attestation.integrity_key_name:
+        raise FormatError("The integrity key and its name must be there.")
     if attestation.receipt_key == b"":
         raise FormatError("A receipt key that is there is not empty.")

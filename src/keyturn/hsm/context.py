@@ -1,0 +1,186 @@
+"""What the parts of the engine share: the open store, the one clock, the door, and how an act is brought to its end.
+
+A part handles calls of one subject (using, unwrapping, status, stamping, …). Each call is decided and its effect
+applied in one turn of the event loop, so a part never waits between asking and acting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.framing import encode_message
+from keyturn.hsm.journal import MAX_SHOWN
+from keyturn.hsm.ledger import LedgerKind, happened
+
+if TYPE_CHECKING:
+    from keyturn.hsm import protocol
+    from keyturn.hsm.attesting import Attester
+    from keyturn.hsm.authority import Authority
+    from keyturn.hsm.change import Change
+    from keyturn.hsm.clock_guard import ClockGuard
+    from keyturn.hsm.door import Door
+    from keyturn.hsm.journal import Journal
+    from keyturn.hsm.operations import Operations
+    from keyturn.hsm.records import KeyRecord
+    from keyturn.hsm.settings import HsmSettings
+    from keyturn.hsm.store import Store
+    from keyturn.hsm.system_keys import SystemKeys
+    from keyturn.hsm.worker import WorkerPool
+
+MAX_PAYLOAD: Final = 64 * 1024
+"""Largest payload of one call in bytes (rest-api.md section 1.3)."""
+
+
+AnswerT = TypeVar("AnswerT", bound="protocol.Answer")
+
+
+class Receipting(Protocol):
+    """Puts receipts into answers (R24)."""
+
+    def executed(self, call: protocol.Call, answer: AnswerT, record: KeyRecord, change: Change) -> AnswerT:
+        """Put one into the answer of an execution, before that is stored: a repeated call gets the same."""
+        ...
+
+    def answered(self, call: protocol.Call, answer: AnswerT, record: KeyRecord | None) -> AnswerT:
+        """Put one into an answer that is not stored: a refusal, or a use without an operation id."""
+        ...
+
+
+class NoReceipts:
+    """Gives answers as they are."""
+
+    def executed(self, _: protocol.Call, answer: AnswerT, __: KeyRecord, ___: Change) -> AnswerT:
+        """The answer."""
+        return answer
+
+    def answered(self, _: protocol.Call, answer: AnswerT, __: KeyRecord | None) -> AnswerT:
+        """The answer."""
+        return answer
+
+
+@dataclass(slots=True)
+class EngineContext:
+    """What the parts of one engine share.
+
+    Args:
+        store: The open store.
+        system_keys: The HSM's own keys.
+        clock_guard: The time that may be relied on.
+        journal: Writes the decision log.
+        operations: Operation ids.
+        settings: Switches and limits.
+        authority: Who decides.
+        door: Who yields private keys.
+        attester: Who attests.
+        workers: Where slow keys are made.
+        system_names: Names of the HSM's own keys, which are no labels (R5).
+        reserved: Labels of keys that are being made.
+        receipts: Puts receipts into answers.
+    """
+
+    store: Store
+    system_keys: SystemKeys
+    clock_guard: ClockGuard
+    journal: Journal
+    operations: Operations
+    settings: HsmSettings
+    authority: Authority
+    door: Door
+    attester: Attester
+    workers: WorkerPool
+    system_names: frozenset[str]
+    reserved: set[str] = field(default_factory=set)
+    receipts: Receipting = field(default_factory=NoReceipts)
+
+    def key(self, label: str) -> KeyRecord:
+        """The key that bears a label now.
+
+        Raises:
+            KeyturnError: 650 `key.unknown`.
+        """
+        record = self.store.key(label)
+        if record is None:
+            raise KeyturnError(
+                ErrorCode.KEY_NOT_EXISTENT,
+                f"a key with the label {label[:MAX_SHOWN]!r} does not exist",
+                refusal="key.unknown",
+            )
+        return record
+
+    def require_free(self, label: str) -> None:
+        """Make sure that a new key may take a label.
+
+        Raises:
+            KeyturnError: 651 `key.exists`.
+        """
+        if self.store.key(label) is not None or label in self.reserved:
+            raise KeyturnError(
+                ErrorCode.KEY_ALREADY_EXISTING,
+                f"a key with the label {label!r} is already existing; choose another label",
+                refusal="key.exists",
+            )
+
+    def put_new_key(self, change: Change, record: KeyRecord, private_key: bytes) -> KeyRecord:
+        """Put a key into a change.
+
+        Args:
+            change: The open change-set.
+            record: The new key.
+            private_key: PKCS#8, or the bytes of a symmetric key; it is sealed.
+
+        Returns:
+            The record as it will be stored.
+        """
+        stored = change.put_key(record, private_key=private_key)
+        if record.blocked:
+            change.put_ledger(happened(self.store, record.uuid, LedgerKind.BLOCKED, record.created))
+        return stored
+
+    def finish(
+        self,
+        change: Change,
+        call: protocol.CreateKey
+        | protocol.DeleteKey
+        | protocol.Sign
+        | protocol.Decrypt
+        | protocol.Unwrap
+        | protocol.Modify
+        | protocol.Block
+        | protocol.Unblock,
+        digest: bytes,
+        answer: AnswerT,
+        record: KeyRecord,
+        now: int,
+    ) -> AnswerT:
+        """Give an executed call its receipt, and store its result in the change that carries its effect (law 3).
+
+        Args:
+            change: The open change-set.
+            call: The call, with an operation id.
+            digest: `input_digest` of the call.
+            answer: The answer without a receipt.
+            record: The key that the call names, as it is in the change.
+            now: Seconds since the epoch, for the record.
+
+        Returns:
+            The answer as it leaves.
+        """
+        answer = self.receipts.executed(call, answer, record, change)
+        change.put_operation(call.operation_id, digest, encode_message(answer), time=now)
+        return answer
+
+
+def check_payload(payload: bytes) -> None:
+    """Refuse a payload that is too large.
+
+    Raises:
+        KeyturnError: 612 `payload.too-large`.
+    """
+    if len(payload) > MAX_PAYLOAD:
+        raise KeyturnError(
+            ErrorCode.INVALID_PAYLOAD,
+            f"the payload has {len(payload)} bytes; at most {MAX_PAYLOAD} (64 KiB) are taken: hash larger data first",
+            refusal="payload.too-large",
+        )
