@@ -81,16 +81,29 @@ def officers(tmp_path: Path) -> Officers:
     return Officers(tmp_path)
 
 
+@dataclass(frozen=True)
+class Received:
+    """One call that a server received."""
+
+    method: str
+    path: str
+    body: Any
+
+
 @dataclass
 class TaskServer:
     """A server that answers what the test tells it to and keeps what it is sent."""
 
     url: str = ""
     answers: dict[str, Any] = field(default_factory=dict)
-    received: list[tuple[str, Any]] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
 
     def bodies(self, path: str) -> list[Any]:
-        return [body for where, body in self.received if where == path]
+        return [one.body for one in self.received if one.path == path]
+
+    def calls(self) -> list[Received]:
+        """Everything but fetches of tasks."""
+        return [one for one in self.received if not one.path.startswith("/v1/filtered")]
 
 
 @pytest.fixture
@@ -101,7 +114,7 @@ def task_server() -> Iterator[TaskServer]:
         def _answer(self) -> None:
             length = int(self.headers.get("content-length", "0"))
             body = json.loads(self.rfile.read(length)) if length else None
-            state.received.append((self.path, body))
+            state.received.append(Received(self.command, self.path, body))
             status, answer = 200, state.answers.get(self.path, {})
             if isinstance(answer, tuple):
                 status, answer = answer
@@ -112,7 +125,7 @@ def task_server() -> Iterator[TaskServer]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _answer  # noqa: N815 - Names that the base class prescribes.
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - Names that the base class prescribes.
 
         def log_message(self, *_: object) -> None:
             """Keep the test's output clean."""

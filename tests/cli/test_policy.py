@@ -204,3 +204,39 @@ def test_an_unknown_person_or_time_is_refused() -> None:
     assert refusal(run(*words, "--approved", "eve", of=shown())).refusal == "simulate.unknown-approver"
     assert refusal(run(*words, "--at", "soon", of=shown())).refusal == "simulate.delay"
     assert run(*words, "--approved", "alice", "--at", "+1h", of=shown()).exit_code == 0
+
+
+def by_name(*names: str, needed: int = 2) -> dict[str, Any]:
+    """The sound policy with approvers who are listed by name only."""
+    policy: dict[str, Any] = json.loads(json.dumps(shown()))
+    approvals = [{"type": "onboarded_approver_certificate", "name": name} for name in names]
+    for name, rule in policy.items():
+        if name.startswith("rule"):
+            rule["tokens"][0]["groups"][0].update(approvals=approvals, quorum=needed)
+    return policy
+
+
+@pytest.mark.rule("R22")
+def test_r22_names_that_only_a_server_can_look_up_are_shown_as_such() -> None:
+    policy = by_name("Ada", "Ben", "Eve")
+    checked = run("check", "-", of=policy)
+    assert checked.exit_code == 0
+    assert "Not looked up: Ada, Ben, Eve." in checked.stdout
+    assert json.loads(run("check", "--json", "-", of=policy).stdout)["unresolvedNames"] == ["Ada", "Ben", "Eve"]
+    explained = run("explain", "-", of=policy).stdout
+    assert '- "Ada", BY NAME ONLY: the server looks it up' in explained
+    assert "Not looked up: Ada" in explained
+    assert not any(line.strip().startswith("key ") for line in explained.splitlines())
+    assert "key " in run("explain", "-", of=shown()).stdout
+    assert "Not looked up" not in run("check", "-", of=shown()).stdout
+
+
+@pytest.mark.rule("R22")
+def test_r22_the_rules_hold_for_names_as_for_keys() -> None:
+    assert refusal(run("check", "-", of=by_name("Ada", "Ada"))).refusal == "policy.duplicate-approver"
+    assert run("check", "-", of=by_name("Ada", "Adb")).exit_code == 0
+    done = run("simulate", "--action", "use", "--approved", "Ada,Ben", "-", of=by_name("Ada", "Ben", "Eve"))
+    assert "YES" in done.stdout
+    mixed = by_name("Ada", "Ben")
+    mixed["ruleUse"] = shown()["ruleUse"]
+    assert refusal(run("check", "-", of=mixed)).refusal == "policy.mixed-types"

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
+from keyturn.approver.stamps import LAST_SECOND
 from keyturn.approver.tasks import decode_base64
 from keyturn.errors import ErrorCode, KeyturnError
 
@@ -43,7 +44,6 @@ MAX_FILE: Final = 8 << 20
 SUFFIX: Final = ".memory"
 """What a key file's name is followed by in the name of its memory."""
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
-_LAST_SECOND: Final = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ def _digest(value: str) -> str:
 
 
 def _seconds(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LAST_SECOND:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LAST_SECOND:
         raise ValueError("no time")
     return value
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from keyturn.ska.policy import Policy
 
 MAX_NAME: Final = 64
-"""Characters of a common name (RFC 5280 appendix A, ub-common-name)."""
+"""Bytes of a common name as the library takes it (RFC 5280 appendix A, ub-common-name, counts characters)."""
 _YEAR: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 
 
@@ -96,7 +96,8 @@ class Unresolved:
         key = ed25519.Ed25519PrivateKey.from_private_bytes(
             hashlib.sha256(b"keyturn/stand-in\0" + name.encode()).digest()
         )
-        shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+        encoded = name.encode()
+        shown = name if len(encoded) <= MAX_NAME else encoded[: MAX_NAME - 3].decode(errors="ignore") + "…"
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, shown)])
         certificate = (
             x509.CertificateBuilder()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from keyturn.approver.policy_words import duration
+from keyturn.approver.stamps import LAST_SECOND
 from keyturn.clock import iso
 from keyturn.ska.window import closes_at, opens_at
 
@@ -22,8 +23,6 @@ MAX_FIRST_SIGHT: Final = 15 * 60
 """Seconds that a timestamp may be old when an officer's client sees it first (R12)."""
 AHEAD: Final = 120
 """Seconds that the HSM's clock may be ahead of the officer's before it is pointed out."""
-LAST_SHOWN: Final = 253_402_300_799
-"""The end of the year 9999, the last that ISO 8601 texts here can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def moment(seconds: int) -> str:
     Args:
         seconds: Seconds since the epoch.
     """
-    return iso(seconds) if seconds <= LAST_SHOWN else "after the year 9999"
+    return iso(seconds) if seconds <= LAST_SECOND else "after the year 9999"
 
 
 def relative(seconds: int, now: int) -> str:
