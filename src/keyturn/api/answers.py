@@ -119,11 +119,12 @@ class TaskList(Answer, frozen=True):
     tasks: list[dict[str, Any]]
 
 
-class RequestState(Answer, frozen=True, rename="camel", kw_only=True):
+class RequestState(WithReceipt, frozen=True, rename="camel", kw_only=True):
     """State of a request. Key lists hold base64 of SubjectPublicKeyInfo.
 
     `inputOfflineHsm` is present where there is something to carry to an offline HSM; `failure` says why a request
-    failed, expired, or waits for another approval.
+    failed, expired, or waits for another approval; `withdrawnBy` is present when approvals were taken back; `receipt`
+    is the HSM's signed word for the outcome, where there is one.
     """
 
     id: str
@@ -135,6 +136,7 @@ class RequestState(Answer, frozen=True, rename="camel", kw_only=True):
     result: str | None
     input_offline_hsm: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     failure: str | msgspec.UnsetType = msgspec.UNSET
+    withdrawn_by: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class RequestSummary(Answer, frozen=True):

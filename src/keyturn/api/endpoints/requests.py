@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from keyturn.api.answers import Done, QrCodes, RequestList, RequestState, RequestSummary
+from keyturn.api.endpoints.parts import receipt_fields
 from keyturn.api.http import Call, Reply, Route, Services
 from keyturn.api.schemas.requests import FilteredRequestsBody
 from keyturn.broker.states import RequestStatus
@@ -61,6 +62,8 @@ def render_request(view: RequestView) -> RequestState:
         result=view.result,
         input_offline_hsm=msgspec.UNSET if view.input_offline_hsm is None else view.input_offline_hsm,
         failure=msgspec.UNSET if view.failure is None else view.failure,
+        withdrawn_by=_keys(view.withdrawn_by) or msgspec.UNSET,
+        **receipt_fields(view.receipt, view.receipt_signature),
     )
 
 
