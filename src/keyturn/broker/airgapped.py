@@ -51,7 +51,7 @@ class AirGappedExecutor:
         return attested_of(await self.register.row(label))
 
     async def integrity_keys(self) -> tuple[IntegrityKey, ...]:
-        """None: there are no timestamps across the gap yet."""
+        """None: the register knows them key by key (`Register.integrity_keys`)."""
         return ()
 
     async def create(self, operation_id: bytes, call: CreateCall) -> AttestedKey:
@@ -67,7 +67,7 @@ class AirGappedExecutor:
 
     async def stamp(self, label: str, action: Action, payload: bytes) -> SignedStamp:
         """Refused."""
-        _refuse("given a timestamp", "Signed time across the gap is not available yet.")
+        _refuse("given a timestamp", "Requests that need one ask the offline side for it, by courier.")
 
     async def sign(
         self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""

@@ -97,8 +97,10 @@ class Execution:
         )
 
     async def integrity_keys(self, request: RequestRow) -> Sequence[IntegrityKey]:
-        """Keys whose timestamps count; asked for only where there is a timestamp."""
-        return () if request.stamp is None else await self._executor.integrity_keys()
+        """Keys whose timestamps count; asked for only where there is a timestamp, and an HSM to send it to."""
+        if request.stamp is None or not self._executor.connected:
+            return ()
+        return await self._executor.integrity_keys()
 
     async def overdue(self, grace: float) -> list[str]:
         """Ask the store which requests have been due for longer than `grace` seconds, whoever was to look at them."""

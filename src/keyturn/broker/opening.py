@@ -14,6 +14,7 @@ from keyturn.broker import checks, progress
 from keyturn.broker.calls import decrypt_parameters, unwrap_parameters
 from keyturn.broker.model import DecryptCall, ModifyCall, RequestKind, SignCall, StatusCall, UnwrapCall
 from keyturn.broker.prediction import StepKind, last_change, next_step, parsed_policy, stamp_seconds
+from keyturn.broker.stamping import Stamping
 from keyturn.broker.statement import statement_for
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
@@ -53,6 +54,7 @@ class Opening:
         self._executor = executor
         self._execution = execution
         self._clock = clock
+        self._stamping = Stamping(database, clock)
 
     async def sign(self, call: SignCall, original: bytes) -> str:
         """Open a request for a signature; arguments and errors as `Broker.open_sign`."""
@@ -157,6 +159,10 @@ class Opening:
     ) -> str:
         rule = parsed_policy(key.policy).rule(action) if key.policy else None
         stamp = await self._stamp(key, action, rule, payload)
+        # Without a statement there is nothing to approve yet, and so there are no tasks.
+        opened = rule is not None and (
+            self._executor.connected or not await self._stamping.awaited(key, action, payload)
+        )
         now = self._clock.now()
         request = RequestRow(
             id=str(uuid.uuid4()),
@@ -176,7 +182,7 @@ class Opening:
             payload_type=payload_type,
             algorithm=algorithm,
             signature_type=signature_type,
-            statement=b"" if rule is None else statement_for(key.label, key.policy, action, payload, stamp),
+            statement=statement_for(key.label, key.policy, action, payload, stamp) if opened else b"",
             stamp=None if stamp is None else stamp.timestamp,
             due_at=None,
             sent=None,
@@ -186,7 +192,7 @@ class Opening:
             failure=progress.blocked_note(action, blocked=key.blocked),
             parameters=parameters,
         )
-        tasks = progress.task_rows(request.id, rule, now) if rule is not None else []
+        tasks = progress.task_rows(request.id, rule, now) if rule is not None and opened else []
         step = next_step(
             request,
             tasks,
@@ -229,22 +235,12 @@ class Opening:
                 f"The key's rule for this action ({action.name.lower()}) can never be fulfilled, whoever approves.",
                 refusal="rule.never",
             )
-        needed = required_timestamp(rule) or key.generation > 1
-        if self._executor.connected:
-            control = action in (Action.UNBLOCK, Action.MODIFY) and any(token.groups for token in rule.tokens)
-            return await self._fetch_stamp(key, action, payload) if needed or control else None
-        if needed:
-            why = (
-                "the key's policy has time limits"
-                if required_timestamp(rule)
-                else "the key is not the first of its label"
-            )
-            raise KeyturnError(
-                ErrorCode.UNSUPPORTED_OPERATION,
-                f"Approvals for this key need a timestamp signed by its HSM, because {why}; signed time across the gap "
-                "is not available yet. Use the offline side directly, or a key without time limits.",
-                refusal="timestamp.across-the-gap",
-            )
+        if not self._executor.connected:
+            # The courier brings it, where one is needed.
+            return None
+        control = action in (Action.UNBLOCK, Action.MODIFY) and any(token.groups for token in rule.tokens)
+        if control or required_timestamp(rule) or key.generation > 1:
+            return await self._fetch_stamp(key, action, payload)
         return None
 
     async def _fetch_stamp(self, key: KeyRecord, action: Action, payload: bytes) -> SignedStamp:

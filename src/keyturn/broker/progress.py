@@ -250,6 +250,10 @@ def rebase_open_requests(
         values = {"version": request.version + 1, "due_at": now, "policy": policy, "key_counter": counter}
         if tx.run(statements.REBASE_REQUEST, {"w_id": request.id, "w_version": request.version, **values}) == 0:
             raise StaleError
+        changed.append(request.id)
+        if not request.statement:
+            # It waits for signed time; its tasks are made when that is there.
+            continue
         old = tx.all(TaskRow._make, statements.TASKS_OF_REQUEST, {"w_request": request.id})
         new = task_rows(request.id, governing_rule(policy, request.action), now, first=len(old))
         listed = {task.signer for task in new}
@@ -260,5 +264,4 @@ def rebase_open_requests(
                 tx.run(statements.SET_TASK_STATE, {"w_id": task.id, "state": TaskState.CLOSED.value})
             elif task.state == TaskState.CLOSED and task.signer in listed:
                 tx.run(statements.SET_TASK_STATE, {"w_id": task.id, "state": TaskState.OPEN.value})
-        changed.append(request.id)
     return changed

@@ -23,6 +23,7 @@ from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import OfflineKeyRow
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.attestation import KeyAttestation, attestation_to_json, parse_attestation, verify_attestation
+from keyturn.ska.decision import IntegrityKey
 from keyturn.ska.policy import encode_policy
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ class Register:
         """All registrations, ready for JSON."""
         rows = await self._store.read(lambda tx: tx.all(OfflineKeyRow._make, statements.OFFLINE_KEYS, {}))
         return [_shown(row) for row in rows]
+
+    async def integrity_keys(self, label: str) -> tuple[IntegrityKey, ...]:
+        """The key whose timestamps count for a registered key, for predictions."""
+        attestation = parsed((await self.row(label)).xml)
+        return (IntegrityKey(name=attestation.integrity_key_name, spki=attestation.integrity_key),)
 
     # --- writing ---
 
@@ -161,7 +167,7 @@ class Register:
                 tx.run(statements.INSERT_OFFLINE_KEY, row._asdict())
                 return []
             _require_successor(parsed(present.xml), attestation)
-            return replace(tx, row, attestation, now)
+            return replace(tx, row, now)
 
         return await self._store.write(store)
 
@@ -210,14 +216,12 @@ def registration_of(tx: Transaction, request: RequestRow) -> KeyAttestation:
     return attestation
 
 
-def replace(tx: Transaction, row: OfflineKeyRow, attestation: KeyAttestation, now: float) -> list[str]:
+def replace(tx: Transaction, row: OfflineKeyRow, now: float) -> list[str]:
     """Write a newer state of a registered key; its open requests follow. Returns their ids."""
     values = row._asdict()
     values["w_label"] = values.pop("label")
     tx.run(statements.UPDATE_OFFLINE_KEY, values)
-    return progress.rebase_open_requests(
-        tx, row.label, attestation.uuid, policy_bytes(attestation), attestation.state_counter, now
-    )
+    return progress.follow_key(tx, record_of(row), now)
 
 
 def policy_bytes(attestation: KeyAttestation) -> bytes:

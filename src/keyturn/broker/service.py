@@ -299,9 +299,12 @@ class Broker:
                 row._replace(policy=key.policy),
                 collected(tasks),
                 now=self._clock.now() if self._executor.connected else None,
-                integrity_keys=await self._execution.integrity_keys(row),
+                integrity_keys=await self._execution.integrity_keys(row)
+                if self._register is None
+                else await self._register.integrity_keys(row.key_label),
             )
-        return preflight_view(row, key, decision, [task.marked for task in tasks if task.marked])
+        marks = [task.marked for task in tasks if task.marked]
+        return preflight_view(row, key, decision, marks, now=self._clock.now())
 
     # --- tasks ---
 

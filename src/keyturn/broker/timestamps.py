@@ -58,11 +58,13 @@ def why_needed(key: KeyRecord, action: Action, rule: Rule, *, given_out: bool) -
     Returns:
         Half a sentence; empty where none is needed.
     """
+    if not any(token.groups for token in rule.tokens):
+        return ""
     if required_timestamp(rule):
         return "the key's policy has time limits"
     if key.generation > 1:
         return "other keys had this name before"
-    if given_out and action in _NEVER_REPLAYED and any(token.groups for token in rule.tokens):
+    if given_out and action in _NEVER_REPLAYED:
         return f"approvals to {action.name.lower()} without a time count once in the key's life, and were asked before"
     return ""
 
