@@ -59,7 +59,7 @@ REPLAYABLE: Final = "allowReplayedControlApprovals"
 """Switch of an HSM that does not enforce R15."""
 _CHANGING_THE_KEY: Final = frozenset({RequestKind.MODIFY, RequestKind.BLOCK, RequestKind.UNBLOCK})
 
-_POSTPONING: Final = frozenset({ErrorCode.CONNECTIVITY, ErrorCode.HSM_FAILURE})
+POSTPONING: Final = frozenset({ErrorCode.CONNECTIVITY, ErrorCode.HSM_FAILURE})
 """Failures that say nothing about the request: it is tried again, unchanged."""
 
 
@@ -142,7 +142,7 @@ class Execution:
         try:
             step = await self.step_of(request, tasks)
         except KeyturnError as error:
-            if error.code not in _POSTPONING:
+            if error.code not in POSTPONING:
                 raise
             await self._postpone(request, error)
             return
@@ -188,7 +188,7 @@ class Execution:
             await self._refused(request, sent, error)
             return
         except KeyturnError as error:
-            if error.code in _POSTPONING:
+            if error.code in POSTPONING:
                 await self._postpone(request, error)
             else:
                 await self._fail(request, error)
@@ -224,6 +224,12 @@ class Execution:
         key = await self._key_of(request)
         if key is not None and key.uuid != request.key_uuid:
             raise _other_key(request)
+
+    async def is_stale(self, request: RequestRow, key: KeyRecord) -> bool:
+        """Whether a request's timestamp is too old for what its key has become (R15)."""
+        if not progress.is_stale(request, key, replayable=False):
+            return False
+        return not (self._executor.connected and await self._replayable())
 
     async def _replayable(self) -> bool:
         """Whether the HSM takes replayed approvals for unblock and modify; if it does not say so, it does not."""

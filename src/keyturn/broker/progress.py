@@ -205,17 +205,23 @@ def follow_key(tx: Transaction, key: KeyRecord, now: float, *, replayable: bool 
         Ids of the requests to be looked at.
     """
     changed = []
-    never_replayed = bool(key.policy) and is_protected(parsed_policy(key.policy)) and not replayable
     for request in open_requests_of(tx, key.label):
         if request.key_uuid != key.uuid:
             continue
         action = Action(request.action)
-        if never_replayed and request.stamp is not None and stamp_seconds(request.stamp) <= last_change(key, action):
+        if is_stale(request, key, replayable=replayable):
             advance(tx, request, status=RequestStatus.EXPIRED.value, failure=stale_reason(action))
             changed.append(request.id)
         elif action is Action.USE and (request.failure == BLOCKED_NOTE) is not key.blocked:
             advance(tx, request, failure=blocked_note(action, blocked=key.blocked))
     return changed + rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
+
+
+def is_stale(request: RequestRow, key: KeyRecord, *, replayable: bool) -> bool:
+    """Whether the HSM will not count a request's timestamp any more; arguments as in `follow_key`."""
+    if replayable or request.stamp is None or not key.policy or not is_protected(parsed_policy(key.policy)):
+        return False
+    return stamp_seconds(request.stamp) <= last_change(key, Action(request.action))
 
 
 def stale_reason(action: Action) -> str:
