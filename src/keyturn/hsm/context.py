@@ -7,7 +7,7 @@ applied in one turn of the event loop, so a part never waits between asking and 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.framing import encode_message
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from keyturn.hsm.door import Door
     from keyturn.hsm.journal import Journal
     from keyturn.hsm.operations import Operations
+    from keyturn.hsm.receipts import AnswerT, Receipts
     from keyturn.hsm.records import KeyRecord
     from keyturn.hsm.settings import HsmSettings
     from keyturn.hsm.store import Store
@@ -31,33 +32,6 @@ if TYPE_CHECKING:
 
 MAX_PAYLOAD: Final = 64 * 1024
 """Largest payload of one call in bytes (rest-api.md section 1.3)."""
-
-
-AnswerT = TypeVar("AnswerT", bound="protocol.Answer")
-
-
-class Receipting(Protocol):
-    """Puts receipts into answers (R24)."""
-
-    def executed(self, call: protocol.Call, answer: AnswerT, record: KeyRecord, change: Change) -> AnswerT:
-        """Put one into the answer of an execution, before that is stored: a repeated call gets the same."""
-        ...
-
-    def answered(self, call: protocol.Call, answer: AnswerT, record: KeyRecord | None) -> AnswerT:
-        """Put one into an answer that is not stored: a refusal, or a use without an operation id."""
-        ...
-
-
-class NoReceipts:
-    """Gives answers as they are."""
-
-    def executed(self, _: protocol.Call, answer: AnswerT, __: KeyRecord, ___: Change) -> AnswerT:
-        """The answer."""
-        return answer
-
-    def answered(self, _: protocol.Call, answer: AnswerT, __: KeyRecord | None) -> AnswerT:
-        """The answer."""
-        return answer
 
 
 @dataclass(slots=True)
@@ -75,9 +49,9 @@ class EngineContext:
         door: Who yields private keys.
         attester: Who attests.
         workers: Where slow keys are made.
+        receipts: Puts receipts into answers (R24).
         system_names: Names of the HSM's own keys, which are no labels (R5).
         reserved: Labels of keys that are being made.
-        receipts: Puts receipts into answers.
     """
 
     store: Store
@@ -90,9 +64,9 @@ class EngineContext:
     door: Door
     attester: Attester
     workers: WorkerPool
+    receipts: Receipts
     system_names: frozenset[str]
     reserved: set[str] = field(default_factory=set)
-    receipts: Receipting = field(default_factory=NoReceipts)
 
     def key(self, label: str) -> KeyRecord:
         """The key that bears a label now.

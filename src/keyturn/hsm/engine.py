@@ -33,6 +33,7 @@ from keyturn.hsm.ledger import LedgerKind, last
 from keyturn.hsm.making import Making
 from keyturn.hsm.operations import Operations, input_digest
 from keyturn.hsm.rate_limit import RateLimit
+from keyturn.hsm.receipts import Receipts, check_request_id
 from keyturn.hsm.stamping import Stamping
 from keyturn.hsm.status import Status
 from keyturn.hsm.unwrapping import Unwrapping
@@ -98,6 +99,7 @@ class Engine:
             door=Door(store, authority),
             attester=Attester(store, system_keys, isolation=isolation, switches=settings.weakening_switches),
             workers=workers,
+            receipts=Receipts(store, system_keys, clock_guard),
             system_names=frozenset(record.name for record in store.system_keys()),
         )
         self._attestations = _limit("attestations", settings.attestations_per_second, monotonic)
@@ -140,6 +142,7 @@ class Engine:
             The answer; an awaitable where a slow key is being made. Neither ever raises.
         """
         try:
+            check_request_id(message)
             return self._handlers[type(message)](message)
         except Exception as error:
             return self._refuse(message, error, peer)
@@ -149,7 +152,7 @@ class Engine:
         try:
             return self._context.receipts.answered(call, refused, self._context.store.key(getattr(call, "label", "")))
         except Exception as failure:
-            # No receipt where the HSM cannot make one, such as without a clock; the refusal stands.
+            # No receipt where the store takes nothing any more; the refusal stands.
             return refused if isinstance(failure, KeyturnError) else self._context.journal.refuse(call, failure, peer)
 
     def refuse_frame(self, error: FormatError, peer: str) -> protocol.Refused:
