@@ -123,7 +123,11 @@ def test_by_request_finds_your_own_task_and_says_when_there_is_none(ada: Officer
 
 @pytest.mark.parametrize(
     ("member", "word", "said"),
-    [("approvedBy", "task.approved", "You approved it already"), ("rejectedBy", "task.rejected", "You rejected it al")],
+    [
+        ("approvedBy", "task.approved", "You approved it already"),
+        ("rejectedBy", "task.rejected", "You rejected it al"),
+        ("withdrawnBy", "task.withdrawn", "You withdrew your approval"),
+    ],
 )
 def test_who_has_decided_a_request_is_told_so(
     ada: Officers, task_server: TaskServer, member: str, word: str, said: str

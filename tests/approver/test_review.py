@@ -185,7 +185,10 @@ def test_r8_a_payload_that_is_itself_an_approval_is_pointed_out() -> None:
         (EMPTY_POLICY, "unblock the key or change this policy: NO APPROVAL IS NEEDED"),
         (make_policy(quorum(1, ADA), unblock=Rule.NEVER), "To unblock the key: never possible"),
         (make_policy(quorum(2, ADA, BEN, timelock=3600, timeout=90_000)), "not earlier than 1 hour after"),
-        (make_policy(quorum(2, ADA, BEN, timelock=3600, timeout=90_000)), "not later than 1 day 1 hour after"),
+        (
+            make_policy(quorum(2, ADA, BEN, timelock=3600, timeout=90_000)),
+            "not later than 1 day 1 hour 59 seconds after",
+        ),
         (make_policy(quorum(2, ADA, BEN)), "all of these 2 people"),
         (make_policy(quorum(1, ADA)), "this one person"),
         (make_policy(Rule(quorum(1, ADA).tokens + quorum(1, BEN).tokens)), "one of these 2 ways is enough"),

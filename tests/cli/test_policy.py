@@ -149,7 +149,7 @@ def test_a_policy_is_said_in_plain_words(tmp_path: Path) -> None:
     assert "2 of these 3 people" in sound
     assert "Alice Ames" in sound
     assert "NOT IN YOUR ADDRESS BOOK" in sound
-    assert "not later than 1 day after" in sound
+    assert "not later than 1 day 59 seconds after" in sound
     assert "openModify" not in sound
     assert "BLOCKED" not in sound
     weak = run(*words, of=shown(Policy(TWO, TWO, Rule.ALWAYS, Rule.ALWAYS), blocked=True)).stdout

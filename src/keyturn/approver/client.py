@@ -41,6 +41,7 @@ LATE_CURE: Final = (
 _DECIDED: Final = {
     "task.approved": "You approved it already; an approval counts once, and nothing more is needed from you.",
     "task.rejected": "You rejected it already; that cannot be taken back. Ask for a new request.",
+    "task.withdrawn": "You withdrew your approval; that cannot be taken back. Ask for a new request.",
 }
 """What the server's refusal words mean for the officer at whose own decision they point."""
 
@@ -192,10 +193,15 @@ class ApproverClient:
             request_id: A request with no task that waits for this officer.
 
         Raises:
-            KeyturnError: 652 `task.approved` or `task.rejected`; the server's refusal when there is no such request.
+            KeyturnError: 652 `task.approved`, `task.rejected` or `task.withdrawn`; the server's refusal when there is
+                no such request.
         """
         state = self._server.request(request_id)
-        for member, refusal in (("approvedBy", "task.approved"), ("rejectedBy", "task.rejected")):
+        for member, refusal in (
+            ("approvedBy", "task.approved"),
+            ("rejectedBy", "task.rejected"),
+            ("withdrawnBy", "task.withdrawn"),
+        ):
             decided = state.get(member)
             if isinstance(decided, list) and self._names_me(decided):
                 raise KeyturnError(ErrorCode.TASK_NOT_EXISTENT, _DECIDED[refusal], refusal=refusal)

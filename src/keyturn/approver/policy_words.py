@@ -15,6 +15,7 @@ from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import certificate_name, load_approver_key
 from keyturn.ska.policy_rules import is_always_fulfilled, listed_approvers
+from keyturn.ska.window import closes_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,8 +172,10 @@ def _times(token: Token, indent: str) -> list[str]:
     lines = []
     if token.timelock:
         lines.append(f"{indent}not earlier than {duration(token.timelock)} after the HSM's timestamp")
-    if token.timeout:
-        lines.append(f"{indent}not later than {duration(token.timeout)} after the HSM's timestamp")
+    closes = closes_at(0, token)
+    if closes is not None:
+        # The last second that counts: the last unit of the policy's encoding counts whole (decisions 18).
+        lines.append(f"{indent}not later than {duration(closes - 1)} after the HSM's timestamp")
     return lines
 
 

@@ -1,0 +1,69 @@
+"""The commands of a guide do what the guide says, typed as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keyturn_testing.rest_server import ServeProcess
+
+GUIDES = Path(__file__).parents[2] / "docs" / "guide"
+
+
+def commands(page: str) -> str:
+    """Every line of a guide that is to be typed, in order."""
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```$", (GUIDES / page).read_text(), re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.rule("R12")
+@pytest.mark.rule("R26")
+def test_the_timestamps_workflow_by_hand_r12_r26(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = commands("timestamps.md")
+    # The guide's waiting period, but for a machine that types; long enough for the commands before it is over.
+    shorter = script.replace('"timelock": 20', '"timelock": 12').replace("sleep 1", "sleep 0.2")
+    assert shorter != script
+    monkeypatch.setenv("KEYTURN_GENERAL__ALLOWSECONDSINPOLICIES", "true")
+    place = tmp_path / "officers"
+    place.mkdir()
+    with ServeProcess(tmp_path / "vault") as vault:
+        here = f"URL={vault.url}"
+        assert "URL=http://127.0.0.1:8080" in shorter
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", shorter.replace("URL=http://127.0.0.1:8080", here)],
+            cwd=place,
+            env={
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "XDG_CONFIG_HOME": str(place),
+                "LC_ALL": "C.UTF-8",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = done.stdout
+    for milestone in (
+        "The policy is accepted, with no warnings.",
+        "not later than 2 minutes 59 seconds after the HSM's timestamp",
+        "The device certificate is the same on both sides",
+        "verified under the pinned device certificate",
+        "An approval cannot be recalled, except by withdrawing it",
+        '"closesAt"',
+        "Verified OK",
+        "Withdrawn:",
+        "\nPENDING\n",
+        "\nAPPROVED\n",
+        "it signs, decrypts and unwraps for nobody",
+        "the key 'treasury' is blocked",
+    ):
+        assert milestone in told, f"{milestone}\n{told}"
+        told = told[told.index(milestone) :]
+    assert told.rstrip().endswith("EXECUTED")
