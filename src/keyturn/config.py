@@ -55,9 +55,13 @@ class Settings:
         hsm_passphrase_file: Passphrase file of the HSM that is started; None makes the development default.
         hsm_require_protected_modify: That HSM refuses protected keys whose policy fewer people could replace (R10).
         hsm_allow_unlabelled_approvals: That HSM counts approvals without a key label (decisions 29). Weakening.
+        hsm_allow_replayed_control_approvals: That HSM lets unblock and modify be replayed (R15). Weakening.
         hsm_allow_weak_keys: That HSM creates RSA 1024 (decisions 28). Weakening.
         hsm_timestamp_key_name: Name of that HSM's integrity key; empty for its default.
         hsm_attestation_key_name: Name of that HSM's attestation key; empty for its default.
+        hsm_receipt_key_name: Name of that HSM's receipt key; empty for its default.
+        hsm_clock_tolerance: Seconds that HSM's clock may be behind the highest time it has used.
+        hsm_clock_bound: Seconds it may be ahead of that before a person must confirm it.
         hsm_tls_ca: PEM file with the authority that vouches for the HSM (`tcp://` only).
         hsm_tls_certificate: PEM file with the broker's own certificate for the HSM (`tcp://` only).
         hsm_tls_key: PEM file with the key that belongs to it (`tcp://` only).
@@ -77,9 +81,13 @@ class Settings:
     hsm_passphrase_file: Path | None = None
     hsm_require_protected_modify: bool = False
     hsm_allow_unlabelled_approvals: bool = False
+    hsm_allow_replayed_control_approvals: bool = False
     hsm_allow_weak_keys: bool = False
     hsm_timestamp_key_name: str = ""
     hsm_attestation_key_name: str = ""
+    hsm_receipt_key_name: str = ""
+    hsm_clock_tolerance: int = 2
+    hsm_clock_bound: int = 90 * 86_400
     hsm_tls_ca: Path | None = None
     hsm_tls_certificate: Path | None = None
     hsm_tls_key: Path | None = None
@@ -100,9 +108,13 @@ NAMES: Final[dict[str, str]] = {
     "hsm.passphraseFile": "hsm_passphrase_file",
     "hsm.requireProtectedModify": "hsm_require_protected_modify",
     "hsm.allowUnlabelledApprovals": "hsm_allow_unlabelled_approvals",
+    "hsm.allowReplayedControlApprovals": "hsm_allow_replayed_control_approvals",
     "hsm.allowWeakKeys": "hsm_allow_weak_keys",
     "hsm.timestampKeyName": "hsm_timestamp_key_name",
     "hsm.attestationKeyName": "hsm_attestation_key_name",
+    "hsm.receiptKeyName": "hsm_receipt_key_name",
+    "hsm.clockTolerance": "hsm_clock_tolerance",
+    "hsm.clockBound": "hsm_clock_bound",
     "hsm.tls.ca": "hsm_tls_ca",
     "hsm.tls.certificate": "hsm_tls_certificate",
     "hsm.tls.key": "hsm_tls_key",
@@ -115,13 +127,23 @@ _EMBEDDED: Final = (
     "hsm_passphrase_file",
     "hsm_require_protected_modify",
     "hsm_allow_unlabelled_approvals",
+    "hsm_allow_replayed_control_approvals",
     "hsm_allow_weak_keys",
     "hsm_timestamp_key_name",
     "hsm_attestation_key_name",
+    "hsm_receipt_key_name",
+    "hsm_clock_tolerance",
+    "hsm_clock_bound",
 )
 """Settings that only an HSM started beside the broker takes from here (R1)."""
 _KINDS: Final = {field.name: str(field.type) for field in fields(Settings)}
-_RANGES: Final = {"port": (0, 65535), "max_timestamp_age": (1, 86_400), "max_timestamp_ahead": (0, 3_600)}
+_RANGES: Final = {
+    "port": (0, 65535),
+    "max_timestamp_age": (1, 86_400),
+    "max_timestamp_ahead": (0, 3_600),
+    "hsm_clock_tolerance": (0, 3_600),
+    "hsm_clock_bound": (60, 10 * 366 * 86_400),
+}
 
 
 def load_settings(*, file: Path | None, environment: Mapping[str, str], flags: Mapping[str, object | None]) -> Settings:

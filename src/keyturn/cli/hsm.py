@@ -114,6 +114,11 @@ def hsm() -> None:
     default=None,
     help="Weakens: count approvals that name no key.",
 )
+@click.option(
+    "--allow-replayed-control-approvals/--no-allow-replayed-control-approvals",
+    default=None,
+    help="Weakens: let approvals for unblock and modify serve again and again.",
+)
 @click.option("--allow-weak-keys/--no-allow-weak-keys", default=None, help="Weakens: let RSA 1024 be created.")
 @click.option("--timestamp-key-name", help="Name of the integrity key.")
 @click.option("--attestation-key-name", help="Name of the attestation key.")

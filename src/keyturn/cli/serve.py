@@ -191,15 +191,18 @@ def embedded_options(settings: Settings) -> list[str]:
     flags = {
         "--require-protected-modify": settings.hsm_require_protected_modify,
         "--allow-unlabelled-approvals": settings.hsm_allow_unlabelled_approvals,
+        "--allow-replayed-control-approvals": settings.hsm_allow_replayed_control_approvals,
         "--allow-weak-keys": settings.hsm_allow_weak_keys,
     }
     values = {
         "--timestamp-key-name": settings.hsm_timestamp_key_name,
         "--attestation-key-name": settings.hsm_attestation_key_name,
+        "--receipt-key-name": settings.hsm_receipt_key_name,
     }
     words = [flag for flag, given in flags.items() if given]
     for flag, value in values.items():
         words += [flag, value] if value else []
+    words += ["--clock-tolerance", str(settings.hsm_clock_tolerance), "--clock-bound", str(settings.hsm_clock_bound)]
     return words
 
 

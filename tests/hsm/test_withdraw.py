@@ -1,0 +1,154 @@
+"""An officer takes an approval back, and the HSM remembers (R26)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from keyturn.errors import ErrorCode
+from keyturn.hsm import protocol
+from keyturn.hsm.client import HsmClient
+from keyturn.ska.actions import Action
+from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.policy import encode_policy
+from keyturn.ska.signatures import api_signature_algorithm, scheme_for, wrap_signature
+from keyturn_testing.hsm_actions import approve, refused, stamp, statement
+from keyturn_testing.hsm_process import HsmProcess
+from keyturn_testing.keys import create_ec, operation_id
+from keyturn_testing.officers import Officer, make_policy, quorum
+
+ADA, BEN, EVE = Officer("ada"), Officer("ben", "ED"), Officer("eve", "RSA")
+MALLORY = Officer("mallory")
+POLICY = make_policy(quorum(2, ADA, BEN, EVE))
+TASK = "6f1c4d58-8f5b-4a80-9d8e-6c7f2a2f0a11"
+ECDSA = "SHA256_WITH_ECDSA"
+
+pytestmark = pytest.mark.rule("R26")
+
+
+def withdrawal(
+    officer: Officer, label: str, approval: bytes, *, certificate: bool = False, signed: bytes | None = None
+) -> protocol.Withdraw:
+    """What the officer's client sends."""
+    scheme = scheme_for(load_approver_key(officer.spki), officer.digest)
+    data = b"WITHDRAW:" + approval + TASK.encode() if signed is None else signed
+    return protocol.Withdraw(
+        label,
+        approval,
+        TASK,
+        wrap_signature(api_signature_algorithm(scheme), officer.sign(data)),
+        None if certificate else officer.spki,
+        officer.certificate if certificate else None,
+    )
+
+
+async def sign(client: HsmClient, label: str, approvals: list[bytes]) -> bytes:
+    return await client.sign(operation_id(), label, b"pay 5", ECDSA, approvals=approvals)
+
+
+@pytest.mark.parametrize("certificate", [False, True], ids=["by key", "by certificate"])
+async def test_an_approval_that_was_taken_back_counts_no_more_and_that_of_others_does(
+    client: HsmClient, label: str, hsm: HsmProcess, certificate: bool
+) -> None:
+    await create_ec(client, label, POLICY)
+    approved = statement(label, Action.USE, b"pay 5")
+    approvals = [ADA.approve(approved), BEN.approve(approved)]
+    assert isinstance(await client.call(withdrawal(ADA, label, approved, certificate=certificate)), protocol.Done)
+    assert (hsm.decisions()[-1]["kind"], hsm.decisions()[-1]["outcome"]) == ("withdraw", "granted")
+    refusal = await refused(sign(client, label, approvals))
+    assert refusal.bad_approvals == ((0, "approval.withdrawn"),)
+    # Neither with another signature of hers nor by her certificate; but with Eve's it is enough.
+    again = [ADA.approve(approved, certificate=True), BEN.approve(approved)]
+    assert (await refused(sign(client, label, again))).bad_approvals == ((0, "approval.withdrawn"),)
+    await sign(client, label, [*approvals, EVE.approve(approved)])
+
+
+async def test_a_new_approval_with_a_timestamp_counts_again(client: HsmClient, label: str) -> None:
+    await create_ec(client, label, POLICY)
+    await client.call(withdrawal(ADA, label, statement(label, Action.USE, b"pay 5")))
+    stamped = await stamp(client, label, Action.USE, b"pay 5")
+    await sign(client, label, [approve(officer, label, Action.USE, b"pay 5", stamped) for officer in (ADA, BEN)])
+
+
+async def test_the_same_withdrawal_twice_is_one(client: HsmClient, label: str) -> None:
+    await create_ec(client, label, POLICY)
+    approved = statement(label, Action.USE, b"pay 5")
+    before = (await client.statistics())["ledgerLines"]
+    for _ in range(3):
+        await client.call(withdrawal(ADA, label, approved))
+    assert (await client.statistics())["ledgerLines"] == before + 1
+
+
+async def test_withdrawals_are_for_every_action(client: HsmClient, label: str) -> None:
+    await create_ec(client, label, POLICY)
+    new = encode_policy(make_policy(quorum(1, EVE)))
+    approved = statement(label, Action.MODIFY, new)
+    await client.call(withdrawal(BEN, label, approved))
+    refusal = await refused(client.modify(operation_id(), label, new, [ADA.approve(approved), BEN.approve(approved)]))
+    assert refusal.bad_approvals == ((1, "approval.withdrawn"),)
+    await client.modify(operation_id(), label, new, [ADA.approve(approved), EVE.approve(approved)])
+
+
+async def test_only_a_listed_signer_of_exactly_these_bytes_is_heard(client: HsmClient, label: str) -> None:
+    await create_ec(client, label, POLICY)
+    approved = statement(label, Action.USE, b"pay 5")
+    good = withdrawal(ADA, label, approved)
+
+    async def word(call: protocol.Withdraw) -> tuple[ErrorCode, str]:
+        refusal = await refused(client.call(call))
+        return refusal.code, refusal.refusal
+
+    def changed(**changes: object) -> protocol.Withdraw:
+        return msgspec.structs.replace(good, **changes)
+
+    bad = ErrorCode.VALIDATION_FAILED
+    assert await word(withdrawal(MALLORY, label, approved)) == (bad, "withdrawal.unlisted-key")
+    assert await word(changed(label=f"{label}-unknown")) == (ErrorCode.KEY_NOT_EXISTENT, "key.unknown")
+    assert await word(changed(approval=approved[:-1])) == (bad, "withdrawal.no-approval")
+    assert await word(changed(task_id="ä")) == (bad, "withdrawal.task-id")
+    assert await word(changed(task_id="")) == (bad, "withdrawal.task-id")
+    assert await word(changed(certificate=ADA.certificate)) == (bad, "withdrawal.signer")
+    assert await word(changed(spki=None)) == (bad, "withdrawal.signer")
+    other = statement(f"{label}-x", Action.USE, b"pay 5")
+    assert await word(withdrawal(ADA, label, other)) == (bad, "withdrawal.wrong-key")
+    # A signature over anything but word, approval and task: another task, the approval itself, a rejection.
+    for call in (
+        changed(task_id=TASK.replace("6", "7")),
+        changed(spki=BEN.spki),
+        withdrawal(ADA, label, approved, signed=approved),
+        withdrawal(ADA, label, approved, signed=b"REJECTED:" + approved + TASK.encode()),
+        withdrawal(ADA, label, approved, signed=b"WITHDRAW:" + approved),
+    ):
+        code, refusal = await word(call)
+        assert (code, refusal.split(".")[0]) in {
+            (ErrorCode.INVALID_SIGNATURE, "approval"),
+            (ErrorCode.VALIDATION_FAILED, "approval"),
+        }
+    approvals = [ADA.approve(approved), BEN.approve(approved)]
+    await sign(client, label, approvals)
+    await client.call(good)
+    await refused(sign(client, label, approvals))
+
+
+async def test_an_ordinary_key_has_no_approvals_to_withdraw(client: HsmClient, label: str) -> None:
+    await create_ec(client, label)
+    refusal = await refused(client.call(withdrawal(ADA, label, statement(label, Action.USE, b"x"))))
+    assert refusal.refusal == "policy.none"
+
+
+async def test_withdrawals_survive_kill_9_and_go_with_the_key(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with HsmProcess(tmp_path_factory.mktemp("hsm") / "data") as own:
+        client = await HsmClient.connect(own.address)
+        await create_ec(client, "k", POLICY, destroyable=True)
+        approved = statement("k", Action.USE, b"pay 5")
+        await client.call(withdrawal(ADA, "k", approved))
+        await client.close()
+        own.kill()
+        own.start()
+        client = await HsmClient.connect(own.address)
+        approvals = [ADA.approve(approved), BEN.approve(approved)]
+        assert (await refused(sign(client, "k", approvals))).bad_approvals == ((0, "approval.withdrawn"),)
+        assert (await client.statistics())["ledgerLines"] == 1
+        await client.delete(operation_id(), "k")
+        assert (await client.statistics())["ledgerLines"] == 0
+        await client.close()
