@@ -127,7 +127,8 @@ def test_wrong_methods_are_405(http: httpx.Client, route: Any) -> None:
 
 _names = st.sampled_from(
     ["signRequest", "payload", "signKeyName", "label", "attributes", "policy", "ruleUse", "tokens", "id", "timestamp",
-     "approverPublicKey", "keyAttributes", "xml", "json", "result", "paging", "modifyRequest", "x"]
+     "approverPublicKey", "keyAttributes", "xml", "json", "result", "paging", "modifyRequest", "x", "decryptRequest",
+     "unwrapKeyRequest", "blockRequest", "timestampRequest", "requestStatusList", "approverName", "requestId"]
 )  # fmt: skip
 _values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
