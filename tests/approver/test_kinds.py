@@ -88,7 +88,7 @@ def test_r11_a_key_that_cannot_do_what_the_server_asks_for_is_pointed_out(
 ) -> None:
     shown = review(honest_task(ADA, sign_token(CIPHERTEXT), hsm=HSM, policy=POLICY, attested=attested, kind=kind))
     assert any(f"this key cannot {kind}" in one for one in shown.warnings)
-    assert "(the only use that its attested attributes allow)" in shown.operation
+    assert "(its attributes, attested, allow no other use of these bytes)" in shown.operation
 
 
 @pytest.mark.rule("R11")

@@ -156,7 +156,7 @@ def operation_words(token: ApprovalToken, unwrap: UnwrapView | None, attested: A
     if token.action is Action.USE and attested is not None and attested.verified:
         possible = possible_uses(attested)
         if len(possible) == 1:
-            return f"{_USES[possible[0]]} (the only use that its attested attributes allow)"
+            return f"{_USES[possible[0]]} (its attributes, attested, allow no other use of these bytes)"
     return OPERATIONS[token.action]
 
 
