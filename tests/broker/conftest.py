@@ -1,4 +1,7 @@
-"""The real HSM process, one per test module; tests use labels of their own."""
+"""The real HSM process, one per test module; tests use labels of their own.
+
+The stories of this room run on SQLite, and once more on PostgreSQL (those are marked slow).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn_testing import broker_world
 from keyturn_testing.hsm_process import HsmProcess
 from keyturn_testing.postgres import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +29,41 @@ def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL server; tests use databases of their own."""
     with PostgresServer() as server:
         yield server
+
+
+ONCE = frozenset(
+    {
+        "test_crash",  # Its dying broker is another process; `test_two_brokers.py` kills those.
+        "test_postgres",
+        "test_states",
+        "test_storage",
+        "test_two_brokers",
+    }
+)
+"""Modules whose tests do not depend on the store, or name theirs themselves."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if module not in ONCE and "tmp_path" in metafunc.fixturenames:
+        stores = [
+            pytest.param("sqlite", id=pytest.HIDDEN_PARAM),
+            pytest.param("postgresql", marks=pytest.mark.slow),
+        ]
+        metafunc.parametrize("store", stores, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the test's brokers keep their requests: each directory its own database, found again after a restart."""
+    if getattr(request, "param", "sqlite") != "postgresql":
+        return
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    databases: dict[Path, str] = {}
+
+    def url_of(directory: Path) -> str:
+        if directory not in databases:
+            databases[directory] = postgres.new_database()
+        return databases[directory]
+
+    monkeypatch.setattr(broker_world, "url_of", url_of)

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import Executable, select
 
 from keyturn.broker.approvals import REJECTED
 from keyturn.broker.model import Page, RequestKind, Signer, SortOrder
 from keyturn.broker.states import RequestStatus
+from keyturn.broker.storage.tables import evidence, spent_timestamps
 from keyturn.clock import iso
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
@@ -152,11 +154,17 @@ async def test_fetching_takes_one_query_however_many_tasks_there_are(world: Worl
     database = world.broker._database
     for _ in range(20):
         await world.ask_signature("treasury")
-    seen: list[str] = []
-    database._writer.set_trace_callback(seen.append)
-    assert len(await world.tasks(ADA, detail_level=4)) == 20
-    database._writer.set_trace_callback(None)
-    assert sum("SELECT" in statement for statement in seen) == 1
+    seen: list[Executable] = []
+    compiled = database.compiler.text
+
+    def noted(statement: Executable) -> Any:
+        seen.append(statement)
+        return compiled(statement)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database.compiler, "text", noted)
+        assert len(await world.tasks(ADA, detail_level=4)) == 20
+    assert sum("SELECT" in str(statement) for statement in seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -296,7 +304,8 @@ async def test_r26_a_signed_rejection_with_or_without_the_task_id_counts_and_is_
         await world.broker.approve(world.approval(officer, task, approval=statement))
     view = await world.view(request_id)
     assert (view.status, view.rejected_by) == (RequestStatus.REJECTED, (ADA.spki, BEN.spki))
-    kept = world.broker._database._reader.execute("SELECT kind, statement FROM evidence ORDER BY id").fetchall()
+    everything = select(evidence.c.kind, evidence.c.statement).order_by(evidence.c.id)
+    kept: list[tuple[Any, ...]] = await world.broker._database.read(lambda tx: tx.all(tuple, everything, {}))
     assert [kind for kind, _ in kept] == ["rejection", "rejection"]
     assert kept[1][1] == statement
 
@@ -356,16 +365,18 @@ async def test_r26_one_signed_timestamp_rejects_one_task(world: World) -> None:
 
 
 async def test_spent_timestamps_are_forgotten_when_they_could_not_serve_any_more(world: World) -> None:
-    def spent() -> int:
-        return int(world.broker._database._reader.execute("SELECT count(*) FROM spent_timestamp").fetchone()[0])
+    everything = select(spent_timestamps.c.timestamp)
+
+    async def spent() -> int:
+        return len(await world.broker._database.read(lambda tx: tx.all(tuple, everything, {})))
 
     await world.tasks(ADA)
     world.clock.advance(600)
     await world.tasks(ADA)
-    assert spent() == 2
+    assert await spent() == 2
     world.clock.advance(61)
     await world.tasks(ADA)
-    assert spent() == 2
+    assert await spent() == 2
 
 
 async def test_one_rejection_leaves_the_others_the_quorum_and_two_end_it(world: World) -> None:

@@ -54,7 +54,7 @@ from keyturn.ska.policy import Policy, decode_policy, encode_policy
 from keyturn.ska.policy_json import policy_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from keyturn.broker.executor import Executor
@@ -369,10 +369,18 @@ class World:
         return await self.broker.request(request_id)
 
 
+def _in_the_directory(_: Path) -> str:
+    return ""
+
+
+url_of: Callable[[Path], str] = _in_the_directory
+"""Where brokers opened here keep their store, by their directory; `tests/broker/conftest.py` changes it."""
+
+
 @asynccontextmanager
 async def opened(directory: Path, executor: Executor, clock: Any) -> AsyncIterator[World]:
     """A broker on a directory, closed at the end."""
-    broker = await Broker.open(BrokerSettings(data_dir=directory), executor, clock)
+    broker = await Broker.open(BrokerSettings(data_dir=directory, database_url=url_of(directory)), executor, clock)
     try:
         yield World(broker, clock)
     finally:

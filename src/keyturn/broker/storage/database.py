@@ -144,6 +144,8 @@ class Database(ABC):
 
     shared: bool = False
     """Whether other brokers may work on it at the same time."""
+    compiler: Compiler
+    """Where its statements become text."""
 
     @classmethod
     def open(cls, data_dir: Path, url: str = "") -> Database:

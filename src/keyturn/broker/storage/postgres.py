@@ -152,7 +152,7 @@ class PostgresDatabase(Database):
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         self._arguments = arguments
-        self._compiler = Compiler(_dialect())
+        self.compiler = Compiler(_dialect())
         self._threads = ThreadPoolExecutor(max_workers=CONNECTIONS, thread_name_prefix="keyturn-postgres")
         # Taken from and put back to the same end, so that few connections serve when there is little to do.
         self._idle: deque[psycopg.Connection[Any]] = deque()
@@ -244,7 +244,7 @@ class PostgresDatabase(Database):
         committing = False
         try:
             connection.execute(begin)
-            result = unit(PostgresTransaction(connection, self._compiler))
+            result = unit(PostgresTransaction(connection, self.compiler))
             committing = True
             connection.execute("COMMIT")
         except _AGAIN:
@@ -312,7 +312,9 @@ def connection_arguments(url: str) -> dict[str, Any]:
     try:
         arguments = conninfo_to_dict(url)
         ports = str(arguments.get("port") or "0").split(",")
-        understood = "@" not in path and authority.count("@") <= 1 and all(port.isdecimal() or not port for port in ports)
+        understood = (
+            "@" not in path and authority.count("@") <= 1 and all(port.isdecimal() or not port for port in ports)
+        )
     except psycopg.Error:
         understood = False
     if not understood:

@@ -68,7 +68,7 @@ class SqliteDatabase(Database):
     def __init__(self, engine: Engine, lock: int) -> None:
         self._engine = engine
         self._lock = lock
-        compiler = Compiler(sqlite.dialect(paramstyle="named"))
+        self.compiler = compiler = Compiler(sqlite.dialect(paramstyle="named"))
         self._proxies = (engine.raw_connection(), engine.raw_connection())
         self._writer, self._reader = (_driver_connection(proxy) for proxy in self._proxies)
         self._write_transaction = Transaction(self._writer, compiler)
