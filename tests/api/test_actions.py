@@ -10,6 +10,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from keyturn.client import ServerRefusedError
 from keyturn.errors import ErrorCode
@@ -32,7 +34,7 @@ from keyturn_testing.actions import (
 )
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.openssl import dgst_accepts
-from keyturn_testing.openssl_ciphers import aes
+from keyturn_testing.openssl_ciphers import aes, key_wrap
 from keyturn_testing.rest_server import P256, approve, b64, create_ec_key, fetch, policy_json, signed_approval
 
 if TYPE_CHECKING:
@@ -196,6 +198,48 @@ def test_a_label_in_use_is_not_unwrapped_onto(rest: RestClient) -> None:
     body = unwrap_body("busy", oaep(spki, os.urandom(16), OAEP_SHA1), "busy")
     assert refused(lambda: rest.synchronous_unwrap(body)).code is ErrorCode.KEY_ALREADY_EXISTING
     assert rest.synchronous_unwrap(body | {"label": "busy-guest"})["json"]["label"] == "busy-guest"
+
+
+@pytest.mark.parametrize("way", ["at once", "as a request"])
+def test_a_key_that_openssl_wrapped_comes_in_with_a_policy_and_signs_only_as_that_says(
+    rest: RestClient, officers: Officers, way: str
+) -> None:
+    ada, ben, _ = officers
+    label, new_label = f"kek-{way}", f"moved-{way}"
+    spki = create_rsa_key(rest, f"gate-{way}", None)
+    kek = os.urandom(32)
+    rest.synchronous_unwrap(
+        unwrap_body(
+            f"gate-{way}",
+            oaep(spki, kek, OAEP_SHA1),
+            label,
+            attributes={"decrypt": False, "sign": False, "unwrap": True},
+        )
+    )
+    moved = ec.generate_private_key(ec.SECP256R1())
+    wrapped = key_wrap(
+        "wrap-pad", kek, moved.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), decrypt=False
+    )
+    body = unwrap_body(
+        label,
+        wrapped,
+        new_label,
+        wrapMethod="AES_WRAP_PAD_EC",
+        attributes={"decrypt": False, "sign": True, "unwrap": False},
+        policy=policy_json(make_policy(quorum(2, *officers)), new=True),
+    )
+    if way == "at once":
+        rest.synchronous_unwrap(body)
+    else:
+        assert rest.request(rest.unwrap(body))["status"] == "EXECUTED"
+
+    attested = parse_attestation(rest.key_attributes(new_label)["xml"])
+    public_key = moved.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert (attested.public_key, attested.policy) == (public_key, make_policy(quorum(2, *officers)))
+    assert refused(lambda: rest.synchronous_sign(sign_body(new_label))).refusal == "approvals.missing"
+    approvals = ready_approvals([ada, ben], Action.USE, new_label, b"pay")
+    signature = rest.synchronous_sign(sign_body(new_label) | {"signedApprovals": approvals})
+    assert dgst_accepts(public_key, base64.b64decode(signature), b"pay", "sha256")
 
 
 # --- block and unblock -----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class RequestCalls(RestConnection):
         self.call("DELETE", f"/v1/request/{path_part(request_id)}")
 
     def filtered_requests(self, statuses: Sequence[str] = ()) -> list[JsonObject]:
-        """Ids and statuses of requests, oldest first: `POST /v1/filteredRequests`.
+        """Ids and statuses of requests, newest first: `POST /v1/filteredRequests`.
 
         Args:
             statuses: Only requests with one of these, such as `PENDING`; empty for all.
