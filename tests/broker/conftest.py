@@ -26,7 +26,7 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HsmProcess]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A real PostgreSQL server; tests use databases of their own."""
+    """A real PostgreSQL server; tests use schemas or databases of their own."""
     with PostgresServer() as server:
         yield server
 
@@ -63,7 +63,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
     def url_of(directory: Path) -> str:
         if directory not in databases:
-            databases[directory] = postgres.new_database()
+            databases[directory] = postgres.new_schema()
         return databases[directory]
 
     monkeypatch.setattr(broker_world, "url_of", url_of)

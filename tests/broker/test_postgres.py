@@ -43,7 +43,7 @@ def used_at(tx: Transaction, signer: bytes) -> float | None:
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> str:
-    return postgres.new_database()
+    return postgres.new_schema()
 
 
 @pytest.fixture
@@ -266,7 +266,9 @@ async def test_migrations_make_exactly_the_tables_the_code_knows(url: str, tmp_p
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        due = connection.exec_driver_sql("SELECT indexdef FROM pg_indexes WHERE indexname = 'request_due'").scalar()
+        due = connection.exec_driver_sql(
+            "SELECT indexdef FROM pg_indexes WHERE indexname = 'request_due' AND schemaname = current_schema()"
+        ).scalar()
         assert str(due).endswith("(due_at) WHERE (due_at IS NOT NULL)")
     engine.dispose()
 

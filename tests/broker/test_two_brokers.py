@@ -42,7 +42,7 @@ PATIENCE = 60.0
 def brokers(directory: Path, postgres: PostgresServer, hsm: HsmProcess) -> Iterator[tuple[ServeProcess, ServeProcess]]:
     """Two brokers that share nothing but the database and the HSM."""
     config = directory / "keyturn.yaml"
-    general = {"databaseUrl": postgres.new_database(), "allowSecondsInPolicies": True}
+    general = {"databaseUrl": postgres.new_schema(), "allowSecondsInPolicies": True}
     config.write_text(json.dumps({"general": general}))
     options = ["--config", str(config), "--hsm", hsm.address]
     first, second = (ServeProcess(directory / name, options=options) for name in ("first", "second"))

@@ -1,7 +1,7 @@
 """A real PostgreSQL server for tests: made for them, on a Unix socket in a directory of its own, gone after them.
 
     with PostgresServer() as server:
-        url = server.new_database()
+        url = server.new_schema()
 
 It is Debian's server (`scripts/setup` installs it) as it comes, with a password asked for and every commit on disk.
 PostgreSQL refuses to run as root; then it runs as Debian's user for it, whom the directory belongs to. It dies with
@@ -130,6 +130,13 @@ class PostgresServer:
     def connect(self, name: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
         """A connection of the test's own."""
         return psycopg.connect(self.url(name), autocommit=True)
+
+    def new_schema(self) -> str:
+        """Make an empty schema, which a broker takes for a database of its own, in no time; returns its address."""
+        name = f"test{next(self._numbers)}"
+        with self.connect() as connection:
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        return f"{self.url('postgres')}&options=-csearch_path%3D{name}"
 
     def new_database(self, options: str = "") -> str:
         """Make an empty database; returns its address.
