@@ -14,7 +14,7 @@ from keyturn.broker.model import DirectoryEntry
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import ApproverRow
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.ska.approver_keys import load_approver_certificate
+from keyturn.ska.approver_keys import certificate_name, load_approver_certificate
 from keyturn.ska.labels import check_label
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Directory:
                 refusal="approver.name",
             ) from None
         load_approver_certificate(certificate)
+        # A policy shows whom it lists by the name in the certificate.
+        certificate_name(certificate)
         row = ApproverRow(name, certificate, self._clock.now())
 
         def store(tx: Transaction) -> None:

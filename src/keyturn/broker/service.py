@@ -107,11 +107,13 @@ class Broker:
             due: list[tuple[Any, ...]] = await database.read(lambda tx: tx.all(tuple, statements.DUE_REQUESTS, {}))
             broker._scheduler.load((moment, request_id) for moment, request_id in due)
         broker._scheduler.start()
+        broker._withdrawals.start()
         return broker
 
     async def close(self) -> None:
         """Stop the scheduler, finish what is being written, close store and executor."""
         await self._scheduler.stop()
+        await self._withdrawals.stop()
         while self._working:
             await asyncio.wait(self._working)
         await self._database.close()
@@ -141,18 +143,24 @@ class Broker:
         await self._whole(self._delete_key(label))
 
     async def _delete_key(self, label: str) -> None:
+        # Whatever had this label before the HSM says that it is deleted is gone for certain; another key may bear it
+        # by the time the answer is here, and keeps its requests.
+        gone = await self._database.read(
+            lambda tx: {request.key_uuid for request in progress.open_requests_of(tx, label)}
+        )
         try:
+            gone.add((await self._executor.key(label)).uuid)
             await self._executor.delete(uuid.uuid4().bytes, label)
         except KeyturnError as error:
             # A crash after an earlier deletion may have left its requests open; they are cancelled all the same.
             if error.code is not ErrorCode.KEY_NOT_EXISTENT:
                 raise
-            await self._cancel_requests_of(label)
+            await self._cancel_requests_of(label, gone)
             raise
-        await self._cancel_requests_of(label)
+        await self._cancel_requests_of(label, gone)
 
-    async def _cancel_requests_of(self, label: str) -> None:
-        for request_id in await self._database.write(lambda tx: progress.cancel_open_requests(tx, label)):
+    async def _cancel_requests_of(self, label: str, uuids: Collection[str]) -> None:
+        for request_id in await self._database.write(lambda tx: progress.cancel_open_requests(tx, label, uuids)):
             self._scheduler.at(None, request_id)
 
     # --- requests ---
@@ -262,7 +270,11 @@ class Broker:
         return request_view(row, tasks, connected=self._executor.connected)
 
     async def cancel(self, request_id: str) -> None:
-        """Cancel a request: its tasks vanish. Raises 651 unknown, 611 `request.closed` when it is final."""
+        """Cancel a request: its tasks vanish.
+
+        Raises 651 for an unknown request, and (`request.closed`) for one that is final: there is nothing to cancel any
+        more, and nobody must believe that what was executed was not. 611 while it is with the HSM. See ADR 0058.
+        """
         await self._whole(self._cancel(request_id))
 
     async def _cancel(self, request_id: str) -> None:
@@ -270,6 +282,13 @@ class Broker:
             request, _ = await self._database.read(lambda tx: progress.load(tx, request_id))
             if request.status == RequestStatus.CANCELLED:
                 return
+            if not RequestStatus(request.status).is_open:
+                raise KeyturnError(
+                    ErrorCode.REQUEST_NOT_EXISTENT,
+                    f"There is no open request with this id: it is {request.status}; that is final, and nothing is "
+                    "left to cancel.",
+                    refusal="request.closed",
+                )
             if request.sent is not None:
                 raise KeyturnError(
                     ErrorCode.UNSUPPORTED_OPERATION,
@@ -294,6 +313,7 @@ class Broker:
         row, tasks = await self._database.read(lambda tx: progress.load(tx, request_id))
         key = await self._executor.key(row.key_label)
         decision = None
+        stale = key.uuid == row.key_uuid and await self._execution.is_stale(row, key)
         if key.policy and key.uuid == row.key_uuid:
             decision = predict(
                 row._replace(policy=key.policy),
@@ -304,7 +324,7 @@ class Broker:
                 else await self._register.integrity_keys(row.key_label),
             )
         marks = [task.marked for task in tasks if task.marked]
-        return preflight_view(row, key, decision, marks, now=self._clock.now())
+        return preflight_view(row, key, decision, marks, now=self._clock.now(), stale=stale)
 
     # --- tasks ---
 
@@ -412,6 +432,7 @@ class Broker:
 
     async def run_due(self) -> None:
         """Do what is due by the clock, and return when it is done; the scheduler does it by itself, tests call it."""
+        await self._withdrawals.deliver()
         await self._scheduler.run_due()
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
