@@ -136,6 +136,7 @@ _EMBEDDED: Final = (
     "hsm_clock_bound",
 )
 """Settings that only an HSM started beside the broker takes from here (R1)."""
+_DEFAULTS: Final = {field.name: field.default for field in fields(Settings)}
 _KINDS: Final = {field.name: str(field.type) for field in fields(Settings)}
 _RANGES: Final = {
     "port": (0, 65535),
@@ -311,7 +312,7 @@ def _check_together(settings: Settings) -> None:
             "offlineHsm.attestationCertificates: only the air-gapped profile registers keys of an offline HSM.",
             "config.contradiction",
         )
-    own = [name for name, field in NAMES.items() if field in _EMBEDDED and getattr(settings, field)]
+    own = [name for name, field in NAMES.items() if field in _EMBEDDED and getattr(settings, field) != _DEFAULTS[field]]
     if own and (settings.profile == "air-gapped" or settings.hsm_address):
         raise _refuse(
             f"{own[0]}: configures the HSM that is started beside the broker, and none is. An HSM of its own reads its "

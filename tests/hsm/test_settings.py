@@ -72,8 +72,23 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None
     tls = {"tls_cert": "a", "tls_key": "b"}
     assert _refusal(None, data_dir="x", listen="tcp://0.0.0.0:1", **tls) == "tls.required"
     assert _refusal(None, data_dir="x", timestamp_key_name="k", attestation_key_name="k") == "config.invalid"
+    assert _refusal(None, data_dir="x", receipt_key_name="timestamp-key") == "config.invalid"
     assert _refusal(None, data_dir="x", kdf_memory_kib=8191) == "config.invalid"
     load_settings(None, {"data_dir": "x", "listen": "tcp://0.0.0.0:1", "tls_client_ca": "c", **tls})
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "smallest", "largest"),
+    [("clock_tolerance", 2, 0, 3600), ("clock_bound", 7_776_000, 60, 316_224_000)],
+)
+def test_the_limits_of_the_clock_have_defaults_and_cannot_be_switched_off(
+    name: str, default: float, smallest: float, largest: float
+) -> None:
+    assert getattr(load_settings(None, {"data_dir": "x"}), name) == default
+    for within in (smallest, largest):
+        assert getattr(load_settings(None, {"data_dir": "x", name: within}), name) == within
+    for outside in (smallest - 1, largest + 1, float("nan"), float("inf")):
+        assert _refusal(None, data_dir="x", **{name: outside}) == "config.invalid"
 
 
 def test_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

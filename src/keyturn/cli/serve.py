@@ -198,12 +198,17 @@ def embedded_options(settings: Settings) -> list[str]:
         "--timestamp-key-name": settings.hsm_timestamp_key_name,
         "--attestation-key-name": settings.hsm_attestation_key_name,
         "--receipt-key-name": settings.hsm_receipt_key_name,
+        "--clock-tolerance": _unless(settings.hsm_clock_tolerance, Settings().hsm_clock_tolerance),
+        "--clock-bound": _unless(settings.hsm_clock_bound, Settings().hsm_clock_bound),
     }
     words = [flag for flag, given in flags.items() if given]
     for flag, value in values.items():
         words += [flag, value] if value else []
-    words += ["--clock-tolerance", str(settings.hsm_clock_tolerance), "--clock-bound", str(settings.hsm_clock_bound)]
     return words
+
+
+def _unless(value: int, default: int) -> str:
+    return "" if value == default else str(value)
 
 
 async def _embedded(settings: Settings, stack: contextlib.AsyncExitStack) -> EmbeddedHsm | None:
