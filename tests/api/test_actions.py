@@ -1,4 +1,4 @@
-"""Every action over REST with the real HSM process: decrypt, unwrap, block, unblock, withdraw, and who is in the book.
+"""Every action over REST with the real HSM process: decrypt, unwrap, block, unblock, withdraw.
 
 What is decrypted and unwrapped was locked up by `openssl`; what is signed, `openssl` judges.
 """
@@ -13,21 +13,21 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from keyturn.client import ServerRefusedError
 from keyturn.errors import ErrorCode
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.messages import decode_unwrap_payload
-from keyturn.ska.policy import encode_policy
-from keyturn.ska.receipt import Statement, result_hash_of, statement_hash_of, verify_receipt
 from keyturn_testing.actions import (
     AES_ATTRIBUTES,
     OAEP_SHA1,
+    SECRET,
     all_approve,
     create_rsa_key,
     decrypt_body,
     oaep,
     ready_approvals,
+    refused,
+    sign_body,
     unwrap_body,
     unwrap_payload,
     withdrawal,
@@ -38,26 +38,11 @@ from keyturn_testing.openssl_ciphers import aes, key_wrap
 from keyturn_testing.rest_server import P256, approve, b64, create_ec_key, fetch, policy_json, signed_approval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from keyturn.client import RestClient
 
     Officers = tuple[Officer, Officer, Officer]
 
-SECRET = "Zürich, Freitag, 10 Uhr".encode()
-ALGORITHM = "SHA256_WITH_ECDSA"
 IV = bytes(range(16))
-
-
-def refused(call: Callable[[], Any]) -> ServerRefusedError:
-    """The refusal with which a call ends."""
-    with pytest.raises(ServerRefusedError) as caught:
-        call()
-    return caught.value
-
-
-def sign_body(label: str, payload: bytes = b"pay") -> dict[str, Any]:
-    return {"payload": b64(payload), "signKeyName": label, "signatureAlgorithm": ALGORITHM}
 
 
 # --- decrypt ---------------------------------------------------------------------------------------------------
@@ -411,229 +396,3 @@ def test_r26_only_the_signer_withdraws_only_what_they_approved_and_only_in_time(
     assert rest.request(other)["status"] == "EXECUTED"
     assert refused(lambda: rest.withdraw(withdrawal(ada, foreign))).code.http_status in {400, 404}
     assert bens["id"] != task["id"]
-
-
-# --- the directory of approvers --------------------------------------------------------------------------------
-
-
-@pytest.mark.rule("R22")
-def test_r22_a_policy_lists_people_by_name_and_gets_their_certificates(rest: RestClient) -> None:
-    ina, jon = Officer("Ina", "P-256"), Officer("Jon", "P-384")
-    for officer in (ina, jon):
-        rest.onboard_approver(officer.name, officer.certificate)
-    listed = {entry["approverName"]: entry for entry in rest.approvers()}
-    assert base64.b64decode(listed["Ina"]["approverCertificate"]) == ina.certificate
-    assert listed["Jon"]["addedTime"].endswith("Z")
-
-    policy = policy_json(make_policy(quorum(2, ina, jon)), new=True)
-    by_name = [{"type": "onboarded_approver_certificate", "name": name, "value": None} for name in ("Ina", "Jon")]
-    for rule in ("ruleUse", "ruleBlock", "ruleUnblock", "ruleModify"):
-        policy[rule]["tokens"][0]["groups"][0]["approvals"] = by_name
-    attributes = {"decrypt": False, "sign": True, "unwrap": False}
-    made = rest.create_key("by-name", "EC", curve_oid=P256, attributes=attributes, policy=policy)
-    approvals = made["json"]["policy"]["ruleUse"]["tokens"][0]["groups"][0]["approvals"]
-    assert [(one["type"], one["name"]) for one in approvals] == [("certificate", "Ina"), ("certificate", "Jon")]
-
-    # Jon leaves the directory; the key's policy stays as it is, and a new one does not know him.
-    rest.remove_approver("Jon")
-    request = rest.sign(sign_body("by-name"))
-    all_approve(rest, request, [jon, ina])
-    assert rest.request(request)["status"] == "EXECUTED"
-    error = refused(lambda: rest.create_key("by-name-2", "EC", curve_oid=P256, attributes=attributes, policy=policy))
-    assert (error.code.number, error.code.http_status, error.refusal) == (654, 404, "approver.unknown")
-    changed = {name: rule for name, rule in policy.items() if name != "keyStatus"}
-    error = refused(lambda: rest.modify({"modifyKeyName": "by-name", "policy": changed}))
-    assert error.code.number == 654
-    rest.onboard_approver("Jon", jon.certificate)
-    assert rest.modify({"modifyKeyName": "by-name", "policy": changed})
-
-
-def test_a_name_stands_once_in_the_directory(rest: RestClient) -> None:
-    kim, other = Officer("Kim", "P-256"), Officer("Kim's other", "P-256")
-    rest.onboard_approver("Kim", kim.certificate)
-    error = refused(lambda: rest.onboard_approver("Kim", other.certificate))
-    assert (error.code.number, error.refusal) == (632, "approver.exists")
-    rest.remove_approver("Kim")
-    assert refused(lambda: rest.remove_approver("Kim")).code is ErrorCode.APPROVER_NOT_EXISTENT
-    rest.onboard_approver("Kim", other.certificate)
-
-
-@pytest.mark.rule("R13")
-def test_r13_the_directory_takes_names_that_can_be_read_and_certificates_that_may_approve(rest: RestClient) -> None:
-    lea = Officer("Lea", "P-256")
-    for name in ("a\u202eb", " Lea", "x" * 129):
-        assert refused(lambda name=name: rest.onboard_approver(name, lea.certificate)).code.number == 600  # type: ignore[misc] # Bound now.
-    assert refused(lambda: rest.onboard_approver("Lea", b"\x30\x00")).code.http_status == 400
-    assert refused(lambda: rest.onboard_approver("Lea", lea.spki)).code.http_status == 400
-    rest.onboard_approver("Lea", lea.certificate)
-
-
-# --- lists of requests -----------------------------------------------------------------------------------------
-
-
-def test_requests_are_listed_by_status_in_both_ways(rest: RestClient, officers: Officers) -> None:
-    create_ec_key(rest, "listed", make_policy(quorum(1, *officers)))
-    waiting, gone = rest.sign(sign_body("listed")), rest.sign(sign_body("listed"))
-    rest.cancel_request(gone)
-
-    def listed(*statuses: str) -> dict[str, str]:
-        return {entry["id"]: entry["status"] for entry in rest.filtered_requests(statuses)}
-
-    assert listed("PENDING")[waiting] == "PENDING"
-    assert gone not in listed("PENDING", "APPROVED")
-    assert listed("CANCELLED")[gone] == "CANCELLED"
-    assert {waiting, gone} <= set(listed())
-    by_get = rest.call("GET", "/v1/filteredRequests?requestStatusList=PENDING,CANCELLED")["requests"]
-    assert {(waiting, "PENDING"), (gone, "CANCELLED")} <= {(entry["id"], entry["status"]) for entry in by_get}
-    assert len(rest.call("GET", "/v1/filteredRequests")["requests"]) == len(listed())
-    assert refused(lambda: listed("LOST")).code.number == 600
-    assert refused(lambda: rest.call("GET", "/v1/filteredRequests?requestStatusList=LOST")).code.number == 600
-
-
-# --- signed time -----------------------------------------------------------------------------------------------
-
-
-def test_the_hsm_signs_the_time_for_an_operation_and_openssl_agrees(rest: RestClient, officers: Officers) -> None:
-    ada, *_ = officers
-    attested = create_ec_key(rest, "timely", make_policy(quorum(1, *officers, timelock=60)))
-    integrity = parse_attestation(attested["xml"])
-    wanted = policy_json(make_policy(quorum(1, ada)), new=False)
-    for inner in (
-        {"operation": "use", "payload": b64(b"pay"), "policy": None},
-        {"operation": "modify", "policy": wanted},
-        {"operation": "block"},
-        {"operation": "unblock", "payload": None},
-    ):
-        answer = rest.synchronous_timestamp({"keyName": "timely"} | inner)
-        assert set(answer) == {
-            "timestamp", "timestampSignature", "timestampSignatureAlgorithm", "timestampKeyName"
-        }  # fmt: skip
-        assert answer["timestampKeyName"] == integrity.integrity_key_name
-        stamp, signature = (base64.b64decode(answer[name]) for name in ("timestamp", "timestampSignature"))
-        assert answer["timestampSignatureAlgorithm"] == "SHA256_WITH_ECDSA"
-        assert dgst_accepts(integrity.integrity_key, signature, stamp, "sha256")
-        assert not dgst_accepts(integrity.integrity_key, signature, stamp + b"\0", "sha256")
-
-
-@pytest.mark.parametrize(
-    "defect",
-    [
-        {"operation": "use", "payload": None},
-        {"operation": "use", "payload": ""},
-        {"operation": "use", "payload": "?"},
-        {"operation": "block"},
-        {"operation": "modify"},
-        {"operation": "modify", "payload": None},
-        {"operation": "modify", "payload": None, "policy": {"ruleUse": None}},
-        {"operation": "use", "policy": {"ruleUse": None}},
-        {"operation": "sign"},
-        {"operation": None},
-        {"requestId": "1"},
-    ],
-)
-def test_a_time_is_signed_for_one_thing_only(rest: RestClient, officers: Officers, defect: dict[str, Any]) -> None:
-    if "stamped" not in rest.list_keys():
-        create_ec_key(rest, "stamped", make_policy(quorum(1, *officers)))
-    good = {"keyName": "stamped", "operation": "use", "payload": b64(b"pay")}
-    assert rest.synchronous_timestamp(good)
-    assert refused(lambda: rest.synchronous_timestamp(good | defect)).code.number == 600
-
-
-def test_time_is_signed_for_keys_with_a_policy_alone(rest: RestClient, officers: Officers) -> None:
-    create_ec_key(rest, "timeless", None)
-    create_ec_key(rest, "timed", make_policy(quorum(1, *officers)))
-    body = {"operation": "use", "payload": b64(b"pay")}
-    assert rest.synchronous_timestamp({"keyName": "timed"} | body)
-    assert refused(lambda: rest.synchronous_timestamp({"keyName": "timeless"} | body)).code.http_status == 400
-    assert refused(lambda: rest.synchronous_timestamp({"keyName": "nobody"} | body)).code is ErrorCode.KEY_NOT_EXISTENT
-
-
-# --- receipts --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.rule("R24")
-def test_r24_who_names_their_request_gets_a_receipt_for_what_was_done_and_for_what_was_not(
-    rest: RestClient, officers: Officers
-) -> None:
-    ada, ben, _ = officers
-    spki = create_rsa_key(rest, "vouched", make_policy(quorum(2, *officers)))
-    key = parse_attestation(rest.key_attributes("vouched")["xml"])
-    assert key.receipt_key is not None
-    ciphertext = oaep(spki, SECRET)
-    approvals = ready_approvals([ada, ben], Action.USE, "vouched", ciphertext)
-    asked = decrypt_body("vouched", ciphertext, requestId="request-17")
-
-    answer = rest.execute_offline_input({"decryptRequest": asked | {"signedApprovals": approvals}})
-    receipt = verify_receipt(
-        base64.b64decode(answer["receipt"]),
-        base64.b64decode(answer["receiptSignature"]),
-        receipt_key_spki=key.receipt_key,
-    )
-    assert (receipt.request_id, receipt.action, receipt.outcome) == ("request-17", "decrypt", "executed")
-    assert receipt.key_uuid == key.uuid
-    assert receipt.result_hash == result_hash_of(base64.b64decode(answer["payload"]))
-    statement = Statement.decrypt("vouched", ciphertext, asked["cipherAlgorithm"], iv=None, aad=None, tag_length=0)
-    assert receipt.statement_hash == statement_hash_of(statement)
-
-    error = refused(lambda: rest.execute_offline_input({"decryptRequest": asked}))
-    assert error.refusal == "approvals.missing"
-    receipt = verify_receipt(
-        base64.b64decode(error.body["receipt"]),
-        base64.b64decode(error.body["receiptSignature"]),
-        receipt_key_spki=key.receipt_key,
-    )
-    assert (receipt.request_id, receipt.outcome) == ("request-17", "refused")
-
-    # Without a request there is nothing to vouch for, and the answers are the documented ones.
-    for unnamed in (asked | {"requestId": None}, asked | {"requestId": ""}):
-        answer = rest.execute_offline_input({"decryptRequest": unnamed | {"signedApprovals": approvals}})
-        assert set(answer) == {"payload"}
-        body = refused(lambda unnamed=unnamed: rest.execute_offline_input({"decryptRequest": unnamed})).body  # type: ignore[misc] # Bound now.
-        assert set(body) == {"errorCode", "reason", "message", "refusal"}
-    for name in ("ü", "a b", "x" * 129):
-        error = refused(lambda name=name: rest.synchronous_decrypt(asked | {"requestId": name}))  # type: ignore[misc] # Bound now.
-        assert error.code.number == 600
-        assert "receipt" not in error.body
-
-
-@pytest.mark.rule("R24")
-def test_r24_every_synchronous_call_takes_the_name_of_a_request(rest: RestClient, officers: Officers) -> None:
-    ada, *_ = officers
-    label = "all-vouched"
-    spki = create_rsa_key(rest, label, make_policy(quorum(1, ada)), sign=True)
-    wrapped = oaep(spki, os.urandom(16), OAEP_SHA1)
-    wanted = make_policy(quorum(1, *officers))
-    stamp = rest.synchronous_timestamp({
-        "keyName": label, "operation": "modify", "policy": policy_json(wanted, new=False)
-    })  # fmt: skip
-    digest = bytes(32)
-    bodies: dict[str, dict[str, Any]] = {
-        "signRequest": {
-            "payload": b64(digest),
-            "signKeyName": label,
-            "signatureAlgorithm": "SHA256_WITH_RSA",
-            "signedApprovals": ready_approvals([ada], Action.USE, label, digest),
-        },
-        "unwrapKeyRequest": unwrap_body(
-            label,
-            wrapped,
-            "vouched-guest",
-            signedApprovals=ready_approvals([ada], Action.USE, label, unwrap_payload(wrapped, "vouched-guest")),
-        ),
-        "blockRequest": {"blockKeyName": label, "signedApprovals": ready_approvals([ada], Action.BLOCK, label)},
-        "unblockRequest": {"unblockKeyName": label, "signedApprovals": ready_approvals([ada], Action.UNBLOCK, label)},
-        "modifyRequest": {
-            "modifyKeyName": label,
-            "policy": policy_json(wanted, new=False),
-            "signedApprovals": ready_approvals([ada], Action.MODIFY, label, encode_policy(wanted), stamp),
-        },
-    }
-    key = parse_attestation(rest.key_attributes(label)["xml"])
-    for name, inner in bodies.items():
-        answer = rest.execute_offline_input({name: inner | {"requestId": f"for-{name}"}})
-        receipt = verify_receipt(
-            base64.b64decode(answer["receipt"]),
-            base64.b64decode(answer["receiptSignature"]),
-            receipt_key_spki=key.receipt_key or b"",
-        )
-        assert (receipt.request_id, receipt.outcome) == (f"for-{name}", "executed")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from keyturn.client import ServerRefusedError
 from keyturn.ska.messages import ApprovalToken
 from keyturn.ska.signatures import wrap_signature
 from keyturn.ska.unwrap_flags import unwrap_payload_for
@@ -12,7 +15,7 @@ from keyturn_testing.openssl_ciphers import rsa_encrypt
 from keyturn_testing.rest_server import approve, b64, fetch, policy_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from keyturn.client import RestClient
     from keyturn.client.approval import TaskKind
@@ -20,11 +23,24 @@ if TYPE_CHECKING:
     from keyturn.ska.policy import Policy
     from keyturn_testing.officers import Officer
 
+SECRET = "Zürich, Freitag, 10 Uhr".encode()
 CIPHER = "RSA_PADDING_OAEP_WITH_SHA256"
 OAEP_SHA256 = ("rsa_padding_mode:oaep", "rsa_oaep_md:sha256", "rsa_mgf1_md:sha256")
 OAEP_SHA1 = ("rsa_padding_mode:oaep", "rsa_oaep_md:sha1", "rsa_mgf1_md:sha1")
 AES_ATTRIBUTES = {"decrypt": True, "sign": False, "unwrap": False, "encrypt": True, "destroyable": True}
 """What the key inside a wrapped AES key may do."""
+
+
+def refused(call: Callable[[], Any]) -> ServerRefusedError:
+    """The refusal with which a call ends."""
+    with pytest.raises(ServerRefusedError) as caught:
+        call()
+    return caught.value
+
+
+def sign_body(label: str, payload: bytes = b"pay") -> dict[str, Any]:
+    """The inner object of a call that signs with an EC key."""
+    return {"payload": b64(payload), "signKeyName": label, "signatureAlgorithm": "SHA256_WITH_ECDSA"}
 
 
 def create_rsa_key(rest: RestClient, label: str, policy: Policy | None, **attributes: bool) -> bytes:
