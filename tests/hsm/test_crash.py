@@ -11,7 +11,9 @@ import pytest
 
 from keyturn.hsm import protocol
 from keyturn.hsm.framing import encode_frame
+from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
+from keyturn.ska.messages import ApprovalToken
 from keyturn.ska.policy import encode_policy
 from keyturn_testing.hsm_process import HsmProcess
 from keyturn_testing.keys import P256, operation_id
@@ -26,8 +28,8 @@ POLICY = encode_policy(make_policy(quorum(1, ADA)))
 ECDSA = "SHA256_WITH_ECDSA"
 
 
-def _create(label: str, policy: bytes = POLICY) -> protocol.CreateKey:
-    return protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, policy, blocked=False)
+def _create(label: str, policy: bytes = POLICY, *, blocked: bool = False) -> protocol.CreateKey:
+    return protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, policy, blocked=blocked)
 
 
 def _sign(label: str, number: int) -> protocol.Sign:
@@ -85,9 +87,15 @@ def test_changes_survive_a_kill_and_repeated_calls_have_one_effect(tmp_path: Pat
     with hsm:
         with RawLine(hsm.address) as line:
             line.ask(_create("changed"))
+            line.ask(_create("lifted", blocked=True))
+            line.ask(_create("blocked"))
         new = encode_policy(make_policy(quorum(1, Officer("ben"))))
         calls: list[Any] = [_create(f"k{number}") for number in range(10)]
         calls.append(protocol.Modify(operation_id(), "changed", new, [ADA.approve_modify("changed", new)]))
+        lift = [ADA.approve(ApprovalToken(Action.UNBLOCK, b"lifted"))]
+        calls.append(protocol.Unblock(operation_id(), "lifted", lift))
+        to_block = ADA.approve(ApprovalToken(Action.BLOCK, b"blocked"))
+        calls.append(protocol.Block(operation_id(), "blocked", [to_block]))
         before = _send_and_kill(hsm, calls, moments.choice([0.001, 0.005, 0.02, 0.05]) * moments.random())
         hsm.start()
         with RawLine(hsm.address) as line:
@@ -95,10 +103,17 @@ def test_changes_survive_a_kill_and_repeated_calls_have_one_effect(tmp_path: Pat
                 again = line.ask(call)
                 assert isinstance(again, protocol.Attested), again
                 assert number not in before or again == before[number]
-            assert line.ask(protocol.ListKeys()).labels == sorted(["changed", *(f"k{one}" for one in range(10))])
+            labels = ["changed", "lifted", "blocked", *(f"k{one}" for one in range(10))]
+            assert line.ask(protocol.ListKeys()).labels == sorted(labels)
             facts = [line.ask(protocol.Lookup(f"k{one}")) for one in range(10)]
             assert all(fact.generation == 1 for fact in facts)
             assert line.ask(protocol.Lookup("changed")).policy == new
+            assert not line.ask(protocol.Lookup("lifted")).blocked
+            assert line.ask(protocol.Lookup("blocked")).blocked
+            # The effect and the statement that caused it are one commit (R15): it lifts no second block.
+            line.ask(protocol.Block(operation_id(), "lifted", [ADA.approve(ApprovalToken(Action.BLOCK, b"lifted"))]))
+            again = line.ask(protocol.Unblock(operation_id(), "lifted", lift))
+            assert again.bad_approvals == [(0, "approval.spent")]
 
 
 def test_the_decision_log_holds_every_answer_that_left(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 import keyturn.hsm
@@ -13,6 +15,7 @@ from keyturn.hsm import protocol
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import ApprovalToken
 from keyturn.ska.policy import Policy, Rule, encode_policy
+from keyturn.ska.unwrap_flags import unwrap_payload_for
 from keyturn_testing.keys import P256, operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.raw_line import RawLine
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 ADA = Officer("ada")
 ECDSA = "SHA256_WITH_ECDSA"
+POLICY = encode_policy(make_policy(quorum(1, ADA)))
 ROOM = Path(keyturn.hsm.__file__).parent
 
 ALLOWED_USERS = {
@@ -79,43 +83,130 @@ def test_within_the_door_the_decision_stands_before_the_key() -> None:
     assert lines["require"] < lines["open_private_key"]
 
 
-def _sign(label: str, approvals: list[bytes]) -> object:
+def _sign(label: str, approvals: list[bytes]) -> protocol.Sign:
     return protocol.Sign(operation_id(), label, b"x", ECDSA, "", approvals)
 
 
-def _sign_digest(label: str, approvals: list[bytes]) -> object:
+def _sign_digest(label: str, approvals: list[bytes]) -> protocol.Sign:
     return protocol.Sign(operation_id(), label, bytes(32), "NONE_WITH_ECDSA", "RAW", approvals)
 
 
-def _sign_without_id(label: str, approvals: list[bytes]) -> object:
-    return protocol.Sign(b"", label, b"x", ECDSA, "", approvals)
+CIPHERTEXT = bytes(255) + b"\x02"
+"""A number below every modulus: decrypts to something without padding."""
+WRAPPED = b"\x01" * 256
+"""With the implicit rejection of PKCS#1 it unwraps to a key that nobody knows."""
+INSIDE = {"decrypt": True}
 
 
-def _decrypt(label: str, approvals: list[bytes]) -> object:
-    return protocol.Decrypt(operation_id(), label, b"x", "RSA_PADDING_OAEP_WITH_SHA256", None, None, 0, approvals)
+def _decrypt(label: str, approvals: list[bytes]) -> protocol.Decrypt:
+    return protocol.Decrypt(operation_id(), label, CIPHERTEXT, "RSA_PADDING_PKCS", None, None, 0, approvals)
 
 
-def _unwrap(label: str, approvals: list[bytes]) -> object:
-    new = f"{label}-unwrapped"
-    return protocol.Unwrap(operation_id(), label, b"x", "RSA_WRAP_OAEP", new, {"decrypt": True}, approvals)
+def _decrypt_raw(label: str, approvals: list[bytes]) -> protocol.Decrypt:
+    return protocol.Decrypt(operation_id(), label, CIPHERTEXT, "RSA_NO_PADDING", None, None, 0, approvals)
 
 
-TOUCHING: list[Callable[[str, list[bytes]], object]] = [_sign, _sign_digest, _sign_without_id, _decrypt, _unwrap]
-"""Every call of the protocol that touches a caller's private key, as functions of label and approvals."""
+def _unwrap(label: str, approvals: list[bytes]) -> protocol.Unwrap:
+    return protocol.Unwrap(operation_id(), label, WRAPPED, "RSA_WRAP_PAD", f"{label}-in", INSIDE, approvals)
+
+
+@dataclass(frozen=True)
+class Touch:
+    """A call that touches a caller's private key.
+
+    Args:
+        call: The call, as a function of label and approvals.
+        attribute: What the key must be allowed to do.
+        payload: What approvals must cover, by label.
+        answer: What it gives.
+        algorithm: Kind of key.
+    """
+
+    call: Callable[[str, list[bytes]], protocol.Call]
+    attribute: str
+    payload: Callable[[str], bytes]
+    answer: type
+    algorithm: str = "RSA"
+
+    def create(self, line: RawLine, label: str, *, attribute: str = "", blocked: bool = False) -> None:
+        curve, size = (P256, 0) if self.algorithm == "EC" else ("", 2048)
+        attributes = {attribute or self.attribute: True}
+        made = line.ask(
+            protocol.CreateKey(operation_id(), label, self.algorithm, curve, size, attributes, POLICY, blocked=blocked)
+        )
+        assert isinstance(made, protocol.Attested), made
+
+
+TOUCHING = {
+    "sign": Touch(_sign, "sign", lambda _: b"x", protocol.Signed, "EC"),
+    "sign a digest": Touch(_sign_digest, "sign", lambda _: bytes(32), protocol.Signed, "EC"),
+    "decrypt": Touch(_decrypt, "decrypt", lambda _: CIPHERTEXT, protocol.Decrypted),
+    "decrypt raw": Touch(_decrypt_raw, "decrypt", lambda _: CIPHERTEXT, protocol.Decrypted),
+    "unwrap": Touch(
+        _unwrap, "unwrap", lambda label: unwrap_payload_for(INSIDE, WRAPPED, f"{label}-in"), protocol.Attested
+    ),
+}
+"""Every call of the protocol that touches a caller's private key."""
+
+each_touch = pytest.mark.parametrize("touch", TOUCHING.values(), ids=TOUCHING)
 
 
 @pytest.mark.rule("R3")
-@pytest.mark.parametrize("call", TOUCHING)
+@each_touch
 def test_a_protected_key_does_nothing_without_approvals_or_with_those_for_something_else(
-    hsm: HsmProcess, label: str, call: Callable[[str, list[bytes]], object]
+    hsm: HsmProcess, label: str, touch: Touch
 ) -> None:
-    policy = encode_policy(make_policy(quorum(1, ADA)))
     with RawLine(hsm.address) as line:
-        made = line.ask(protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, policy, blocked=False))
-        assert isinstance(made, protocol.Attested)
-        for approvals in ([], [ADA.approve_use(label, b"y")], [ADA.approve_modify(label, policy)], [b"", b"\0" * 99]):
-            assert isinstance(line.ask(call(label, approvals)), protocol.Refused)
-        assert isinstance(line.ask(_sign(label, [ADA.approve_use(label, b"x")])), protocol.Signed)
+        touch.create(line, label)
+        good = ADA.approve_use(label, touch.payload(label))
+        for approvals in (
+            [],
+            [ADA.approve_use(label, touch.payload(label) + b"y")],
+            [ADA.approve_use(f"{label}-other", touch.payload(label))],
+            [ADA.approve_modify(label, POLICY)],
+            [Officer("eve").approve_use(label, touch.payload(label))],
+            [b"", b"\0" * 99],
+        ):
+            refused = line.ask(touch.call(label, approvals))
+            assert isinstance(refused, protocol.Refused)
+            assert refused.refusal == "approvals.missing"
+        assert isinstance(line.ask(touch.call(label, [good])), touch.answer)
+
+
+@pytest.mark.rule("R3")
+@each_touch
+def test_a_blocked_key_refuses_every_use_even_with_all_approvals(hsm: HsmProcess, label: str, touch: Touch) -> None:
+    with RawLine(hsm.address) as line:
+        touch.create(line, label, blocked=True)
+        call = touch.call(label, [ADA.approve_use(label, touch.payload(label))])
+        assert line.ask(call).refusal == "key.blocked"
+        unblock = ADA.approve(ApprovalToken(Action.UNBLOCK, label.encode()))
+        assert isinstance(line.ask(protocol.Unblock(operation_id(), label, [unblock])), protocol.Attested)
+        # A refusal was no execution: the very same call goes through now.
+        assert isinstance(line.ask(call), touch.answer)
+
+
+@pytest.mark.rule("R3")
+@each_touch
+def test_a_key_does_only_what_its_attributes_enable(hsm: HsmProcess, label: str, touch: Touch) -> None:
+    with RawLine(hsm.address) as line:
+        others = {"sign", "decrypt", "unwrap"} - {touch.attribute}
+        touch.create(line, label, attribute=min(others))
+        approvals = [ADA.approve_use(label, touch.payload(label))]
+        assert line.ask(touch.call(label, approvals)).refusal == "key.attribute"
+
+
+@pytest.mark.rule("R3")
+def test_a_key_with_a_policy_is_used_with_an_operation_id_only(hsm: HsmProcess, label: str) -> None:
+    with RawLine(hsm.address) as line:
+        for name in ("sign", "decrypt"):
+            touch, key = TOUCHING[name], f"{label}-{name}"
+            touch.create(line, key)
+            call = touch.call(key, [ADA.approve_use(key, touch.payload(key))])
+            assert isinstance(call, protocol.Sign | protocol.Decrypt)
+            without = msgspec.structs.replace(call, operation_id=b"")
+            assert line.ask(without).refusal == "operation.id-missing"
+            assert isinstance(line.ask(call), touch.answer)
 
 
 @pytest.mark.rule("R3")
@@ -126,7 +217,7 @@ def test_every_call_of_the_protocol_was_thought_of() -> None:
         *(protocol.DeleteKey, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
         *(protocol.Block, protocol.Unblock, protocol.Withdraw),
     }
-    touching = {type(call("x", [])) for call in TOUCHING}
+    touching = {type(touch.call("x", [])) for touch in TOUCHING.values()}
     assert without_private_key | touching == set(protocol.Call.__args__)
     assert not without_private_key & touching
 
@@ -146,19 +237,6 @@ def test_an_empty_rule_needs_nobody_and_a_filled_one_does(hsm: HsmProcess, label
         line.ask(protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, policy, blocked=False))
         answer = line.ask(_sign(label, []))
         assert (answer.refusal if isinstance(answer, protocol.Refused) else "") == word
-
-
-def test_a_blocked_key_refuses_even_with_all_approvals_and_an_open_one_accepts_them(
-    hsm: HsmProcess, label: str
-) -> None:
-    policy = encode_policy(make_policy(quorum(1, ADA)))
-    with RawLine(hsm.address) as line:
-        for name, blocked in ((label, True), (f"{label}-open", False)):
-            line.ask(protocol.CreateKey(operation_id(), name, "EC", P256, 0, {"sign": True}, policy, blocked=blocked))
-        refused = line.ask(_sign(label, [ADA.approve_use(label, b"x")]))
-        assert refused.refusal == "key.blocked"
-        accepted = line.ask(_sign(f"{label}-open", [ADA.approve_use(f"{label}-open", b"x")]))
-        assert isinstance(accepted, protocol.Signed)
 
 
 def test_a_key_that_may_not_sign_refuses_and_one_that_may_signs(hsm: HsmProcess, label: str) -> None:
@@ -187,13 +265,19 @@ def test_a_protected_key_takes_exact_digests_only(hsm: HsmProcess, label: str, s
         assert isinstance(digest(32), protocol.Signed)
 
 
-def test_an_approval_for_use_serves_no_other_rule(hsm: HsmProcess, label: str) -> None:
-    """Only `modify` of the two remaining rules has a call yet; block and unblock come with their own."""
-    policy = encode_policy(make_policy(quorum(1, ADA)))
+@pytest.mark.parametrize("action", [Action.BLOCK, Action.UNBLOCK, Action.MODIFY])
+def test_an_approval_for_use_serves_no_other_rule(hsm: HsmProcess, label: str, action: Action) -> None:
+
+    def call(approvals: list[bytes]) -> protocol.Call:
+        if action is Action.MODIFY:
+            return protocol.Modify(operation_id(), label, POLICY, approvals)
+        kind = protocol.Block if action is Action.BLOCK else protocol.Unblock
+        return kind(operation_id(), label, approvals)
+
     with RawLine(hsm.address) as line:
-        line.ask(protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, policy, blocked=False))
-        token = ApprovalToken(Action.USE, label.encode(), None, None, policy)
-        refused = line.ask(protocol.Modify(operation_id(), label, policy, [ADA.approve(token)]))
-        assert refused.bad_approvals == [(0, "approval.wrong-operation")]
-        done = line.ask(protocol.Modify(operation_id(), label, policy, [ADA.approve_modify(label, policy)]))
-        assert isinstance(done, protocol.Attested)
+        line.ask(protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, POLICY, blocked=True))
+        use = ADA.approve(ApprovalToken(Action.USE, label.encode(), None, None, POLICY))
+        assert line.ask(call([use])).bad_approvals == [(0, "approval.wrong-operation")]
+        payload = POLICY if action is Action.MODIFY else None
+        right = ADA.approve(ApprovalToken(action, label.encode(), None, None, payload))
+        assert isinstance(line.ask(call([right])), protocol.Attested)
