@@ -110,3 +110,13 @@ def test_the_memory_lies_beside_the_key_or_where_it_is_told_to(ada: Officers, ta
     assert ada.run("approver", "approve", TASK_ID, *at, "--yes").code == 0
     assert len(ada.run("approver", "approvals", *key, *elsewhere, "--json").json()) == 1
     assert b64(APPROVAL) in (ada.home / "elsewhere").read_text()
+
+
+def test_a_withdrawal_to_another_server_than_the_approval_is_pointed_out(
+    ada: Officers, task_server: TaskServer
+) -> None:
+    other = task_server.url.replace("127.0.0.1", "localhost")
+    done = ada.run("approver", "withdraw", TASK_ID, *ada.at(other, "ada"), typed="n\n")
+    assert f"You approved it at {task_server.url}, which is not where" in done.out
+    done = ada.run("approver", "withdraw", TASK_ID, *ada.at(task_server.url, "ada"), typed="n\n")
+    assert "You approved it at" not in done.out

@@ -17,9 +17,19 @@ from keyturn.approver.review import Review, review_task
 from keyturn.approver.tasks import parse_task
 from keyturn.cli.officer_view import review_json, show_review
 from keyturn.errors import KeyturnError
+from keyturn.ska.actions import Action
 from keyturn.ska.messages import decode_approval
 from keyturn.ska.policy import encode_policy
-from keyturn_testing.approval_tasks import STAMPED_AT, PaperHsm, b64, honest_task, modify_token, sign_token
+from keyturn_testing.approval_tasks import (
+    STAMPED_AT,
+    PaperHsm,
+    b64,
+    block_token,
+    honest_task,
+    modify_token,
+    sign_token,
+    unwrap_token,
+)
 from keyturn_testing.officers import Officer, make_policy, quorum
 
 ADA, BEN = Officer("ada"), Officer("ben", "ED")
@@ -29,14 +39,24 @@ POLICY = make_policy(quorum(1, ADA, BEN))
 HONEST = (
     honest_task(ADA, HSM.stamp(sign_token(b"Pay 10 to Bob.")), hsm=HSM, policy=POLICY, metaData=b64(b"{}")),
     honest_task(ADA, HSM.stamp(modify_token(encode_policy(POLICY))), hsm=HSM, policy=POLICY),
+    honest_task(ADA, HSM.stamp(sign_token(bytes(256))), hsm=HSM, policy=POLICY, kind="decrypt"),
+    honest_task(ADA, HSM.stamp(unwrap_token()), hsm=HSM, policy=POLICY, kind="unwrap"),
+    honest_task(ADA, HSM.stamp(block_token()), hsm=HSM, policy=POLICY),
+    honest_task(ADA, HSM.stamp(block_token(action=Action.UNBLOCK)), hsm=HSM, policy=POLICY),
 )
 FIELDS = sorted({field for task in HONEST for field in task})
+MEMBERS = (
+    *("signRequest", "decryptRequest", "unwrapKeyRequest", "blockRequest", "unblockRequest", "modifyRequest"),
+    *("policy", "payload", "encryptedPayload", "wrappedKey", "label", "attributes", "blockKeyName", "x"),
+)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.binary().map(b64),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["signRequest", "modifyRequest", "policy", "payload", "x"]), inner, max_size=3
+            st.sampled_from(MEMBERS),
+            inner,
+            max_size=3,
         )
     ),
     max_leaves=8,

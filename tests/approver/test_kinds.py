@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from keyturn.cli.officer_view import review_json, show_review
+from keyturn.errors import KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import UnwrapPayload, encode_unwrap_payload
 from keyturn.ska.policy import Rule
-from keyturn_testing.approval_tasks import WRAPPED_KEY, block_token, honest_task, sign_token, unwrap_token
+from keyturn_testing.approval_tasks import WRAPPED_KEY, b64, block_token, honest_task, sign_token, unwrap_token
 from keyturn_testing.officers import make_policy, quorum
 from keyturn_testing.reviews import (
     ADA,
@@ -187,7 +188,10 @@ def test_every_kind_is_shown_on_a_screen_and_as_json(kind: str) -> None:
     described = review_json(shown)
     assert described["kind"] == kind
     assert described["counts"][0]["listsYou"] is True
-    assert "Counts opens 2023-11-14T22:13:20Z (1 minute ago), never closes" in screen(shown)
+    assert (
+        "Counts opens 2023-11-14T22:13:20Z (1 minute ago), never closes by the policy of 2023-11-14T22:13:20Z"
+        in screen(shown)
+    )
 
 
 @pytest.mark.rule("R11")
@@ -197,3 +201,17 @@ def test_r11_members_of_a_request_that_nobody_knows_are_shown_as_claims() -> Non
     assert claims["member `context` of the request"] == "AAAA"
     assert claims["member `auxiliary` of the request"] == '{"a": 1}'
     assert not any("assword" in name for name in claims)
+
+
+@pytest.mark.rule("R11")
+@pytest.mark.parametrize("depth", [50, 400, 900, 5_000, 90_000])
+def test_r11_a_member_that_is_nested_deep_is_shown_or_refused(depth: int) -> None:
+    task = EVERY_KIND["block"](metaData=None)
+    deep = '{"blockRequest": {"blockKeyName": "treasury", "x": ' + "[" * depth + "]" * depth + "}}"
+    try:
+        shown = review(task | {"requestBase64": b64(deep.encode())})
+    except KeyturnError as error:
+        assert error.refusal == "review.request"  # noqa: PT017 - Either outcome is right; which, depends on the stack.
+        assert depth > 50
+    else:
+        assert any(claim.name == "member `x` of the request" for claim in shown.claims)

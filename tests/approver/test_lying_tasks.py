@@ -298,6 +298,8 @@ def test_r11_a_timestamp_of_another_integrity_key_is_shown_as_not_verified() -> 
     assert shown.stamp is not None
     assert not shown.stamp.verified
     assert "another integrity key" in shown.stamp.note
+    assert any(warning.startswith("The HSM's timestamp is NOT VERIFIED") for warning in shown.warnings)
+    assert not any("NOT VERIFIED" in warning for warning in review(stamped_task()).warnings)
 
 
 def test_r11_timestamp_fields_beside_an_approval_without_one_are_refused() -> None:

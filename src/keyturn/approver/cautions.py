@@ -167,6 +167,8 @@ def time_cautions(
             return ["The policy has time limits for this operation, but the approval carries no timestamp of the HSM."]
         return []
     found = []
+    if attested is not None and attested.verified and not stamp.verified:
+        found.append(f"The HSM's timestamp is NOT VERIFIED. {stamp.note}")
     if stamp.seconds > now + AHEAD:
         found.append(
             f"The HSM's time is {about(stamp.seconds - now)} ahead of your clock. One of the two is wrong; how old "

@@ -129,10 +129,14 @@ def _compare(place: str, word: str, value: object, task: Task, token: ApprovalTo
     if inner.get(kind.key_field) != label:
         raise disagrees(place, word, f"Its `{kind.key_field}` is another key than the one in the approval.")
     onboarded = kind.compare(place, word, inner, token)
+    try:
+        claims = tuple(_claims(kind, inner))
+    except RecursionError:
+        raise disagrees(place, word, "It is nested too deep to be shown.") from None
     outer_metadata, inner_metadata = task.fields.get("metaData"), inner.get("metaData")
     if outer_metadata is not None and outer_metadata != inner_metadata:
         raise disagrees("metaData", "meta-data", f"It differs from the metadata in `{place}`.")
-    return RequestSaid(kind.name, tuple(_claims(kind, inner)), onboarded)
+    return RequestSaid(kind.name, claims, onboarded)
 
 
 def _claims(kind: _Kind, inner: dict[str, Any]) -> list[Claim]:

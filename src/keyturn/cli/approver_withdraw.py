@@ -78,6 +78,8 @@ def withdraw(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: 
         for one in chosen:
             label, what = _summary(one)
             screen.print(f"Your approval of {iso(one.sent_at)}, key {label}, {what}")
+            if one.server.rstrip("/") != options["url"].rstrip("/"):
+                screen.print(f"You approved it at {visible(one.server)}, which is not where this withdrawal goes.")
             screen.print(f"Checksum words: {' '.join(checksum_words(one.approval, domain=APPROVAL_DOMAIN))}")
             if not yes and not click.confirm("Withdraw it?", default=False, err=True):
                 screen.print(f"Not withdrawn: {visible(one.task_id)}")

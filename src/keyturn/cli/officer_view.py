@@ -64,6 +64,9 @@ def show_review(review: Review, to: Console) -> None:
     facts.add_row("HSM's timestamp", Text(_stamp_text(review)))
     for words in _window_texts(review):
         facts.add_row("Counts", Text(words))
+    if review.windows and review.attested is not None:
+        # An old attestation verifies as well as a new one, so its time is told.
+        facts.add_row("", Text(f"by the policy of {iso(review.attested.attestation.attest_time)}"))
     facts.add_row("Checksum words", Text(" ".join(review.words), style="bold"))
     facts.add_row("", Text("the courier and the other side see the same words, if nothing was changed on the way"))
     facts.add_row("Task", Text(review.task_id))
@@ -122,6 +125,7 @@ def review_json(review: Review) -> dict[str, Any]:
             }
             for window in review.windows
         ],
+        "policyAttestedAt": None if review.attested is None else iso(review.attested.attestation.attest_time),
         "kind": review.kind,
         "meaning": list(review.meaning),
         "unwrap": None
