@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from keyturn.broker import progress
 from keyturn.broker.airgapped import AirGappedExecutor
 from keyturn.broker.approvals import Approvals
+from keyturn.broker.cancelling import Cancelling
 from keyturn.broker.directory import Directory
 from keyturn.broker.execution import Execution
 from keyturn.broker.fetching import Fetching
@@ -23,9 +24,8 @@ from keyturn.broker.opening import Opening
 from keyturn.broker.prediction import collected, predict
 from keyturn.broker.results import Results
 from keyturn.broker.scheduler import Scheduler
-from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
-from keyturn.broker.storage.database import Database, StaleError
+from keyturn.broker.storage.database import Database
 from keyturn.broker.synchronous import Synchronous
 from keyturn.broker.views import preflight_view, request_view
 from keyturn.broker.withdrawals import Withdrawals
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         WithdrawCall,
     )
     from keyturn.broker.register import Register
+    from keyturn.broker.states import RequestStatus
     from keyturn.clock import Clock
     from keyturn.ska.actions import Action
 
@@ -83,6 +84,7 @@ class Broker:
             self._register = executor.register
             self._register.bind(database)
         self._results = Results(database, self._register, clock, self._locks)
+        self._cancelling = Cancelling(database, executor, self._scheduler, self._locks)
         self._synchronous = Synchronous(executor, self._execution)
         self._directory = Directory(database, clock)
         self._withdrawals = Withdrawals(database, self._execution, executor, clock, self._locks)
@@ -140,28 +142,7 @@ class Broker:
 
     async def delete_key(self, label: str) -> None:
         """Delete a key and cancel its open requests. Raises 650, 606 (not destroyable), 611 without an HSM."""
-        await self._whole(self._delete_key(label))
-
-    async def _delete_key(self, label: str) -> None:
-        # Whatever had this label before the HSM says that it is deleted is gone for certain; another key may bear it
-        # by the time the answer is here, and keeps its requests.
-        gone = await self._database.read(
-            lambda tx: {request.key_uuid for request in progress.open_requests_of(tx, label)}
-        )
-        try:
-            gone.add((await self._executor.key(label)).uuid)
-            await self._executor.delete(uuid.uuid4().bytes, label)
-        except KeyturnError as error:
-            # A crash after an earlier deletion may have left its requests open; they are cancelled all the same.
-            if error.code is not ErrorCode.KEY_NOT_EXISTENT:
-                raise
-            await self._cancel_requests_of(label, gone)
-            raise
-        await self._cancel_requests_of(label, gone)
-
-    async def _cancel_requests_of(self, label: str, uuids: Collection[str]) -> None:
-        for request_id in await self._database.write(lambda tx: progress.cancel_open_requests(tx, label, uuids)):
-            self._scheduler.at(None, request_id)
+        await self._whole(self._cancelling.delete_key(label))
 
     # --- requests ---
 
@@ -275,38 +256,7 @@ class Broker:
         Raises 651 for an unknown request, and (`request.closed`) for one that is final: there is nothing to cancel any
         more, and nobody must believe that what was executed was not. 611 while it is with the HSM. See ADR 0058.
         """
-        await self._whole(self._cancel(request_id))
-
-    async def _cancel(self, request_id: str) -> None:
-        async with self._locks.of(request_id):
-            request, _ = await self._database.read(lambda tx: progress.load(tx, request_id))
-            if request.status == RequestStatus.CANCELLED:
-                return
-            if not RequestStatus(request.status).is_open:
-                raise KeyturnError(
-                    ErrorCode.REQUEST_NOT_EXISTENT,
-                    f"There is no open request with this id: it is {request.status}; that is final, and nothing is "
-                    "left to cancel.",
-                    refusal="request.closed",
-                )
-            if request.sent is not None:
-                raise KeyturnError(
-                    ErrorCode.UNSUPPORTED_OPERATION,
-                    "The request is with the HSM and its outcome is not known yet; it cannot be cancelled now. Look "
-                    "at it again when the HSM has answered.",
-                    refusal="request.in-execution",
-                )
-            try:
-                await self._database.write(
-                    lambda tx: progress.advance(tx, request, status=RequestStatus.CANCELLED.value)
-                )
-            except StaleError:
-                raise KeyturnError(
-                    ErrorCode.UNSUPPORTED_OPERATION,
-                    "The request changed at the same moment; look at it again.",
-                    refusal="request.busy",
-                ) from None
-            self._scheduler.at(None, request_id)
+        await self._whole(self._cancelling.cancel(request_id))
 
     async def preflight(self, request_id: str) -> dict[str, Any]:
         """Whether the HSM would accept what has been collected: the JSON object of decisions 12."""
