@@ -56,7 +56,8 @@ async def add_waiting(world: World, request_id: str) -> None:
     def copy(tx: Transaction) -> None:
         row = tx.one(RequestRow._make, statements.REQUEST, {"w_id": request_id})
         assert row is not None
-        values: dict[str, object] = {column.name: None for column in request_table.columns} | row._asdict()
+        values: dict[str, object] = dict.fromkeys(column.name for column in request_table.columns)
+        values |= row._asdict()
         values |= {"status": RequestStatus.APPROVED.value, "original": b"{}"}
         tx.run_many(
             statements.INSERT_REQUEST,
