@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +46,15 @@ async def test_r5_open_requests_survive_a_new_integrity_key(tmp_path: Path, *, s
         if not same_broker:
             async with local_world(tmp_path / "broker", hsm) as again:
                 await _finish(again, before)
+
+
+async def test_the_broker_says_what_the_hsms_clock_says(tmp_path: Path) -> None:
+    """An offline ceremony begins with a look at it (`keyturn transport import`)."""
+    with HsmProcess(tmp_path / "hsm") as hsm:
+        async with local_world(tmp_path / "broker", hsm) as world:
+            told = await world.broker.info()
+            assert told["hsmTime"] == pytest.approx(time.time(), abs=30)
+            assert told["hsmClockMark"] <= told["hsmTime"]
 
 
 async def _finish(world: World, before: str) -> None:

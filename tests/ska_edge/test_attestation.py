@@ -275,6 +275,31 @@ def test_r19_a_text_with_any_other_notation_is_refused(old: str, new: str) -> No
     assert parse_attestation(GOOD) == example_attestation()
 
 
+@pytest.mark.rule("R24")
+def test_r24_the_receipt_key_stands_in_the_second_version_and_the_first_stays_readable() -> None:
+    second = render_attestation(example_attestation(receipt_key=officer(104)))
+    assert second == GOOD.replace('<keyturn version="1">', '<keyturn version="2">').replace(
+        "\t</keyturn>", f"\t\t<receipt_key>{base64.b64encode(officer(104)).decode()}</receipt_key>\n\t</keyturn>"
+    )
+    assert parse_attestation(second).receipt_key == officer(104)
+    assert parse_attestation(GOOD).receipt_key is None
+    # Each version holds what belongs to it, and a third is one to come.
+    line = next(line for line in second.splitlines(True) if "receipt_key" in line)
+    for wrong in (
+        second.replace('<keyturn version="2">', '<keyturn version="1">'),
+        second.replace(line, ""),
+        second.replace(line, line * 2),
+        second.replace(line, "\t\t<receipt_key></receipt_key>\n"),
+    ):
+        with pytest.raises(FormatError):
+            parse_attestation(wrong)
+    with pytest.raises(FormatError, match="update this side") as refused:
+        parse_attestation(second.replace('<keyturn version="2">', '<keyturn version="3">'))
+    assert refused.value.refusal == "attestation.version"
+    with pytest.raises(FormatError, match="not empty"):
+        render_attestation(example_attestation(receipt_key=b""))
+
+
 @pytest.mark.rule("R19")
 def test_r19_base64_has_one_spelling() -> None:
     value = base64.b64encode(example_attestation().integrity_key).decode()
