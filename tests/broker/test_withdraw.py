@@ -205,21 +205,58 @@ async def test_r26_a_withdrawal_the_hsm_has_no_use_for_does_not_hold_up_the_othe
         for label in ("gone", "here"):
             await world.create(label, TWO_OF_THREE)
         tasks = [await world.approve(ADA, await world.ask_signature(label)) for label in ("gone", "here")]
+        # The courier rests, so that this test alone says when something is brought.
+        await world.broker._withdrawals.stop()
         hsm.unreachable = True
         for task in tasks:
             await world.broker.withdraw(withdrawal(ADA, task))
         hsm.unreachable = False
         take = hsm.withdraw
 
-        async def knows_one(withdrawal: Withdrawal) -> None:
-            await take(withdrawal)
-            if len(hsm.withdrawn) == 1:
-                raise ExecutionRefusedError(ErrorCode.KEY_NOT_EXISTENT, "there is no such key", refusal="key.unknown")
+        refusals = [
+            (ErrorCode.KEY_NOT_EXISTENT, "key.unknown"),
+            (ErrorCode.VALIDATION_FAILED, "withdrawal.too-many"),
+        ]
 
-        hsm.withdraw = knows_one  # type: ignore[method-assign]  # The first key is gone.
-        await world.broker.run_due()
-        assert [each.label for each in hsm.withdrawn] == ["gone", "here"]
+        async def full(withdrawal: Withdrawal) -> None:
+            if refusals:
+                code, word = refusals.pop(0)
+                raise ExecutionRefusedError(code, "refused", refusal=word)
+            await take(withdrawal)
+
+        hsm.withdraw = full  # type: ignore[method-assign]  # One key is gone; for the other there is no room just now.
+        await world.broker._withdrawals.deliver()
+        # What counts for nothing there is struck out; the other may still count, and is still owed.
+        assert ([row.key_label for row in await waiting(world)], hsm.withdrawn) == (["here"], [])
+        await world.broker._withdrawals.deliver()
+        assert [each.label for each in hsm.withdrawn] == ["here"]
         assert await waiting(world) == []
+
+
+@pytest.mark.rule("R26")
+async def test_r26_an_approval_the_hsm_knows_as_withdrawn_is_not_asked_for_again(tmp_path: Path) -> None:
+    async with memory_world(tmp_path) as (world, hsm):
+        await world.create("treasury", TWO_OF_THREE)
+        request_id = await world.ask_signature("treasury")
+        sign = hsm.sign
+
+        async def knowing(*_: object, **__: object) -> Any:
+            raise ExecutionRefusedError(
+                ErrorCode.MISSING_APPROVAL,
+                "one is missing",
+                refusal="approvals.missing",
+                bad_approvals=[(0, "approval.withdrawn")],
+            )
+
+        hsm.sign = knowing  # type: ignore[method-assign]  # It was told past this broker.
+        for officer in (ADA, BEN):
+            await world.approve(officer, request_id)
+        view = await world.view(request_id)
+        assert (view.status, view.approved_by, view.withdrawn_by) == (RequestStatus.PENDING, (BEN.spki,), (ADA.spki,))
+        assert await world.tasks(ADA) == []
+        hsm.sign = sign  # type: ignore[method-assign]  # As it was.
+        await world.approve(EVE, request_id)
+        assert (await world.view(request_id)).status is RequestStatus.EXECUTED
 
 
 @pytest.mark.rule("R26")

@@ -41,6 +41,9 @@ _log: Final = logging.getLogger("keyturn.broker")
 WITHDRAW: Final = b"WITHDRAW:"
 """What a signed withdrawal begins with; behind it come the token and the task id in ASCII."""
 
+NO_USE: Final = frozenset({"key.unknown", "policy.none", "withdrawal.unlisted-key"})
+"""Words with which the HSM refuses a withdrawal of what counts for nothing there anyway."""
+
 
 class Withdrawals:
     """Takes withdrawals, and brings them to the HSM.
@@ -218,8 +221,11 @@ class Withdrawals:
                     if error.code in POSTPONING:
                         self._waiting.set()
                         return
-                    # A key that is gone, or a signer who is not listed any more: the approval counts no more either.
                     _log.warning("the HSM did not take the withdrawal of task %s: %s", row.task_id, error.message)
+                    if error.refusal not in NO_USE:
+                        # The approval may still count: it stays owed, and holds up no other.
+                        self._waiting.set()
+                        continue
                 await self._database.write(partial(_delivered, withdrawal_id=row.id))
 
 
