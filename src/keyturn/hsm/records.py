@@ -134,7 +134,7 @@ class SystemKeyRecord(Record, frozen=True):
 
     Args:
         name: Its configured name.
-        purpose: `attestation` or `integrity`; later purposes are appended.
+        purpose: `attestation`, `integrity` or `receipt`; later purposes are appended.
         signature_algorithm: API name of the one algorithm it signs with.
         created: Seconds since the epoch.
         retired_at: Seconds since the epoch from which on nothing it signed counts, or None while in use.
