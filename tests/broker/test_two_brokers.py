@@ -5,9 +5,11 @@ What ran is counted in the HSM's own decision log, by request.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -17,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyturn.broker.states import RequestStatus
 from keyturn.client.connection import ServerRefusedError
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import TimeUnit
+from keyturn_testing import broker_world, dying_broker
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.rest_server import ServeProcess, approve, b64, create_ec_key, fetch
 
@@ -189,3 +193,39 @@ def test_one_task_decided_at_both_brokers_at_once_counts_once(
         assert Counter(outcomes) == {"taken": 12, ErrorCode.TASK_NOT_EXISTENT: 12}
         until(lambda: statuses(clients[1], requests) == {"EXECUTED"}, "not executed")
     assert executions(hsm, "twice") == dict.fromkeys(requests, 1)
+
+
+@pytest.mark.parametrize("when", ["before-call", "after-answer"])
+async def test_a_living_broker_finishes_what_another_was_sending_when_it_was_killed(
+    tmp_path: Path, postgres: PostgresServer, hsm: HsmProcess, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Killed between its commit and the HSM, or between the HSM and its commit, while the other one runs."""
+    url, label = postgres.new_schema(), f"sending-{when}"
+    monkeypatch.setattr(broker_world, "url_of", lambda _: url)
+    async with broker_world.local_world(tmp_path / "living", hsm) as world:
+        await world.create(label, make_policy(use=quorum(1, ADA)))
+        request_id = await world.ask_signature(label, b"pay")
+        (task,) = await world.tasks(ADA)
+        call = {
+            "task_id": task.task_id,
+            "approval": b64(task.approval_to_be_signed),
+            "signature": b64(ADA.sign(task.approval_to_be_signed)),
+            "digest": ADA.digest,
+            "spki": b64(ADA.spki),
+        }
+        dying = await asyncio.create_subprocess_exec(
+            *(sys.executable, dying_broker.__file__, str(tmp_path / "dying"), hsm.address, when, json.dumps(call), url),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await dying.communicate()
+        assert dying.returncode == -signal.SIGKILL
+        deadline = time.monotonic() + PATIENCE
+        while (view := await world.view(request_id)).status is RequestStatus.PENDING:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert view.status is RequestStatus.EXECUTED
+        if when == "after-answer":
+            # ECDSA is randomised: the very same signature can only be the stored one.
+            assert view.result == printed.decode().strip()
+        assert (await world.broker.attested_key(label)).attestation.key_use_count == 1
+    assert executions(hsm, label) == {request_id: 1}

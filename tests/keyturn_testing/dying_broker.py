@@ -1,4 +1,4 @@
-"""A broker process that is killed at the worst moment: `python dying_broker.py DIRECTORY HSM WHEN ARGUMENTS`.
+"""A broker that is killed at the worst moment: `python dying_broker.py DIRECTORY HSM WHEN ARGUMENTS [DATABASE]`.
 
 WHEN is `before-call` (the approvals are written down, nothing is sent yet) or `after-answer` (the HSM has answered,
 the broker has not committed). ARGUMENTS is a JSON object with what the last officer sends: the fields of an
@@ -53,9 +53,11 @@ class WatchedExecutor(LocalExecutor):
         return signed
 
 
-async def main(directory: str, address: str, when: str, arguments: str) -> None:
+async def main(directory: str, address: str, when: str, arguments: str, database_url: str = "") -> None:
     executor = WatchedExecutor(await HsmClient.connect(address), when)
-    broker = await Broker.open(BrokerSettings(data_dir=Path(directory)), executor, SystemClock())
+    broker = await Broker.open(
+        BrokerSettings(data_dir=Path(directory), database_url=database_url), executor, SystemClock()
+    )
     fields = json.loads(arguments)
     await broker.approve(
         ApprovalCall(
@@ -69,4 +71,4 @@ async def main(directory: str, address: str, when: str, arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5]))
+    asyncio.run(main(*sys.argv[1:6]))
