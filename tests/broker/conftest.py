@@ -1,10 +1,12 @@
-"""The real HSM process, one per test module; tests use labels of their own.
+"""The real HSM process, one per test module and kind of store; tests use labels of their own.
 
 The stories of this room run on SQLite, and once more on PostgreSQL (those are marked slow).
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,14 +16,21 @@ from keyturn_testing.hsm_process import HsmProcess
 from keyturn_testing.postgres import PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
 @pytest.fixture(scope="module")
-def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HsmProcess]:
-    with HsmProcess(tmp_path_factory.mktemp("hsm")) as process:
-        yield process
+def hsm_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], HsmProcess]]:
+    """The module's HSM for a kind of store: the same stories are told on each, with the same labels."""
+    with ExitStack() as stack:
+        yield cache(lambda store: stack.enter_context(HsmProcess(tmp_path_factory.mktemp(f"hsm-{store}"))))
+
+
+@pytest.fixture
+def hsm(request: pytest.FixtureRequest, hsm_of: Callable[[str], HsmProcess]) -> HsmProcess:
+    callspec = getattr(request.node, "callspec", None)
+    return hsm_of("sqlite" if callspec is None else callspec.params.get("store", "sqlite"))
 
 
 @pytest.fixture(scope="session")

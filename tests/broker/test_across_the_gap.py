@@ -283,8 +283,8 @@ async def test_r19_a_result_and_a_newer_registration_at_the_same_moment_leave_th
         return_exceptions=True,
     )
     assert registered is None
-    assert isinstance(imported, KeyturnError)
-    assert imported.refusal == "result.wrong"
+    # Whichever comes first: the result is taken and then overtaken, or it comes too late.
+    assert imported is None or (isinstance(imported, KeyturnError) and imported.refusal == "result.wrong")
     assert (await online.broker.attested_key(label)).xml == latest.xml
 
 
