@@ -14,11 +14,13 @@ import pytest
 
 from keyturn.broker import progress
 from keyturn.broker.receipts import checked_receipt, given_receipt
+from keyturn.broker.register import require_successor
 from keyturn.clock import ManualClock, iso
 from keyturn.errors import KeyturnError
 from keyturn.ska.messages import Timestamp, decode_approval, decode_timestamp, encode_timestamp
 from keyturn.ska.receipt import result_hash_of
 from keyturn_testing.actions import OAEP_SHA1, decrypt_body, oaep, unwrap_body
+from keyturn_testing.attested import example_attestation
 from keyturn_testing.gap_world import PAYLOAD, Gap, flipped, gap_of, office_of
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.rest_server import b64
@@ -483,3 +485,24 @@ async def test_r24_attributes_from_before_there_were_receipts_are_named_with_the
     with pytest.raises(KeyturnError, match="Register the key's attributes again") as refused:
         checked_receipt(request, receipt, old, outcome="executed", result_hash=hashed)
     assert refused.value.refusal == "receipt.key-unknown"
+
+
+@pytest.mark.rule("R19")
+def test_r19_another_key_of_the_hsm_itself_is_registered_by_the_later_attestation() -> None:
+    """A receipt key that there was not, or another integrity key, changes no key's state counter."""
+    now = example_attestation()
+    later: dict[str, Any] = {"attest_time": now.attest_time + 1}
+    of_the_hsm: list[dict[str, Any]] = [
+        {"receipt_key": now.integrity_key},
+        {"integrity_key_name": "integrity-2"},
+        {"switches": ("allowUnlabelledApprovals",)},
+    ]
+    for changes in of_the_hsm:
+        require_successor(now, dataclasses.replace(now, **changes, **later))
+        with pytest.raises(KeyturnError) as refused:
+            require_successor(now, dataclasses.replace(now, **changes))
+        assert refused.value.refusal == "offline-key.older"
+    with pytest.raises(KeyturnError) as refused:
+        require_successor(now, dataclasses.replace(now, blocked=True, **later))
+    assert refused.value.refusal == "offline-key.older"
+    require_successor(now, dataclasses.replace(now, blocked=True, state_counter=now.state_counter + 1))

@@ -106,6 +106,21 @@ def test_a_bundle_that_comes_too_early_is_kept_and_nothing_is_carried_back(world
     assert not (tmp_path / "back.ktb").exists()
 
 
+def test_the_server_draws_the_question_for_the_time_too(world: World, tmp_path: Path) -> None:
+    add_key(world, tmp_path, "drawn", PROMPT)
+    request_id = ask_signature(world, "drawn")
+    codes = tmp_path / "codes"
+    codes.mkdir()
+    with world.office.client() as rest:
+        for place, image in enumerate(rest.qr_codes(request_id)):
+            (codes / f"{place}.png").write_bytes(image)
+    shown = run("show", codes, "--data-dir", world.vault.directory)
+    assert "sign the present time" in shown.out
+    asked = ok("import", *world.at_vault(codes, "--out", tmp_path / "time.ktb"))
+    assert asked["request"]["action"] == "use"
+    assert asked["answer"]["timestampAnswer"]["timestampSignatureAlgorithm"] == "SHA256_WITH_ECDSA"
+
+
 def test_an_answer_that_was_imported_is_not_taken_twice_and_a_later_one_not_at_all(
     world: World, tmp_path: Path
 ) -> None:

@@ -166,7 +166,7 @@ class Register:
             if present is None:
                 tx.run(statements.INSERT_OFFLINE_KEY, row._asdict())
                 return []
-            _require_successor(parsed(present.xml), attestation)
+            require_successor(parsed(present.xml), attestation)
             return replace(tx, row, now)
 
         return await self._store.write(store)
@@ -276,12 +276,26 @@ def require_same_key(present: KeyAttestation, new: KeyAttestation) -> None:
         )
 
 
-def _require_successor(present: KeyAttestation, new: KeyAttestation) -> None:
+def require_successor(present: KeyAttestation, new: KeyAttestation) -> None:
+    """Refuse an attestation that does not follow the registered one (R19).
+
+    A key's state counter tells its own changes apart. What belongs to the whole HSM (its integrity and receipt keys,
+    its switches) changes without it; there the later attestation counts.
+
+    Args:
+        present: What is registered.
+        new: What is to be registered.
+
+    Raises:
+        KeyturnError: As `require_same_key`; 611 `offline-key.older`.
+    """
     require_same_key(present, new)
     if new.state_counter > present.state_counter:
         return
-    if new.state_counter == present.state_counter and _lasting(present) == _lasting(new):
-        return
+    if new.state_counter == present.state_counter and _of_the_key(present) == _of_the_key(new):
+        same_hsm = _lasting(present) == _lasting(new)
+        if same_hsm or new.attest_time > present.attest_time:
+            return
     raise KeyturnError(
         ErrorCode.UNSUPPORTED_OPERATION,
         f"The state counter {new.state_counter} is not above the registered {present.state_counter}: this attestation "
@@ -293,6 +307,13 @@ def _require_successor(present: KeyAttestation, new: KeyAttestation) -> None:
 def _lasting(attestation: KeyAttestation) -> KeyAttestation:
     """Everything but what two attestations of one unchanged key differ in."""
     return dataclasses.replace(attestation, attest_time=0, key_use_count=0)
+
+
+def _of_the_key(attestation: KeyAttestation) -> KeyAttestation:
+    """What the key's own state counter covers."""
+    return dataclasses.replace(
+        _lasting(attestation), integrity_key_name="", integrity_key=b"", receipt_key=None, isolation="", switches=()
+    )
 
 
 def _shown(row: OfflineKeyRow) -> dict[str, Any]:
