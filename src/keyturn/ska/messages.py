@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
 from keyturn.ska.policy import decode_policy
+from keyturn.ska.statement import is_statement
 from keyturn.ska.tlv import Element, Reader, Tag, decode_blob, encode_blob, u32
 
 if TYPE_CHECKING:
@@ -298,15 +299,17 @@ def decode_unwrap_payload(data: bytes) -> UnwrapPayload:
 def looks_like_own_structure(payload: bytes) -> str | None:
     """Tell whether bytes that a key is asked to sign would also be one of our own structures (rule R8).
 
-    Cheap for all other payloads: the first six bytes, length and first tag, decide.
+    Cheap for all other payloads: the first bytes (magic, or length and first tag) decide.
 
     Args:
         payload: The bytes.
 
     Returns:
-        `approval`, `timestamp`, `policy`, `unwrap blob`, `authorization`, or for the signed refusals of decisions 4
-        `rejection` or `withdrawal`; None if it is none of them.
+        `approval`, `timestamp`, `policy`, `unwrap blob`, `authorization`, `bound statement` for anything that begins as
+        one, or for the signed refusals of decisions 4 `rejection` or `withdrawal`; None if it is none of them.
     """
+    if is_statement(payload):
+        return "bound statement"
     if payload.startswith(_REFUSAL_WORDS):
         word, _, rest = payload.partition(b":")
         # The token may be followed by the task's id, so its own length says where it ends.
