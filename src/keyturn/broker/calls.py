@@ -95,6 +95,8 @@ def unwrap_parameters(call: UnwrapCall) -> str:
             "policy": None if call.policy is None else _text(encode_policy(call.policy)),
             "blocked": call.blocked,
             "keyId": call.key_id,
+            "allowedOperations": call.allowed_operations,
+            "allowedAlgorithms": call.allowed_algorithms,
         }
     )
 
@@ -112,6 +114,8 @@ def unwrap_call(request: RequestRow) -> UnwrapCall:
         policy=None if policy is None else decode_policy(policy),
         blocked=kept["blocked"],
         key_id=kept["keyId"],
+        allowed_operations=tuple(kept.get("allowedOperations", ())),
+        allowed_algorithms=tuple(kept.get("allowedAlgorithms", ())),
     )
 
 

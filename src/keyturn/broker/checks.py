@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from keyturn.broker.bound import is_bound
 from keyturn.broker.prediction import parsed_policy
 from keyturn.crypto.ciphers import cipher_algorithm, require_single_meaning_decrypt
 from keyturn.crypto.keys import describe_spki
@@ -92,11 +93,11 @@ def check_unwrapping(call: UnwrapCall, key: KeyRecord) -> None:
     if call.policy is None:
         return
     check_policy(call.policy, blocked=call.blocked)
-    if protected(key):
+    if protected(key) and not is_bound(key):
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
             f"Approvals for an unwrap do not cover a policy: what the protected key {key.label} unwraps gets none. "
-            "Leave policy out, or unwrap with a key that has no policy.",
+            "Leave policy out, or unwrap with a key that has no policy or that was created with boundApprovals.",
             refusal="unwrap.unapproved-policy",
         )
 

@@ -45,6 +45,8 @@ class KeyRecord:
         last_blocked: When it was last blocked, seconds since the epoch, 0 if never (or not known).
         last_modified: When its policy was last replaced, likewise.
         attributes: Attributes by their API names, as far as they are known.
+        allowed_operations: Limits among sign, decrypt and unwrap; empty for none (R9).
+        allowed_algorithms: API names of the only algorithms; empty for no limit.
     """
 
     label: str
@@ -60,6 +62,8 @@ class KeyRecord:
     last_blocked: int = 0
     last_modified: int = 0
     attributes: Mapping[str, bool | None] = field(default_factory=dict)
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,6 +158,8 @@ class UnwrapCall:
         policy: The new key's policy, or None for an ordinary key.
         blocked: Whether the new key starts blocked.
         key_id: The API's `id` of the new key, or None.
+        allowed_operations: The new key's limits, empty for none (R9).
+        allowed_algorithms: Likewise, API names.
         meta_data: As in `SignCall`.
         meta_data_signature: As in `SignCall`.
     """
@@ -170,6 +172,8 @@ class UnwrapCall:
     policy: Policy | None = None
     blocked: bool = False
     key_id: str | None = None
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
 
@@ -202,6 +206,8 @@ class CreateCall:
         policy: Its policy, or None for an ordinary key.
         blocked: Whether it starts blocked (`keyStatus.blocked`).
         key_id: The API's `id`, or None.
+        allowed_operations: The only uses, among sign, decrypt and unwrap; empty for no limit (R9).
+        allowed_algorithms: API names of the only algorithms; empty for no limit.
     """
 
     label: str
@@ -212,6 +218,8 @@ class CreateCall:
     policy: Policy | None = None
     blocked: bool = False
     key_id: str | None = None
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from keyturn.broker import checks, progress
+from keyturn.broker.bound import bound_statement, covered_by_approvals, is_bound
 from keyturn.broker.calls import decrypt_parameters, unwrap_parameters
 from keyturn.broker.model import DecryptCall, ModifyCall, RequestKind, SignCall, StatusCall, UnwrapCall
 from keyturn.broker.prediction import StepKind, last_change, next_step, parsed_policy, stamp_seconds
@@ -158,19 +159,13 @@ class Opening:
         parameters: str | None = None,
     ) -> str:
         rule = parsed_policy(key.policy).rule(action) if key.policy else None
-        stamp = await self._stamp(key, action, rule, payload)
-        # Without a statement there is nothing to approve yet, and so there are no tasks.
-        opened = rule is not None and (
-            self._executor.connected or not await self._stamping.awaited(key, action, payload)
-        )
-        now = self._clock.now()
         request = RequestRow(
             id=str(uuid.uuid4()),
             kind=kind.value,
             action=int(action),
             status=RequestStatus.PENDING.value,
             version=0,
-            created_at=now,
+            created_at=self._clock.now(),
             key_label=key.label,
             key_uuid=key.uuid,
             key_generation=key.generation,
@@ -182,8 +177,8 @@ class Opening:
             payload_type=payload_type,
             algorithm=algorithm,
             signature_type=signature_type,
-            statement=statement_for(key.label, key.policy, action, payload, stamp) if opened else b"",
-            stamp=None if stamp is None else stamp.timestamp,
+            statement=b"",
+            stamp=None,
             due_at=None,
             sent=None,
             attempts=0,
@@ -191,6 +186,20 @@ class Opening:
             result=None,
             failure=progress.blocked_note(action, blocked=key.blocked),
             parameters=parameters,
+        )
+        if is_bound(key):
+            request = request._replace(bound_statement=bound_statement(request))
+        covered = covered_by_approvals(request)
+        stamp = await self._stamp(key, action, rule, covered)
+        # Without bytes to be approved there are no tasks yet.
+        opened = rule is not None and (
+            self._executor.connected or not await self._stamping.awaited(key, action, covered)
+        )
+        now = self._clock.now()
+        request = request._replace(
+            created_at=now,
+            statement=statement_for(key.label, key.policy, action, covered, stamp) if opened else b"",
+            stamp=None if stamp is None else stamp.timestamp,
         )
         tasks = progress.task_rows(request.id, rule, now) if rule is not None and opened else []
         step = next_step(

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from keyturn.broker.bound import covered_by_approvals
 from keyturn.broker.storage.rows import RequestRow, TaskRow, TaskState
 from keyturn.hsm.protocol import MAX_FRAME
 from keyturn.ska.actions import Action
@@ -113,7 +114,7 @@ def predict(
             policy=parsed_policy(request.policy),
             action=Action(request.action),
             label=request.key_label,
-            payload=request.payload,
+            payload=covered_by_approvals(request),
             approvals=[task.authorization or b"" for task in approved],
             now=None if now is None else int(now),
             integrity_keys=integrity_keys,

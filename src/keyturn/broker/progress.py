@@ -49,6 +49,11 @@ UNREACHABLE: Final = (
     "So many approvers rejected or withdrew that no token of the rule can be fulfilled any more. Open a new request."
 )
 """`failure` of a request that is REJECTED."""
+SUPERSEDED: Final = (
+    "The key's policy was replaced after this request was opened. Approvals of this key name the policy under which "
+    "they were asked for, so that those for this request cannot count. Open a new request."
+)
+"""`failure` of a request for a bound key that is EXPIRED because of a new policy."""
 _STALE: Final = {
     Action.UNBLOCK: "The key was blocked again",
     Action.MODIFY: "The key's policy was replaced",
@@ -193,7 +198,8 @@ def follow_key(tx: Transaction, key: KeyRecord, now: float, *, replayable: bool 
     """Let a key's open requests follow what it has become: its policy, its block, and the age of their timestamps.
 
     On a protected key a modify that was stamped before the last one never counts, nor an unblock stamped before the
-    last block (R15): such requests end here, so that nobody approves them in vain.
+    last block (R15). A statement of a bound key names the policy under which it was asked (R7). Such requests end here,
+    so that nobody approves them in vain.
 
     Args:
         tx: The unit's transaction.
@@ -212,6 +218,9 @@ def follow_key(tx: Transaction, key: KeyRecord, now: float, *, replayable: bool 
         if is_stale(request, key, replayable=replayable):
             advance(tx, request, status=RequestStatus.EXPIRED.value, failure=stale_reason(action))
             changed.append(request.id)
+        elif is_superseded(request, key):
+            advance(tx, request, status=RequestStatus.EXPIRED.value, failure=SUPERSEDED)
+            changed.append(request.id)
         elif action is Action.USE and (request.failure == BLOCKED_NOTE) is not key.blocked:
             advance(tx, request, failure=blocked_note(action, blocked=key.blocked))
     return changed + rebase_open_requests(tx, key.label, key.uuid, key.policy, key.state_counter, now)
@@ -222,6 +231,11 @@ def is_stale(request: RequestRow, key: KeyRecord, *, replayable: bool) -> bool:
     if replayable or request.stamp is None or not key.policy or not is_protected(parsed_policy(key.policy)):
         return False
     return stamp_seconds(request.stamp) <= last_change(key, Action(request.action))
+
+
+def is_superseded(request: RequestRow, key: KeyRecord) -> bool:
+    """Whether approvals for a request name a policy that its key has no more (R7); arguments as in `follow_key`."""
+    return request.bound_statement is not None and request.policy != key.policy
 
 
 def stale_reason(action: Action) -> str:
@@ -235,8 +249,9 @@ def rebase_open_requests(
 ) -> list[str]:
     """Let a key's open requests follow a change of its policy.
 
-    Approvals are not bound to a policy (ska-wire-format.md section 8, rule 18): those given count under the new one
-    if their signer is listed there. Whoever is newly listed gets a task; open tasks of those no longer listed go.
+    Approvals are not bound to a policy (ska-wire-format.md section 8, rule 18), unless the key is bound: then its
+    requests ended before this (`follow_key`). Those given count under the new one if their signer is listed there.
+    Whoever is newly listed gets a task; open tasks of those no longer listed go.
 
     Args:
         tx: The unit's transaction.

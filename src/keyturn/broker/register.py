@@ -306,7 +306,7 @@ def require_successor(present: KeyAttestation, new: KeyAttestation) -> None:
 
 def _lasting(attestation: KeyAttestation) -> KeyAttestation:
     """Everything but what two attestations of one unchanged key differ in."""
-    return dataclasses.replace(attestation, attest_time=0, key_use_count=0)
+    return dataclasses.replace(attestation, attest_time=0, key_use_count=0, store_counter=None, accepted_rollbacks=None)
 
 
 def _of_the_key(attestation: KeyAttestation) -> KeyAttestation:

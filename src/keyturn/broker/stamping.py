@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keyturn.broker import progress
+from keyturn.broker.bound import covered_by_approvals
 from keyturn.broker.prediction import governing_rule
 from keyturn.broker.register import registration_of
 from keyturn.broker.statement import statement_for
@@ -82,7 +83,9 @@ class Stamping:
             action = Action(request.action)
             values = {
                 "version": request.version + 1,
-                "statement": statement_for(request.key_label, request.policy, action, request.payload, stamp),
+                "statement": statement_for(
+                    request.key_label, request.policy, action, covered_by_approvals(request), stamp
+                ),
                 "stamp": stamp.timestamp,
                 "stamp_signature": stamp.signature,
                 "stamp_algorithm": stamp.algorithm,

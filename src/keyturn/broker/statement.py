@@ -22,7 +22,7 @@ APPROVAL_FRAME: Final = 128
 """Bytes in an approval beside statement, signature and signer, generously."""
 
 WITHOUT_PAYLOAD: Final = frozenset({Action.BLOCK, Action.UNBLOCK})
-"""Actions whose approvals name the key alone (ska-wire-format.md section 7)."""
+"""Actions whose approvals name the key alone (ska-wire-format.md section 7), unless it is bound."""
 
 
 def statement_for(label: str, policy: bytes, action: Action, payload: bytes, stamp: SignedStamp | None) -> bytes:
@@ -32,7 +32,8 @@ def statement_for(label: str, policy: bytes, action: Action, payload: bytes, sta
         label: Label of the key.
         policy: Its policy blob.
         action: What is to be approved.
-        payload: What approvals cover: the payload for use, the new policy for modify, empty for block and unblock.
+        payload: What approvals cover: for a bound key the statement; else the payload for use, the new policy for
+            modify, empty for block and unblock.
         stamp: The HSM's timestamp, or None where approvals need none.
 
     Returns:
@@ -46,7 +47,7 @@ def statement_for(label: str, policy: bytes, action: Action, payload: bytes, sta
         label=label.encode(),
         timestamp=None if stamp is None else stamp.timestamp,
         timestamp_signature=None if stamp is None else wrap_signature(stamp.algorithm, stamp.signature),
-        payload=None if action in WITHOUT_PAYLOAD else payload,
+        payload=None if action in WITHOUT_PAYLOAD and not payload else payload,
     )
     # A timestamp repeats the payload.
     largest = (MAX_BLOB - SIGNED_APPROVAL_ROOM) // (1 if stamp is None else 2)

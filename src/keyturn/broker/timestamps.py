@@ -15,6 +15,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from keyturn.broker.bound import covered_by_approvals
 from keyturn.broker.executor import SignedStamp
 from keyturn.broker.prediction import governing_rule
 from keyturn.clock import iso
@@ -98,8 +99,8 @@ def timestamp_request(request: RequestRow) -> dict[str, Any]:
     inner: dict[str, Any] = {"keyName": request.key_label, "operation": action.name.lower()}
     if action is Action.MODIFY:
         inner["policy"] = policy_to_json(decode_policy(request.payload), blocked=None)
-    elif action is Action.USE:
-        inner["payload"] = base64.b64encode(request.payload).decode("ascii")
+    elif covered := covered_by_approvals(request):
+        inner["payload"] = base64.b64encode(covered).decode("ascii")
     return {"timestampRequest": inner}
 
 
@@ -134,7 +135,9 @@ def checked_answer(request: RequestRow, body: object, attestation: KeyAttestatio
     except KeyturnError:
         _not_ours("It is not signed by the integrity key in the registered attributes", "timestamp.bad-signature")
     action = Action(request.action)
-    if (stamp.action_payload or b"") != request.payload or stamp.is_policy is not (action is Action.MODIFY):
+    if (stamp.action_payload or b"") != covered_by_approvals(request) or stamp.is_policy is not (
+        action is Action.MODIFY
+    ):
         _not_ours("It was made for something else than this request", "timestamp.wrong-payload")
     _require_sane_time(request, stamp.seconds, attestation, now)
     return answer

@@ -113,12 +113,13 @@ def preflight_view(
 
     Returns:
         The documented fields, and beside them `status`, `reason` (why not), `surplus` (approvals beyond the quorums of
-        the satisfied token), `blocked`, `openModify`, `openUnblock`, `refusedApprovals`, `timestampMissing`,
-        `timestamp` (the HSM's time in the approvals), `opensAt` and `closesAt` (the first second that no longer counts)
-        of the whole.
+        the satisfied token), `blocked`, `boundApprovals` (whether they cover a statement, R7), `openModify`,
+        `openUnblock`, `refusedApprovals`, `timestampMissing`, `timestamp` (the HSM's time in the approvals), `opensAt`
+        and `closesAt` (the first second that no longer counts) of the whole.
     """
     action = Action(request.action)
     same_key = key.uuid == request.key_uuid
+    superseded = progress.is_superseded(request, key)
     blocked = key.blocked and action is Action.USE
     policy = parsed_policy(key.policy) if key.policy else None
     rule = None if policy is None else policy.rule(action)
@@ -128,6 +129,8 @@ def preflight_view(
     reason = decision.reason if decision is not None and not decision.authorised else ""
     if not same_key:
         reason = "The label belongs to another key now. Open a new request."
+    elif superseded:
+        reason = progress.SUPERSEDED
     elif blocked:
         reason = "The key is blocked; it acts for nobody until it is unblocked."
     elif stale:
@@ -141,7 +144,13 @@ def preflight_view(
     tokens = () if decision is None else decision.tokens
     authorised = decision is None or decision.authorised
     return {
-        "satisfied": same_key and not blocked and not stale and not missing and not closed and authorised,
+        "satisfied": same_key
+        and not superseded
+        and not blocked
+        and not stale
+        and not missing
+        and not closed
+        and authorised,
         "action": action.name.lower(),
         "tokens": [
             _token(token, request, None if rule is None else rule.tokens[place]) for place, token in enumerate(tokens)
@@ -151,6 +160,7 @@ def preflight_view(
         "reason": reason or None,
         "surplus": next((_surplus(token) for token in tokens if token.satisfied), 0),
         "blocked": key.blocked,
+        "boundApprovals": request.bound_statement is not None,
         "openModify": policy is not None and open_modify(policy),
         "openUnblock": policy is not None and open_unblock(policy),
         "refusedApprovals": list(marks),

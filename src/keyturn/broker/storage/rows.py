@@ -49,6 +49,7 @@ class RequestRow(NamedTuple):
     parameters: str | None = None
     receipt: bytes | None = None
     receipt_signature: bytes | None = None
+    bound_statement: bytes | None = None
 
 
 class TaskRow(NamedTuple):

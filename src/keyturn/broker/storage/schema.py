@@ -16,7 +16,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """Revision this version works with; a test holds it to the newest file in `migrations/versions`."""
 
 

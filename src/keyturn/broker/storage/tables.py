@@ -70,6 +70,8 @@ requests: Final = Table(
     # The HSM's receipt for the outcome (R24).
     Column("receipt", LargeBinary),
     Column("receipt_signature", LargeBinary),
+    # What approvals cover where it is not the payload: the statement of a key with bound approvals (R7).
+    Column("bound_statement", LargeBinary),
     # The migration makes it partial on PostgreSQL too; naming that dialect here would load it at every start.
     Index("request_due", "due_at", sqlite_where=text("due_at IS NOT NULL")),
     Index("request_key", "key_label", "status"),
