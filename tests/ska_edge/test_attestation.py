@@ -283,7 +283,7 @@ def test_r24_the_receipt_key_stands_in_the_second_version_and_the_first_stays_re
     )
     assert parse_attestation(second).receipt_key == officer(104)
     assert parse_attestation(GOOD).receipt_key is None
-    # Each version holds what belongs to it, and a third is one to come.
+    # Each version holds what belongs to it.
     line = next(line for line in second.splitlines(True) if "receipt_key" in line)
     for wrong in (
         second.replace('<keyturn version="2">', '<keyturn version="1">'),
@@ -294,7 +294,7 @@ def test_r24_the_receipt_key_stands_in_the_second_version_and_the_first_stays_re
         with pytest.raises(FormatError):
             parse_attestation(wrong)
     with pytest.raises(FormatError, match="update this side") as refused:
-        parse_attestation(second.replace('<keyturn version="2">', '<keyturn version="3">'))
+        parse_attestation(second.replace('<keyturn version="2">', '<keyturn version="4">'))
     assert refused.value.refusal == "attestation.version"
     with pytest.raises(FormatError, match="not empty"):
         render_attestation(example_attestation(receipt_key=b""))
@@ -531,3 +531,29 @@ def test_the_json_object_of_an_ed_key_without_policy() -> None:
 def test_r19_the_json_object_follows_from_the_signed_text(policy: Policy) -> None:
     attestation = example_attestation(policy=policy)
     assert attestation_to_json(parse_attestation(render_attestation(attestation))) == attestation_to_json(attestation)
+
+
+@pytest.mark.rule("R6")
+def test_r6_the_third_version_holds_the_stores_counter_and_accepted_rollbacks() -> None:
+    second = render_attestation(example_attestation(receipt_key=officer(104)))
+    third = render_attestation(example_attestation(receipt_key=officer(104), store_counter=23, accepted_rollbacks=1))
+    assert '<keyturn version="3">' in third
+    lines = "\t\t<store_counter>23</store_counter>\n\t\t<accepted_rollbacks>1</accepted_rollbacks>\n"
+    assert lines in third
+    read = parse_attestation(third)
+    assert (read.store_counter, read.accepted_rollbacks) == (23, 1)
+    before = parse_attestation(second)
+    assert (before.store_counter, before.accepted_rollbacks) == (None, None)
+    for wrong in (
+        third.replace('<keyturn version="3">', '<keyturn version="2">'),
+        third.replace("\t\t<accepted_rollbacks>1</accepted_rollbacks>\n", ""),
+        third.replace("<store_counter>23", "<store_counter>-1"),
+        third.replace("<store_counter>23", "<store_counter>16"),
+    ):
+        with pytest.raises(FormatError):
+            parse_attestation(wrong)
+    for bad in ({"store_counter": 23}, {"accepted_rollbacks": 1}):
+        with pytest.raises(FormatError, match="come together"):
+            render_attestation(example_attestation(receipt_key=officer(104), **bad))
+    with pytest.raises(FormatError, match="the receipt key is, too"):
+        render_attestation(example_attestation(store_counter=23, accepted_rollbacks=0))

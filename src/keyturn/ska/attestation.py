@@ -38,10 +38,13 @@ if TYPE_CHECKING:
 Creation = Literal["generated", "imported", "derived"]
 _CREATIONS: Final[dict[str, Creation]] = {"generated": "generated", "imported": "imported", "derived": "derived"}
 
-FORMAT_VERSION: Final = "2"
+FORMAT_VERSION: Final = "3"
 """Version of the `<keyturn>` element; it changes with every change of what stands in it."""
+VERSION_WITHOUT_STORE: Final = "2"
+"""From before the counter of the whole store and accepted rollbacks were attested; still read."""
 VERSION_WITHOUT_RECEIPTS: Final = "1"
 """The first version, from before there were receipts; still read, and written where there is no receipt key."""
+_VERSIONS: Final = (VERSION_WITHOUT_RECEIPTS, VERSION_WITHOUT_STORE, FORMAT_VERSION)
 
 # API name, XML name, and whether the `json` object has it always (null where unknown), when it is true, or never.
 _ATTRIBUTES: Final[tuple[tuple[str, str, Literal["always", "true", "never"]], ...]] = (
@@ -108,6 +111,10 @@ class KeyAttestation:
         integrity_key_name: Name of the key that signs timestamps.
         integrity_key: Its DER SubjectPublicKeyInfo (R12).
         receipt_key: DER SubjectPublicKeyInfo of the key that signs receipts (R24); None in texts of the first version.
+        store_counter: The store's state counter at `attest_time`, whichever key changed last: as a witness (R6) it says
+            more than `state_counter`. None in texts of the first two versions.
+        accepted_rollbacks: How often an administrator accepted that the store had been put back to an older state (R6);
+            None in texts of the first two versions.
     """
 
     label: str
@@ -136,6 +143,8 @@ class KeyAttestation:
     integrity_key_name: str
     integrity_key: bytes
     receipt_key: bytes | None = None
+    store_counter: int | None = None
+    accepted_rollbacks: int | None = None
 
 
 def render_attestation(attestation: KeyAttestation) -> str:
@@ -180,8 +189,7 @@ def render_attestation(attestation: KeyAttestation) -> str:
 
 
 def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
-    version = VERSION_WITHOUT_RECEIPTS if attestation.receipt_key is None else FORMAT_VERSION
-    writer.open("keyturn", {"version": version})
+    writer.open("keyturn", {"version": _version_of(attestation)})
     writer.leaf("instance_id", attestation.instance_id)
     writer.leaf("restore_epoch", str(attestation.restore_epoch))
     writer.leaf("state_counter", str(attestation.state_counter))
@@ -198,7 +206,17 @@ def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
     writer.leaf("integrity_key", b64encode(attestation.integrity_key).decode())
     if attestation.receipt_key is not None:
         writer.leaf("receipt_key", b64encode(attestation.receipt_key).decode())
+    if attestation.store_counter is not None:
+        writer.leaf("store_counter", str(attestation.store_counter))
+        writer.leaf("accepted_rollbacks", str(attestation.accepted_rollbacks))
     writer.close()
+
+
+def _version_of(attestation: KeyAttestation) -> str:
+    """The first version that can say all of it."""
+    if attestation.store_counter is not None:
+        return FORMAT_VERSION
+    return VERSION_WITHOUT_RECEIPTS if attestation.receipt_key is None else VERSION_WITHOUT_STORE
 
 
 def parse_attestation(xml: str | bytes) -> KeyAttestation:
@@ -242,7 +260,7 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
     own_node = parts.take("keyturn", "version")
     parts.finish()
     version = own_node.attributes.get("version")
-    if version not in {VERSION_WITHOUT_RECEIPTS, FORMAT_VERSION}:
+    if version not in _VERSIONS:
         raise FormatError(
             f"The attested attributes were written in a version later than {FORMAT_VERSION}; update this side.",
             refusal="attestation.version",
@@ -275,7 +293,11 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
         switches=_read_switches(own),
         integrity_key_name=own.text("integrity_key_name"),
         integrity_key=read_base64(own.text("integrity_key"), "integrity_key"),
-        receipt_key=read_base64(own.text("receipt_key"), "receipt_key") if version == FORMAT_VERSION else None,
+        receipt_key=None
+        if version == VERSION_WITHOUT_RECEIPTS
+        else read_base64(own.text("receipt_key"), "receipt_key"),
+        store_counter=_read_counter(own, "store_counter") if version == FORMAT_VERSION else None,
+        accepted_rollbacks=_read_counter(own, "accepted_rollbacks") if version == FORMAT_VERSION else None,
     )
     own.finish()
     if render_attestation(attestation).encode() != data:
@@ -284,6 +306,10 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
             refusal="attestation.not-canonical",
         )
     return attestation
+
+
+def _read_counter(own: Children, name: str) -> int:
+    return read_number(own.text(name), name, _NUMBER_DIGITS)
 
 
 def _read_switches(own: Children) -> tuple[str, ...]:
@@ -421,6 +447,8 @@ def _check(attestation: KeyAttestation) -> None:
         ("key_use_count", attestation.key_use_count),
         ("restore_epoch", attestation.restore_epoch),
         ("state_counter", attestation.state_counter),
+        ("store_counter", attestation.store_counter or 0),
+        ("accepted_rollbacks", attestation.accepted_rollbacks or 0),
     ):
         if not 0 <= number < 10**_NUMBER_DIGITS:
             raise FormatError(f"The {what} is not between 0 and {10**_NUMBER_DIGITS}.")
@@ -439,3 +467,10 @@ def _check(attestation: KeyAttestation) -> None:
         raise FormatError("The integrity key and its name must be there.")
     if attestation.receipt_key == b"":
         raise FormatError("A receipt key that is there is not empty.")
+    if (attestation.store_counter is None) != (attestation.accepted_rollbacks is None):
+        raise FormatError("The counter of the store and of accepted rollbacks come together.")
+    if attestation.store_counter is not None:
+        if attestation.receipt_key is None:
+            raise FormatError("Where the store's counter is attested, the receipt key is, too.")
+        if attestation.store_counter < attestation.state_counter:
+            raise FormatError("The store's counter is not below that of one of its keys.")
