@@ -7,12 +7,14 @@ the payload and the integrity keys it is given: every approval is decoded and ve
 - A group is met when enough different people have approved. One approval counts in every group that lists its signer.
 - A token is met when all its groups are, at one moment, inside the windows of the approvals that meet them.
 - A rule is met when one of its tokens is. Foreign and surplus approvals do no harm.
+- Where a statement serves once, all approvals that count are for the same statement (R14).
 
-Source: ska-wire-format.md section 8; decisions 18 to 21, 26, 29; docs/security/rules.md R3, R18, R29.
+Source: ska-wire-format.md section 8; decisions 18 to 21, 23, 26, 29; docs/security/rules.md R3, R14, R18, R29.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
@@ -70,6 +72,8 @@ def decide(question: Question) -> Decision:
     roll = roll_call(rule)
     examination = Examination(question, roll)
     results = [examination.examine(position, data) for position, data in enumerate(question.approvals)]
+    if question.single_use:
+        return _decide_by_statement(question, rule, roll, results)
     stamps: dict[bytes, set[int | None]] = {}
     for result in results:
         if isinstance(result, GoodApproval):
@@ -159,6 +163,62 @@ def can_still_be_reached(policy: Policy, action: Action, rejected: Collection[by
         )
         and (bool(token.groups) or not token.time_bound)
         for token, groups in zip(rule.tokens, roll_call(rule).groups, strict=True)
+    )
+
+
+def _decide_by_statement(
+    question: Question, rule: Rule, roll: RollCall, results: Sequence[GoodApproval | ApprovalFinding]
+) -> Decision:
+    """Decide by the approvals of one statement alone (R14).
+
+    If several statements suffice, the one with the oldest timestamp counts, which closes first; those without a
+    timestamp come last, and equal ones in the order of their digests. So the order of the approvals does not matter.
+    """
+    together: dict[bytes, set[int | None]] = {}
+    apart: dict[tuple[bool, int, bytes], dict[bytes, set[int | None]]] = {}
+    for result in results:
+        if isinstance(result, GoodApproval):
+            together.setdefault(result.identity, set()).add(result.stamp)
+            place = result.stamp is None, result.stamp or 0, result.statement
+            apart.setdefault(place, {}).setdefault(result.identity, set()).add(result.stamp)
+    decision, served = weigh(rule, {}, question.now), b""
+    best = (not decision.authorised, True, 0)
+    for place, stamps in sorted(apart.items()):
+        found = weigh(rule, stamps, question.now)
+        rank = (not found.authorised, not found.complete, -len(stamps))
+        if not served or rank < best:
+            decision, served, best = found, place[2], rank
+    approvals: list[ApprovalFinding] = []
+    for result in results:
+        if not isinstance(result, GoodApproval):
+            approvals.append(result)
+        elif result.statement == served:
+            approvals.append(_judge_window(result, roll, question.now))
+        else:
+            approvals.append(_of_another_statement(result))
+    decision = replace(decision, approvals=tuple(approvals))
+    if decision.authorised:
+        stamp = next((one.stamp for one in results if isinstance(one, GoodApproval) and one.statement == served), None)
+        return replace(decision, statement=served, stamp=stamp)
+    mixed = weigh(rule, together, question.now)
+    if mixed.authorised or (mixed.complete and not decision.complete):
+        return replace(
+            decision,
+            refusal="approvals.mixed-statements",
+            reason=f"There would be enough approvals, but they are for {len(apart)} different statements, and the key "
+            "is used once for each; have one of them approved by all who are needed.",
+        )
+    return decision
+
+
+def _of_another_statement(good: GoodApproval) -> ApprovalFinding:
+    return ApprovalFinding(
+        good.position,
+        Verdict.OTHER,
+        "approval.other-statement",
+        "The approval is for another statement than those that count here, for example with another timestamp.",
+        good.identity,
+        good.stamp,
     )
 
 

@@ -4,8 +4,8 @@ Every check that costs nothing comes first, so that a signature is verified only
 would count. No signer gets more than four verifications, and so no question costs more than four times the listed
 keys (rule R29). A timestamp that is present is always verified, needed or not.
 
-Source: ska-wire-format.md section 8, rules 1 to 5 and 10 to 13; decisions 26, 29; docs/security/rules.md R15, R18,
-R26, R29.
+Source: ska-wire-format.md section 8, rules 1 to 5 and 10 to 13; decisions 26, 29; docs/security/rules.md R14, R15,
+R18, R26, R29.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from keyturn.ska.messages import (
 from keyturn.ska.reasons import key_words
 from keyturn.ska.roll_call import signer_identity
 from keyturn.ska.signatures import unwrap_signature, verify
+from keyturn.ska.statement import is_statement
 
 if TYPE_CHECKING:
     from keyturn.ska.roll_call import RollCall
@@ -55,11 +56,13 @@ class GoodApproval:
         position: Its place in the question's list.
         identity: The signer.
         stamp: Seconds since the epoch in its verified timestamp, or None.
+        statement: SHA-256 of the signed approval blob.
     """
 
     position: int
     identity: bytes
     stamp: int | None
+    statement: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class _Statement:
 
     token: ApprovalToken
     stamp: Timestamp | None
+    digest: bytes
 
 
 class Examination:
@@ -114,7 +118,9 @@ class Examination:
         fault = self._withdrawal(identity, authorization.approval) or self._lacks_timestamp(identity, stamp)
         if fault is not None:
             return _invalid(position, fault, identity)
-        if self._adds_nothing(identity, stamp):
+        # Where one statement has to carry the decision, an approver may serve once under each of them.
+        seen = self._seen.setdefault(identity + (statement.digest if self._question.single_use else b""), set())
+        if self._adds_nothing(identity, stamp, seen):
             return ApprovalFinding(
                 position,
                 Verdict.DUPLICATE,
@@ -133,8 +139,8 @@ class Examination:
             fault = self._signature_fault(identity, authorization) or self._stamp_fault(statement)
         if fault is not None:
             return _invalid(position, fault, identity, stamp)
-        self._seen.setdefault(identity, set()).add(stamp)
-        return GoodApproval(position, identity, stamp)
+        seen.add(stamp)
+        return GoodApproval(position, identity, stamp, statement.digest)
 
     def _read(self, approval: bytes) -> _Statement | Fault:
         """Check everything that the signed bytes say."""
@@ -160,7 +166,8 @@ class Examination:
                 "approval.wrong-label",
                 f"The approval names the key {token.label.decode(errors='replace')!r}, not {question.label!r}.",
             )
-        if question.spent and sha256(approval).digest() in question.spent:
+        digest = sha256(approval).digest()
+        if digest in question.spent:
             return Fault(
                 "approval.spent",
                 "What this approval says has been done already, and is done once only; have it approved anew with a "
@@ -169,6 +176,12 @@ class Examination:
         compares_payload = question.action in (Action.USE, Action.MODIFY)
         if compares_payload and token.payload != question.payload:
             return Fault("approval.wrong-payload", "The approval is for other bytes than the ones to be processed.")
+        if question.single_use and stamp is None and not is_statement(token.payload or b""):
+            return Fault(
+                "approval.not-single-use",
+                "The key is used once for each thing that is approved, and this approval does not say for which time: "
+                "it has no timestamp of the HSM and names no request. Have it made again with a timestamp.",
+            )
         if stamp is not None:
             if compares_payload and (
                 stamp.action_payload != token.payload or stamp.is_policy != (question.action is Action.MODIFY)
@@ -180,7 +193,7 @@ class Examination:
             fault = self._moment_fault(stamp)
             if fault is not None:
                 return fault
-        return _Statement(token, stamp)
+        return _Statement(token, stamp, digest)
 
     def _moment_fault(self, stamp: Timestamp) -> Fault | None:
         question = self._question
@@ -197,6 +210,12 @@ class Examination:
                 "The timestamp is older than the key: the approval was meant for an earlier key of this name.",
             )
         if question.stamps_from is not None and stamp.seconds < question.stamps_from:
+            if question.action is Action.USE:
+                return Fault(
+                    "approval.stale-timestamp",
+                    "The timestamp is so old that all approvals of its time had ceased to count for this key; have it "
+                    "approved anew with a new timestamp.",
+                )
             return Fault(
                 "approval.stale-timestamp",
                 f"The timestamp is not later than the last {_LAST.get(question.action, 'change')} of the key, or than "
@@ -227,9 +246,8 @@ class Examination:
             )
         return None
 
-    def _adds_nothing(self, identity: bytes, stamp: int | None) -> bool:
+    def _adds_nothing(self, identity: bytes, stamp: int | None, seen: set[int | None]) -> bool:
         """Whether a good approval of this signer already serves wherever this one could."""
-        seen = self._seen.get(identity)
         if not seen:
             return False
         if stamp is None or stamp in seen:

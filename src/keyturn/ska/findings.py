@@ -55,6 +55,8 @@ class Question:
         spent: Statements that have served and serve no more: SHA-256 of the signed approval blob, 0x1055 (R15).
         withdrawn: Approvals that their signers took back: SHA-256 of the identity, SHA-256 of the signed approval
             blob (R26).
+        single_use: Whether only approvals of one and the same statement count together, and only statements that tell
+            one use from another: by a timestamp of the HSM, or by the request that a bound statement names (R14).
     """
 
     policy: Policy
@@ -69,6 +71,7 @@ class Question:
     stamps_from: int | None = None
     spent: Collection[bytes] = ()
     withdrawn: Collection[tuple[bytes, bytes]] = ()
+    single_use: bool = False
 
     def __post_init__(self) -> None:
         if self.payload is None and self.action in (Action.USE, Action.MODIFY):
@@ -90,6 +93,8 @@ class Verdict(StrEnum):
     """It was good, but every window that needs it has closed."""
     DUPLICATE = "duplicate"
     """Its signer has approved already; it adds nothing."""
+    OTHER = "other"
+    """It is good, but for another statement than the one that counts, of which there is one only (R14)."""
 
 
 class RuleKind(StrEnum):
@@ -173,11 +178,15 @@ class Decision:
         rule_kind: What sort of rule governs the action.
         tokens: One finding for each token of the rule.
         approvals: One finding for each approval of the question, in its order.
-        refusal: `rule.never`, `approvals.missing`, `approvals.too-early`, `approvals.too-late`, or empty.
+        refusal: `rule.never`, `approvals.missing`, `approvals.too-early`, `approvals.too-late`,
+            `approvals.mixed-statements`, or empty.
         reason: A sentence for a person.
         opens_at: Earliest opening among the complete tokens that have not closed, seconds since the epoch; None if
             one of them has no window, or none is complete.
         closes_at: Latest closing among the complete tokens; None for never, or if none is complete.
+        statement: SHA-256 of the one statement on which an authorised decision rests, if the question was for a
+            single use; else empty.
+        stamp: Seconds since the epoch in the timestamp of that statement; None where it has none.
     """
 
     authorised: bool
@@ -188,6 +197,8 @@ class Decision:
     reason: str
     opens_at: int | None
     closes_at: int | None
+    statement: bytes = b""
+    stamp: int | None = None
 
     @property
     def complete(self) -> bool:
