@@ -1,8 +1,10 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest -n auto --dist loadgroup
+RECORDS := .pytest_cache/attacks.json
+ATTACKS := --attack-records $(RECORDS) --attack-page docs/security/attacks.md
 
-.PHONY: help setup demo test test-all check bench openapi offline-bundle lock clean
+.PHONY: help setup demo test test-all check attacks bench openapi offline-bundle lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,10 +19,14 @@ check: setup ## Formatting, lint, types (strict), import arrows
 	.venv/bin/lint-imports
 
 test: setup ## All tests but the slow ones, with coverage
-	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
+	$(PYTEST) $(ATTACKS) -m "not slow" --cov --cov-report=term:skip-covered
 
 test-all: setup ## The slow tests too
-	$(PYTEST) --cov --cov-report=term:skip-covered
+	$(PYTEST) $(ATTACKS) --cov --cov-report=term:skip-covered
+
+attacks: setup ## Run the hostile broker, and write docs/security/attacks.md of what it heard
+	$(PYTEST) --attack-records $(RECORDS) tests/hostile
+	$(PY) scripts/attacks.py $(RECORDS) > docs/security/attacks.md
 
 bench: setup ## Speed against the raw limits: a table, and bench-output/bench.json
 	$(PY) bench/run.py

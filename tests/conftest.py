@@ -6,6 +6,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["keyturn_testing.attack_records"]
+
 # How wide the terminal of the person is who runs the tests is not their subject.
 os.environ.pop("COLUMNS", None)
 

@@ -21,6 +21,8 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keyturn_testing.raw_line import RawLine
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
@@ -40,6 +42,9 @@ class HsmProcess:
         listen: Address of the broker's protocol, a Unix socket in a short directory if None.
         pass_fds: Descriptors that the process inherits.
         env: Environment, that of the test if None.
+        python: Interpreter that runs it, that of the test if None.
+        user: User (and group) id that it runs as; None for that of the test. Another one takes root, and a directory
+            that is theirs.
     """
 
     def __init__(
@@ -51,7 +56,11 @@ class HsmProcess:
         listen: str | None = None,
         pass_fds: Sequence[int] = (),
         env: dict[str, str] | None = None,
+        python: str | None = None,
+        user: int | None = None,
     ) -> None:
+        self.python = python or sys.executable
+        self.user = user
         self.directory = directory
         self.options = tuple(options)
         self.passphrase = passphrase
@@ -63,6 +72,9 @@ class HsmProcess:
         # Socket paths must be short, whatever the test is called.
         self._run = Path(tempfile.mkdtemp(prefix="kt-"))
         self._errors = self._run / "stderr"
+        if user is not None:
+            # Others pass through to the socket; what lies beside it has modes of its own.
+            self._give(self._run, 0o711)
         self._cleanup = weakref.finalize(self, shutil.rmtree, self._run, ignore_errors=True)
 
     def __enter__(self) -> HsmProcess:
@@ -102,14 +114,14 @@ class HsmProcess:
         self.stop()
         self.ready = {}
         words = [
-            *(sys.executable, "-m", "keyturn", "hsm", "serve", "--json"),
+            *(self.python, "-m", "keyturn", "hsm", "serve", "--json"),
             *("--data-dir", str(self.directory), "--listen", self.address, "--admin-socket", str(self.admin_socket)),
             *("--kdf-memory", "8192"),
         ]
         if self.passphrase is not None:
-            file = self._run / "passphrase"
+            file = self.passphrase_file
             file.write_bytes(self.passphrase + b"\n")
-            file.chmod(0o600)
+            self._give(file, 0o600)
             words += ["--passphrase-file", str(file)]
         with self._errors.open("ab") as errors:
             self.process = subprocess.Popen(
@@ -119,9 +131,35 @@ class HsmProcess:
                 stderr=errors,
                 pass_fds=self.pass_fds,
                 env=self.env,
+                user=self.user,
+                group=self.user,
+                extra_groups=None if self.user is None else [],
             )
         self.ready = json.loads(self._first_line())
         return self
+
+    @property
+    def broker_socket(self) -> Path:
+        """Path of the broker's socket, where none was given."""
+        return self._run / "hsm.sock"
+
+    @property
+    def passphrase_file(self) -> Path:
+        """Where its passphrase lies."""
+        return self._run / "passphrase"
+
+    def _give(self, path: Path, mode: int) -> None:
+        path.chmod(mode)
+        if self.user is not None:
+            os.chown(path, self.user, self.user)
+
+    def line(self) -> RawLine:
+        """A new line to the broker's socket, as the broker has one."""
+        return RawLine(self.address)
+
+    def admin_line(self) -> RawLine:
+        """A new line to the administration socket, as the HSM's administrator has one."""
+        return RawLine(f"unix:{self.admin_socket}")
 
     def _first_line(self) -> bytes:
         assert self.process is not None
