@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keyturn.approver.windows import Window
     from keyturn.ska.messages import ApprovalToken
     from keyturn.ska.policy import Policy
+    from keyturn.ska.statement import Statement
 
 TALL: Final = 60
 """Lines of text from which on the beginning of a payload may have left the screen."""
@@ -56,7 +57,13 @@ def label_cautions(token: ApprovalToken) -> list[str]:
     return ["The key's label holds letters outside ASCII, which may look like others; compare it letter by letter."]
 
 
-def use_cautions(token: ApprovalToken, kind: str, unwrap: UnwrapView | None, attested: AttestedKey | None) -> list[str]:
+def use_cautions(
+    token: ApprovalToken,
+    kind: str,
+    unwrap: UnwrapView | None,
+    attested: AttestedKey | None,
+    statement: Statement | None = None,
+) -> list[str]:
     """What else an approval for a use could serve for.
 
     Args:
@@ -64,15 +71,18 @@ def use_cautions(token: ApprovalToken, kind: str, unwrap: UnwrapView | None, att
         kind: The kind of request by the server's word, or empty.
         unwrap: The new key, when it is an unwrap.
         attested: The key's attributes, if known.
+        statement: The statement in it, for a key with bound approvals: then it can serve for nothing else.
     """
     if token.action is not Action.USE or not token.payload:
         return []
     if unwrap is not None:
         called = [] if kind in {"unwrap", ""} else [f"The server calls this {kind}, but the bytes are an unwrap's."]
         return [*called, *unwrap.alarms]
-    structure = looks_like_own_structure(token.payload)
+    structure = looks_like_own_structure(token.payload if statement is None else statement.data)
     if structure is not None:
         return [f"The payload is itself a {structure} in keyturn's own format. Ask why anybody needs it processed."]
+    if statement is not None:
+        return []
     if attested is None:
         return ["Whether your approval lets the key sign these bytes or decrypt them is the server's word alone."]
     says = "" if attested.verified else "The server says, unverified: "

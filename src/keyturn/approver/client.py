@@ -164,7 +164,7 @@ class ApproverClient:
             query["id"] = task_id
         if request_id is not None:
             query["requestId"] = request_id
-        return tuple(parse_task(task) for task in self._server.tasks(query))
+        return tuple(parse_task(task, asked_for=request_id) for task in self._server.tasks(query))
 
     def task(self, task_id: str) -> Task:
         """Fetch one task.

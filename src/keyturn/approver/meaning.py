@@ -14,17 +14,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from keyturn.approver.payload import PayloadView, view_payload
-from keyturn.approver.policy_words import describe_rule
+from keyturn.approver.policy_words import describe_policy, describe_rule
 from keyturn.approver.terminal import visible_bytes
 from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import decode_unwrap_payload
+from keyturn.ska.policy import decode_policy
 from keyturn.ska.unwrap_flags import ACCESS, CAPABILITIES, access_words, capability_words
 
 if TYPE_CHECKING:
     from keyturn.approver.policy_words import Reader
     from keyturn.approver.stamps import AttestedKey
     from keyturn.ska.messages import ApprovalToken
+    from keyturn.ska.statement import Statement
 
 OPERATIONS: Final = {
     Action.USE: "use the key (to sign, decrypt or unwrap; an approval does not say which)",
@@ -34,6 +36,7 @@ OPERATIONS: Final = {
 }
 _USES: Final = {"sign": "sign with the key", "decrypt": "decrypt with the key"}
 _UNWRAP: Final = "unwrap: bring a new key into the HSM"
+_BOUND: Final = "and nothing else: the approval is bound to all of what is shown here"
 _DECRYPTS: Final = (
     "A ciphertext: what is in it cannot be seen here. Whoever can read the answer will see the plaintext, and the "
     "answer passes through the server. Approve only if you know what was encrypted and who may read it."
@@ -48,6 +51,9 @@ _BLOCKS: Final = (
 _UNBLOCKS: Final = (
     "From then on this key works again. Approvals that were given before the block count again, as long as their time "
     "is not over."
+)
+_NO_POLICY: Final = (
+    "The new key gets no policy: once it is there, whoever reaches the HSM can use it without approvals."
 )
 _CAPABILITIES: Final = {
     "encrypt": "encrypt",
@@ -93,33 +99,69 @@ class UnwrapView:
     alarms: tuple[str, ...]
 
 
-def view_unwrap(token: ApprovalToken) -> UnwrapView | None:
+def view_unwrap(token: ApprovalToken, statement: Statement | None = None) -> UnwrapView | None:
     """The new key, when the approval is for an unwrap.
 
     Args:
         token: The approval.
+        statement: The statement in it, for a key with bound approvals.
     """
     if token.action is not Action.USE or token.payload is None:
         return None
+    if statement is not None:
+        return _bound_unwrap(statement) if statement.kind == "unwrap" else None
     try:
         unwrap = decode_unwrap_payload(token.payload)
     except FormatError:
         return None
     may, kept = capability_words(unwrap.capability_flags), access_words(unwrap.access_flags)
-    lines = [f"may {_CAPABILITIES.get(name, name)}" for name in may] or ["may do nothing at all"]
-    lines += [f"may NOT {words}" for name, words in _CAPABILITIES.items() if name not in may]
-    lines += [_KEPT[name][0] if name in _KEPT else name for name in kept]
-    lines += [absent for name, (_, absent) in _KEPT.items() if absent and name not in kept]
+    return _unwrap_view(unwrap.label, unwrap.wrapped_key, may, kept, lines=(), alarms=(*_alarms(may, kept), _NO_POLICY))
+
+
+def _bound_unwrap(statement: Statement) -> UnwrapView:
+    """The new key of a bound unwrap: all its attributes, and a policy where it gets one."""
+    attributes = statement.new_attributes or {}
+    may = tuple(name for name in CAPABILITIES if attributes.get(name))
+    kept = tuple(name for name in ACCESS if attributes.get(name))
+    kept += ("stays in the HSM", "destroyable" if attributes.get("destroyable") else "cannot be deleted")
+    named = {*CAPABILITIES, *ACCESS, "destroyable"}
+    others = [f"{name}: {'yes' if value else 'no'}" for name, value in sorted(attributes.items()) if name not in named]
+    for words, names in (
+        ("operations", statement.new_allowed_operations),
+        ("algorithms", statement.new_allowed_algorithms),
+    ):
+        others.append(f"allowed {words}: {'no limit' if names is None else ', '.join(names)}")
+    if statement.new_blocked:
+        others.append("starts blocked")
+    alarms = _alarms(may, kept) if statement.new_policy is not None else [*_alarms(may, kept), _NO_POLICY]
+    return _unwrap_view(
+        (statement.new_label or "").encode(), statement.data, may, kept, lines=tuple(others), alarms=tuple(alarms)
+    )
+
+
+def _unwrap_view(
+    label: bytes,
+    wrapped_key: bytes,
+    may: tuple[str, ...],
+    kept: tuple[str, ...],
+    *,
+    lines: tuple[str, ...],
+    alarms: tuple[str, ...],
+) -> UnwrapView:
+    shown = [f"may {_CAPABILITIES.get(name, name)}" for name in may] or ["may do nothing at all"]
+    shown += [f"may NOT {words}" for name, words in _CAPABILITIES.items() if name not in may]
+    shown += [_KEPT[name][0] if name in _KEPT else name for name in kept]
+    shown += [absent for name, (_, absent) in _KEPT.items() if absent and name not in kept]
     if "extractable" not in kept:
-        lines.append("never leaves the HSM (not extractable)")
+        shown.append("never leaves the HSM (not extractable)")
     return UnwrapView(
-        label=visible_bytes(unwrap.label),
-        size=len(unwrap.wrapped_key),
-        sha256=hashlib.sha256(unwrap.wrapped_key).hexdigest(),
+        label=visible_bytes(label),
+        size=len(wrapped_key),
+        sha256=hashlib.sha256(wrapped_key).hexdigest(),
         capabilities=may,
         access=kept,
-        lines=tuple(lines),
-        alarms=tuple(_alarms(may, kept)),
+        lines=(*shown, *lines),
+        alarms=alarms,
     )
 
 
@@ -139,18 +181,26 @@ def _alarms(may: tuple[str, ...], kept: tuple[str, ...]) -> list[str]:
     ]
     if unknown:
         alarms.append(f"Flags that this program does not know well are set: {', '.join(unknown)}. Ask what they do.")
-    alarms.append("The new key gets no policy: once it is there, whoever reaches the HSM can use it without approvals.")
     return alarms
 
 
-def operation_words(token: ApprovalToken, unwrap: UnwrapView | None, attested: AttestedKey | None) -> str:
+def operation_words(
+    token: ApprovalToken,
+    unwrap: UnwrapView | None,
+    attested: AttestedKey | None,
+    statement: Statement | None = None,
+) -> str:
     """The operation, as far as the signed bytes and the HSM's verified word say it.
 
     Args:
         token: The approval.
         unwrap: The new key, when it is an unwrap.
         attested: The key's attributes, if known.
+        statement: The statement in it, for a key with bound approvals.
     """
+    if statement is not None:
+        what = _UNWRAP if unwrap is not None else _USES.get(statement.kind, OPERATIONS[token.action])
+        return f"{what}, {_BOUND}"
     if unwrap is not None:
         return _UNWRAP
     if token.action is Action.USE and attested is not None and attested.verified:
@@ -169,19 +219,23 @@ def possible_uses(attested: AttestedKey) -> tuple[str, ...]:
     return tuple(name for name in _USES if attested.attestation.attributes.get(name))
 
 
-def view_use(token: ApprovalToken, kind: str, attested: AttestedKey | None) -> PayloadView | None:
+def view_use(
+    token: ApprovalToken, kind: str, attested: AttestedKey | None, statement: Statement | None = None
+) -> PayloadView | None:
     """The payload of a use; one that is to be decrypted with what that means.
 
     Args:
         token: The approval.
         kind: The kind of request by the server's word, or empty.
         attested: The key's attributes, if known.
+        statement: The statement in it, for a key with bound approvals; then its data is shown, and its kind counts.
     """
     if token.action is not Action.USE or token.payload is None:
         return None
-    view = view_payload(token.payload)
+    view = view_payload(token.payload if statement is None else statement.data)
     only_decrypts = attested is not None and attested.verified and possible_uses(attested) == ("decrypt",)
-    if kind != "decrypt" and not only_decrypts:
+    decrypts = kind == "decrypt" or only_decrypts if statement is None else statement.kind == "decrypt"
+    if not decrypts:
         return view
     if view.kind in {"binary", "digest", "empty"}:
         return replace(view, kind="ciphertext", note=_DECRYPTS)
@@ -189,7 +243,11 @@ def view_use(token: ApprovalToken, kind: str, attested: AttestedKey | None) -> P
 
 
 def meaning_lines(
-    token: ApprovalToken, unwrap: UnwrapView | None, attested: AttestedKey | None, reader: Reader
+    token: ApprovalToken,
+    unwrap: UnwrapView | None,
+    attested: AttestedKey | None,
+    reader: Reader,
+    statement: Statement | None = None,
 ) -> tuple[str, ...]:
     """What the operation does, as sentences; empty where the payload or the policy says it all.
 
@@ -198,13 +256,17 @@ def meaning_lines(
         unwrap: The new key, when it is an unwrap.
         attested: The key's attributes, if known.
         reader: For whom.
+        statement: The statement in it, for a key with bound approvals.
     """
     if unwrap is not None:
+        blob = None if statement is None else statement.new_policy
+        policy_lines = () if blob is None else ("The new key's policy:", *describe_policy(decode_policy(blob), reader))
         return (
             f"A key that was encrypted (wrapped) for this one becomes a new key of the HSM, named: {unwrap.label}",
             f"Wrapped key: {unwrap.size} bytes, SHA-256 {unwrap.sha256}; what kind of key it is cannot be seen here.",
             "The new key:",
             *(f"  - {line}" for line in unwrap.lines),
+            *policy_lines,
         )
     policy = None if attested is None else attested.attestation.policy
     if token.action is Action.BLOCK:

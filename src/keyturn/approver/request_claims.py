@@ -1,10 +1,10 @@
 """The request inside a task (level 3), held against the bytes to be signed.
 
-What the approval binds (operation, key label, payload, policy, what a new key may do) must be the same in the request;
-what it does not bind (kind of use, algorithm, form of the signature, payload type, metadata) is returned as claims, to
-be shown as such.
+A bound approval holds all that a request asks for, and every member of it is compared (R7). What any other approval
+binds (operation, key label, payload, policy, what a new key may do) must be the same in the request; what it does not
+bind (kind of use, algorithm, form of the signature, payload type, metadata) is returned as claims, to be shown as such.
 
-Source: rest-api.md sections 3.3, 3.4 and 3.7; docs/security/rules.md R11, R16, R22.
+Source: rest-api.md sections 3.3, 3.4 and 3.7; docs/security/rules.md R7, R11, R16, R22.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from keyturn.approver.onboarded import same_policy
 from keyturn.approver.tasks import decode_base64, disagrees
 from keyturn.errors import KeyturnError
 from keyturn.ska.actions import Action
+from keyturn.ska.bound_request import BOUND_MEMBERS, KIND_OF, differing_members
 from keyturn.ska.unwrap_flags import unwrap_payload_for
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from keyturn.approver.tasks import Task
     from keyturn.ska.messages import ApprovalToken
+    from keyturn.ska.statement import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,13 @@ class _Kind:
     """Members whose content the approval binds, so that they were compared."""
 
 
-def check_request(task: Task, token: ApprovalToken) -> RequestSaid:
+def check_request(task: Task, token: ApprovalToken, statement: Statement | None = None) -> RequestSaid:
     """Compare every form of the request in the task with the approval.
 
     Args:
         task: The task as received.
         token: The approval decoded from the bytes to be signed.
+        statement: The statement in it, for a key with bound approvals: then it binds algorithm, form and kind, too.
 
     Returns:
         What the request says beyond what the approval binds.
@@ -85,11 +88,11 @@ def check_request(task: Task, token: ApprovalToken) -> RequestSaid:
     found: dict[str, RequestSaid] = {}
     encoded = task.data("requestBase64")
     if encoded is not None:
-        found["requestBase64"] = _compare("requestBase64", "request", _parse(encoded), task, token)
+        found["requestBase64"] = _compare("requestBase64", "request", _parse(encoded), task, token, statement)
     for name in _SIGNED_FIELDS:
         value = task.fields.get(name)
         if value is not None:
-            found[name] = _compare(name, "signed-request", value, task, token)
+            found[name] = _compare(name, "signed-request", value, task, token, statement)
     kinds = {said.kind for said in found.values()}
     if len(kinds) > 1:
         last = list(found)[-1]
@@ -118,7 +121,9 @@ def _parse(encoded: bytes) -> Any:
         raise disagrees("requestBase64", "request", "It is not JSON in which every member stands once.") from None
 
 
-def _compare(place: str, word: str, value: object, task: Task, token: ApprovalToken) -> RequestSaid:
+def _compare(
+    place: str, word: str, value: object, task: Task, token: ApprovalToken, statement: Statement | None
+) -> RequestSaid:
     name, inner = _inner(place, word, value)
     kind = _KINDS[name]
     label = token.label.decode("utf-8", errors="surrogateescape")
@@ -128,9 +133,12 @@ def _compare(place: str, word: str, value: object, task: Task, token: ApprovalTo
         raise disagrees(place, word, f"It asks for {kind.action.name}, the approval is for {token.action.name}.")
     if inner.get(kind.key_field) != label:
         raise disagrees(place, word, f"Its `{kind.key_field}` is another key than the one in the approval.")
-    onboarded = kind.compare(place, word, inner, token)
+    if statement is None:
+        onboarded = kind.compare(place, word, inner, token)
+    else:
+        onboarded = _same_statement(place, word, name, inner, statement)
     try:
-        claims = tuple(_claims(kind, inner))
+        claims = tuple(_claims(kind, inner, bound=statement is not None))
     except RecursionError:
         raise disagrees(place, word, "It is nested too deep to be shown.") from None
     outer_metadata, inner_metadata = task.fields.get("metaData"), inner.get("metaData")
@@ -139,11 +147,12 @@ def _compare(place: str, word: str, value: object, task: Task, token: ApprovalTo
     return RequestSaid(kind.name, claims, onboarded)
 
 
-def _claims(kind: _Kind, inner: dict[str, Any]) -> list[Claim]:
+def _claims(kind: _Kind, inner: dict[str, Any], *, bound: bool) -> list[Claim]:
     """Every member that the approval does not bind and that says something."""
-    claims = [] if kind.action is not Action.USE else [Claim("kind of use", kind.name)]
+    claims = [] if bound or kind.action is not Action.USE else [Claim("kind of use", kind.name)]
+    covered = BOUND_MEMBERS.get(kind.name, kind.covered) if bound else kind.covered
     for member, value in inner.items():
-        if member == kind.key_field or member in kind.covered or member in _NOT_SHOWN or value in _SAYS_NOTHING:
+        if member == kind.key_field or member in covered or member in _NOT_SHOWN or value in _SAYS_NOTHING:
             continue
         words = _CLAIMED.get(member, f"member `{member}` of the request")
         claims.append(Claim(words, value if isinstance(value, str) else json.dumps(value)))
@@ -195,6 +204,23 @@ def _same_unwrap(place: str, word: str, inner: dict[str, Any], token: ApprovalTo
             place, word, "The new key's name, its attributes or the wrapped key are not those in the approval."
         )
     return {}
+
+
+def _same_statement(place: str, word: str, name: str, inner: dict[str, Any], statement: Statement) -> Mapping[str, str]:
+    """Every member of the request that the statement holds is the same there."""
+    if KIND_OF.get(name) != statement.kind:
+        raise disagrees(place, word, f"It holds a `{name}`, but the statement to be signed is to {statement.kind}.")
+    differing = differing_members(statement, inner)
+    if differing:
+        raise disagrees(place, word, f"Its `{differing[0]}` is not the one in the statement to be signed.")
+    policy = inner.get("policy")
+    if statement.kind != "unwrap" or (policy is None and statement.new_policy is None and not statement.new_blocked):
+        return {}
+    status = policy.get("keyStatus") if isinstance(policy, dict) else None
+    blocked = status.get("blocked") if isinstance(status, dict) else None
+    if policy is None or statement.new_policy is None or bool(blocked) is not statement.new_blocked:
+        raise disagrees(place, word, "Its `policy` is not the one in the statement to be signed.")
+    return same_policy(place, word, policy, statement.new_policy)
 
 
 def _booleans(attributes: dict[str, Any]) -> dict[str, bool]:

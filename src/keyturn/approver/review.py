@@ -3,7 +3,8 @@
 The rules, in the order in which they are checked:
 
 1. `approvalToBeSigned` must be a well-formed approval, nothing else, naming a key and, where its operation has one,
-   the payload. Bytes of any other kind are never signed.
+   the payload. Bytes of any other kind are never signed. A payload that begins as the statement of a bound approval
+   must be one, for this request, this key and its present policy.
 2. Everything shown as fact is decoded from those bytes.
 3. Every other field of the task that speaks of the same thing must agree, or the whole task is refused.
 4. What the bytes do not say (metadata, payload type, algorithm, who asked) is shown as a claim of the server.
@@ -17,6 +18,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from keyturn.approver.bound import check_bound_key, check_statement, payload_beside, statement_in
 from keyturn.approver.cautions import (
     attested_cautions,
     label_cautions,
@@ -39,11 +41,13 @@ from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.messages import ApprovalToken, decode_approval
 from keyturn.ska.policy import Policy, decode_policy
 from keyturn.ska.policy_rules import check_policy
+from keyturn.ska.statement import describe_statement
 from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 
 if TYPE_CHECKING:
     from keyturn.approver.address_book import AddressBook
     from keyturn.approver.tasks import Task
+    from keyturn.ska.statement import Statement
 
 
 MAX_CLAIM: Final = 2_000
@@ -70,7 +74,10 @@ class Review:
         words: Eight checksum words over `approval`, to compare with other sides.
         label: The key's label, escaped for showing.
         operation: The operation in words, as far as the bytes and the HSM's verified word say it.
-        kind: The kind of request by the server's word (`sign`, `decrypt`, …), or empty; for a use it is a claim.
+        kind: The kind of request by the server's word (`sign`, `decrypt`, …), or empty; for a use it is a claim, unless
+            there is a statement.
+        statement: What the approval is bound to (R7); None for a key whose approvals are not bound.
+        bound: The statement in words and values; empty without one.
         payload: View of the payload, for a use of the key that is no unwrap.
         unwrap: The new key, for an unwrap.
         meaning: What would happen, in plain words; empty where payload or policy say it all.
@@ -92,6 +99,8 @@ class Review:
     label: str
     operation: str
     kind: str
+    statement: Statement | None
+    bound: tuple[tuple[str, str], ...]
     payload: PayloadView | None
     unwrap: UnwrapView | None
     meaning: tuple[str, ...]
@@ -128,28 +137,33 @@ def review_task(
     """
     approval = task.approval
     token = _decode(approval)
+    statement = statement_in(token)
     _own_task(task, own_spki)
-    _same_payload(task, token)
+    check_statement(task, statement)
+    _same_payload(task, payload_beside(token, statement))
     policy = _new_policy(token)
-    said = check_request(task, token)
+    said = check_request(task, token, statement)
     attested = check_attested_key(task, token, device_certificate)
+    check_bound_key(statement, token, attested)
     stamp = check_stamp(task, token, attested)
     reader = Reader(address_book, load_approver_key(own_spki).fingerprint)
     before = None if attested is None else attested.attestation.policy
     windows = () if before is None or stamp is None else windows_of(before.rule(token.action), stamp.seconds, own_spki)
-    unwrap = view_unwrap(token)
-    payload = view_use(token, said.kind, attested) if unwrap is None else None
+    unwrap = view_unwrap(token, statement)
+    payload = view_use(token, said.kind, attested, statement) if unwrap is None else None
     return Review(
         task=task,
         approval=approval,
         token=token,
         words=checksum_words(approval, domain=APPROVAL_DOMAIN),
         label=visible_bytes(token.label),
-        operation=operation_words(token, unwrap, attested),
-        kind=said.kind,
+        operation=operation_words(token, unwrap, attested, statement),
+        kind=said.kind if statement is None else statement.kind,
+        statement=statement,
+        bound=() if statement is None else describe_statement(statement),
         payload=payload,
         unwrap=unwrap,
-        meaning=meaning_lines(token, unwrap, attested, reader),
+        meaning=meaning_lines(token, unwrap, attested, reader, statement),
         policy=policy,
         policy_lines=() if policy is None else describe_policy(policy, reader),
         change_lines=() if policy is None or before is None else describe_changes(before, policy, reader),
@@ -164,7 +178,7 @@ def review_task(
         warnings=(
             *tall_payload(payload),
             *label_cautions(token),
-            *use_cautions(token, said.kind, unwrap, attested),
+            *use_cautions(token, said.kind, unwrap, attested, statement),
             *(() if policy is None else policy_cautions(policy, reader, own_spki, said.onboarded)),
             *attested_cautions(attested, token, own_spki),
             *time_cautions(token, stamp, windows, attested, now),
@@ -179,7 +193,7 @@ def require_approval(data: bytes) -> ApprovalToken:
         data: What would be signed.
 
     Raises:
-        KeyturnError: `review.not-an-approval`, `review.empty-label`, `review.unexpected-payload`.
+        KeyturnError: `review.not-an-approval`, `review.empty-label`, `review.unexpected-payload`, `review.statement`.
     """
     return _decode(data)
 
@@ -192,8 +206,7 @@ def _decode(approval: bytes) -> ApprovalToken:
         raise disagrees(field, "not-an-approval", f"It is not a well-formed approval ({error.message})") from None
     if not token.label:
         raise disagrees(field, "empty-label", "It names no key and would serve for any key that lists you.")
-    if token.action in {Action.BLOCK, Action.UNBLOCK} and token.payload is not None:
-        raise disagrees(field, "unexpected-payload", "It carries a payload that its operation does not have.")
+    statement_in(token)
     return token
 
 
@@ -210,10 +223,10 @@ def _own_task(task: Task, own_spki: bytes) -> None:
         raise disagrees("approverPublicKey", "approver-public-key", "It is not your key.")
 
 
-def _same_payload(task: Task, token: ApprovalToken) -> None:
+def _same_payload(task: Task, inside: bytes) -> None:
     """The payload beside the approval must be the payload inside it."""
     beside = task.data("payload")
-    if beside is not None and beside != (token.payload or b""):
+    if beside is not None and beside != inside:
         raise disagrees("payload", "payload", "It is not the payload in the approval.")
 
 

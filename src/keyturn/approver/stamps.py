@@ -116,7 +116,7 @@ def check_stamp(task: Task, token: ApprovalToken, attested: AttestedKey | None) 
         raise disagrees(
             "approvalToBeSigned", "timestamp", "The timestamp inside it names no year that a clock can show."
         )
-    if token.action in {Action.USE, Action.MODIFY} and (
+    if (token.payload is not None or token.action in {Action.USE, Action.MODIFY}) and (
         stamp.action_payload != token.payload or stamp.is_policy is not (token.action is Action.MODIFY)
     ):
         raise disagrees(

@@ -45,10 +45,12 @@ class Task:
     Args:
         id: The task's UUID.
         fields: Every field as received; nothing of it is to be believed.
+        asked_for: Id of the request whose tasks were asked for; None when it was not said which.
     """
 
     id: str
     fields: Mapping[str, Any]
+    asked_for: str | None = None
 
     def text(self, name: str) -> str | None:
         """A text field, or None when it is absent or null.
@@ -97,11 +99,12 @@ class Task:
         return decoded
 
 
-def parse_task(value: object) -> Task:
+def parse_task(value: object, *, asked_for: str | None = None) -> Task:
     """Take one task object of an answer.
 
     Args:
         value: Decoded JSON.
+        asked_for: Id of the request whose tasks were asked for, or None.
 
     Raises:
         FormatError: `task.malformed` when it has no id of the form of a UUID. Rejections carry the id as ASCII, so its
@@ -109,7 +112,7 @@ def parse_task(value: object) -> Task:
     """
     if not isinstance(value, dict) or not isinstance(value.get("id"), str) or not _UUID.fullmatch(value["id"]):
         raise FormatError("The server handed out a task without a UUID as its `id`.", refusal="task.malformed")
-    return Task(value["id"], value)
+    return Task(value["id"], value, asked_for)
 
 
 def decode_base64(text: str) -> bytes | None:

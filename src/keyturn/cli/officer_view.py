@@ -71,6 +71,13 @@ def show_review(review: Review, to: Console) -> None:
     facts.add_row("", Text("the courier and the other side see the same words, if nothing was changed on the way"))
     facts.add_row("Task", Text(review.task_id))
     to.print(_panel("What your signature would cover", facts))
+    if review.bound:
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(no_wrap=True)
+        rows.add_column(overflow="fold")
+        for words, value in review.bound:
+            rows.add_row(Text(words), Text(visible(value)))
+        to.print(_panel("BOUND to exactly this, from the bytes to be signed", rows))
     if review.meaning:
         to.print(_panel("What would happen, from the bytes to be signed", Text("\n".join(review.meaning))))
     if review.payload is not None:
@@ -137,13 +144,14 @@ def review_json(review: Review) -> dict[str, Any]:
             "capabilities": list(review.unwrap.capabilities),
             "access": list(review.unwrap.access),
         },
+        "bound": dict(review.bound) or None,
         "payload": None
         if payload is None
         else {
             "kind": payload.kind,
             "size": payload.size,
             "sha256": payload.sha256,
-            "base64": base64.b64encode(review.token.payload or b"").decode("ascii"),
+            "base64": base64.b64encode(_used_bytes(review)).decode("ascii"),
             "note": payload.note,
         },
         "policy": None if review.policy is None else policy_to_json(review.policy, blocked=None),
@@ -156,6 +164,11 @@ def review_json(review: Review) -> dict[str, Any]:
         "approvalToBeSigned": base64.b64encode(review.approval).decode("ascii"),
         "approvalSha256": hashlib.sha256(review.approval).hexdigest(),
     }
+
+
+def _used_bytes(review: Review) -> bytes:
+    """What the key would process: the data of a statement, else the payload."""
+    return (review.token.payload or b"") if review.statement is None else review.statement.data
 
 
 def show_tasks(found: Sequence[tuple[Task, Review | KeyturnError]], to: Console) -> None:

@@ -128,6 +128,8 @@ def render_task(view: TaskView, level: int) -> dict[str, Any]:
     if level >= 3:
         name, inner, password = _SIGNED_REQUEST_OF[view.kind]
         original = view.request_json or b"null"
+        # What a bound approval names (R7); an extension.
+        task["requestId"] = view.request_id
         task["requestBase64"] = _text(original)
         task.update(dict.fromkeys(_SIGNED_REQUESTS))
         request = read_json(original)

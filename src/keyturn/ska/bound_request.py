@@ -1,0 +1,121 @@
+"""A request as the API writes it, held against the statement that approvals for it cover.
+
+Whoever sees both (an approver's client, the courier at the gap) compares them here: with a statement nothing of the
+request is left that could say something else.
+
+Source: rest-api.md sections 3.3 and 3.4; docs/security/rules.md R7, R11; docs/formats/statements.md.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, Any, Final
+
+from keyturn.ska.key_attributes import filled_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keyturn.ska.statement import Statement
+
+KIND_OF: Final = {
+    "signRequest": "sign",
+    "decryptRequest": "decrypt",
+    "unwrapKeyRequest": "unwrap",
+    "blockRequest": "block",
+    "unblockRequest": "unblock",
+}
+"""Names of the API's request objects, and what a statement calls them."""
+BOUND_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    "sign": frozenset({"payload", "signatureAlgorithm", "signatureType"}),
+    "decrypt": frozenset(
+        {"encryptedPayload", "cipherAlgorithm", "initializationVector", "additionalAuthenticationData", "tagLength"}
+    ),
+    "unwrap": frozenset({"wrappedKey", "wrapMethod", "label", "attributes", "policy"}),
+    "block": frozenset(),
+    "unblock": frozenset(),
+}
+"""Members of a request whose content a statement of its kind holds."""
+LIMITS: Final = ("allowedOperations", "allowedAlgorithms")
+"""Attributes that are lists of names (R9)."""
+
+
+def differing_members(statement: Statement, inner: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the members of a request that say something else than the statement.
+
+    Args:
+        statement: What approvals cover.
+        inner: The request object of the statement's kind, as decoded JSON; foreign.
+
+    Returns:
+        Names of the API, sorted; empty when all of it agrees. The policy of a new key is left to the caller, who knows
+        how to look up its approvers, and so are the key's label and the request's id.
+    """
+    compared: dict[str, bool] = {}
+    match statement.kind:
+        case "sign":
+            compared["payload"] = _payload(inner) == statement.data
+            compared["signatureAlgorithm"] = inner.get("signatureAlgorithm") == statement.algorithm
+            compared["signatureType"] = (inner.get("signatureType") or None) == statement.signature_type
+        case "decrypt":
+            compared["encryptedPayload"] = _bytes(inner, "encryptedPayload") == statement.data
+            compared["cipherAlgorithm"] = inner.get("cipherAlgorithm") == statement.algorithm
+            compared["initializationVector"] = _same_bytes(inner, "initializationVector", statement.iv)
+            compared["additionalAuthenticationData"] = _same_bytes(inner, "additionalAuthenticationData", statement.aad)
+            bits = inner.get("tagLength")
+            compared["tagLength"] = not isinstance(bits, bool) and (bits or None) == statement.tag_length
+        case "unwrap":
+            compared["wrappedKey"] = _bytes(inner, "wrappedKey") == statement.data
+            compared["wrapMethod"] = inner.get("wrapMethod") == statement.wrap_method
+            compared["label"] = inner.get("label") == statement.new_label
+            compared["id"] = inner.get("id") == statement.new_key_id
+            compared["attributes"] = _same_attributes(statement, inner.get("attributes"))
+    return tuple(sorted(name for name, same in compared.items() if not same))
+
+
+def _same_attributes(statement: Statement, given: object) -> bool:
+    if not isinstance(given, dict):
+        return False
+    said = {name: value for name, value in given.items() if value is not None}
+    limits = [_names(said.pop(name, None)) for name in LIMITS]
+    if not all(isinstance(value, bool) for value in said.values()):
+        return False
+    return filled_in(said) == dict(statement.new_attributes or {}) and limits == [
+        statement.new_allowed_operations,
+        statement.new_allowed_algorithms,
+    ]
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    """A list of names in the form in which a statement holds it; what is none becomes one that no statement holds."""
+    if value is None or value == []:
+        return None
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return ()
+    return tuple(sorted(set(value)))
+
+
+def _payload(inner: Mapping[str, Any]) -> bytes | None:
+    if inner.get("payloadType") != "HEX":
+        return _bytes(inner, "payload")
+    text = inner.get("payload")
+    try:
+        return bytes.fromhex(text) if isinstance(text, str) and not any(map(str.isspace, text)) else None
+    except ValueError:
+        return None
+
+
+def _same_bytes(inner: Mapping[str, Any], name: str, wanted: bytes | None) -> bool:
+    return wanted is None if inner.get(name) is None else _bytes(inner, name) == wanted
+
+
+def _bytes(inner: Mapping[str, Any], name: str) -> bytes | None:
+    """Bytes of a base64 member in its one form, None for anything else."""
+    text = inner.get(name)
+    if not isinstance(text, str):
+        return None
+    try:
+        data = b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return data if b64encode(data).decode("ascii") == text else None
