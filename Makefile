@@ -4,7 +4,7 @@ PYTEST := .venv/bin/pytest -n auto --dist loadgroup
 RECORDS := .pytest_cache/attacks.json
 ATTACKS := --attack-records $(RECORDS) --attack-page docs/security/attacks.md
 
-.PHONY: help setup demo test test-all check attacks bench openapi offline-bundle lock clean
+.PHONY: help setup demo test test-all check attacks fuzz bench openapi offline-bundle lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test-all: setup ## The slow tests too
 attacks: setup ## Run the hostile broker, and write docs/security/attacks.md of what it heard
 	$(PYTEST) --attack-records $(RECORDS) tests/hostile
 	$(PY) scripts/attacks.py $(RECORDS) > docs/security/attacks.md
+
+fuzz: setup ## Fuzz every parser of the boundary for FUZZ_SECONDS=600; finds go to tests/fuzz/crashes
+	@PYTHONPATH=tests $(PY) -m fuzz.run $(FUZZ)
 
 bench: setup ## Speed against the raw limits: a table, and bench-output/bench.json
 	$(PY) bench/run.py
