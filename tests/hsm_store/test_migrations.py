@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from keyturn.clock import ManualClock
 from keyturn.errors import KeyturnError
@@ -98,6 +99,46 @@ def test_a_store_of_version_2_opens(directory: Path) -> None:
     store.close()
 
 
+@pytest.mark.rule("R9")
+def test_keys_of_version_2_have_no_limits_and_their_private_keys_are_sealed_anew(directory: Path) -> None:
+    shutil.copytree(GOLDEN / "v2", directory)
+    directory.chmod(0o700)
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    key = store.key("treasury")
+    assert key is not None
+    assert (key.allowed_operations, key.allowed_algorithms, key.bound) == ((), (), False)
+    assert store.open_private_key(key) == PRIVATE_KEY
+    with pytest.raises(KeyturnError) as refused:
+        store.open_private_key(replace(key, allowed_algorithms=("NONE_WITH_ECDSA",)))
+    assert refused.value.refusal == "store.seal-broken"
+    store.close()
+
+
+@pytest.mark.rule("R9")
+def test_a_store_of_version_3_opens(directory: Path) -> None:
+    shutil.copytree(GOLDEN / "v3", directory)
+    directory.chmod(0o700)
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_golden(store, state_counter=5)
+    key = store.key("limited")
+    assert key is not None
+    assert (key.allowed_operations, key.allowed_algorithms, key.bound) == (("sign",), ("SHA256_WITH_ECDSA",), True)
+    assert store.open_private_key(key) == PRIVATE_KEY
+    for stolen in (
+        replace(key, allowed_operations=()),
+        replace(key, allowed_algorithms=()),
+        replace(key, attributes={**key.attributes, "boundApprovals": False}),
+    ):
+        # What is fixed at creation stays so: neither from outside the program nor from within it.
+        with pytest.raises(KeyturnError) as refused:
+            store.open_private_key(stolen)
+        assert refused.value.refusal == "store.seal-broken"
+        with pytest.raises(KeyturnError) as refused, store.change() as change:
+            change.put_key(stolen)
+        assert refused.value.refusal == "store.identity-changed"
+    store.close()
+
+
 def test_a_backup_of_version_1_is_restored(directory: Path) -> None:
     Store.restore(GOLDEN / "v1" / "store.ktbackup", directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
@@ -130,7 +171,7 @@ def test_version_unknown(directory: Path) -> None:
     open_store(directory).close()
 
 
-# --- a version 3 that exists in this test only: its step seals the root anew ---------------------------------
+# --- a version 4 that exists in this test only: its step seals the root anew ---------------------------------
 
 
 def to_next(version: int) -> migrations.Migration:
@@ -142,21 +183,21 @@ def to_next(version: int) -> migrations.Migration:
 
 
 @pytest.fixture
-def version_3(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration]:
+def version_4(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration]:
     """The program of the day after tomorrow."""
-    steps = {**migrations.MIGRATIONS, 2: to_next(2)}
+    steps = {**migrations.MIGRATIONS, 3: to_next(3)}
     real = migrations.migrate
     monkeypatch.setattr(
         store_module,
         "migrate",
-        lambda container, sealing, version: real(container, sealing, version, target=3, migrations=steps),
+        lambda container, sealing, version: real(container, sealing, version, target=4, migrations=steps),
     )
-    monkeypatch.setattr(store_module, "STORE_VERSION", 3)
+    monkeypatch.setattr(store_module, "STORE_VERSION", 4)
     return steps
 
 
 def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
-    directory: Path, version_3: dict[int, migrations.Migration]
+    directory: Path, version_4: dict[int, migrations.Migration]
 ) -> None:
     shutil.copytree(GOLDEN / "v1", directory)
     directory.chmod(0o700)
@@ -164,7 +205,7 @@ def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
     check_golden(store)
     store.close()
     with behind_its_back(directory) as disk:
-        assert disk.execute("SELECT version FROM header").fetchone() == (3,)
+        assert disk.execute("SELECT version FROM header").fetchone() == (4,)
     with sqlite3.connect(directory / "hsm.db.version-1") as kept:
         assert kept.execute("SELECT version FROM header").fetchone() == (1,)
     kept.close()
@@ -175,20 +216,20 @@ def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(
-    directory: Path, version_3: dict[int, migrations.Migration], monkeypatch: pytest.MonkeyPatch
+    directory: Path, version_4: dict[int, migrations.Migration], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(GOLDEN / "v1", directory)
     directory.chmod(0o700)
 
     def fail(container: Container, sealing: SealingKeys) -> None:
-        raise RuntimeError("a mistake in the second step")
+        raise RuntimeError("a mistake in the last step")
 
-    good, version_3[2] = version_3[2], fail
+    good, version_4[3] = version_4[3], fail
     with pytest.raises(RuntimeError):
         Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     with behind_its_back(directory) as disk:
         assert disk.execute("SELECT version FROM header").fetchone() == (1,)
-    version_3[2] = good
+    version_4[3] = good
     store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     check_golden(store)
     store.close()

@@ -44,7 +44,10 @@ minutes would do: at the targeted 150 approved flows per second this is eleven m
 
 OPERATION_ID_SIZE: Final = 16
 _DIGEST_SIZE: Final = 32
-_FIXED: Final = ("label", "generation", "algorithm", "curve_oid", "key_size", "creation", "created", "public_key")
+_FIXED: Final = (
+    *("label", "generation", "algorithm", "curve_oid", "key_size", "creation", "created", "public_key"),
+    *("bound", "allowed_operations", "allowed_algorithms"),
+)
 
 
 class Change:

@@ -319,10 +319,22 @@ class HsmClient:
         policy: bytes = b"",
         blocked: bool = False,
         key_id: str | None = None,
+        allowed_operations: Sequence[str] = (),
+        allowed_algorithms: Sequence[str] = (),
     ) -> protocol.Attested:
         """Create a key; the arguments are those of `protocol.CreateKey`."""
         message = protocol.CreateKey(
-            operation_id, label, algorithm, curve_oid, key_size, dict(attributes), policy, blocked, key_id
+            operation_id,
+            label,
+            algorithm,
+            curve_oid,
+            key_size,
+            dict(attributes),
+            policy,
+            blocked,
+            key_id,
+            list(allowed_operations),
+            list(allowed_algorithms),
         )
         return await self._ask(message, protocol.Attested)
 
@@ -401,6 +413,8 @@ class HsmClient:
         blocked: bool = False,
         key_id: str | None = None,
         request_id: str = "",
+        allowed_operations: Sequence[str] = (),
+        allowed_algorithms: Sequence[str] = (),
     ) -> protocol.Attested:
         """Unwrap a key and keep it; the arguments are those of `protocol.Unwrap`. Attests the new key."""
         message = protocol.Unwrap(
@@ -415,6 +429,8 @@ class HsmClient:
             blocked,
             key_id,
             request_id,
+            list(allowed_operations),
+            list(allowed_algorithms),
         )
         return await self._ask(message, protocol.Attested)
 

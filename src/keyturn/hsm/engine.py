@@ -231,6 +231,8 @@ class Engine:
             state_counter=record.changed_at,
             last_blocked=last(store, record.uuid, LedgerKind.BLOCKED),
             last_modified=last(store, record.uuid, LedgerKind.MODIFIED),
+            allowed_operations=list(record.allowed_operations),
+            allowed_algorithms=list(record.allowed_algorithms),
         )
 
     def _verify(self, call: protocol.Verify) -> protocol.Verdict:

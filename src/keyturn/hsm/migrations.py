@@ -5,7 +5,8 @@ keys; it checks what it reads against the sealed root record of version n, write
 their root record. All steps and the new version number commit together. Before the first step the file is copied beside
 itself (`hsm.db.version-<n>`, sealed as it was), so that going back is a rename.
 
-Version 1 is the first. Version 2 has a ledger (docs/adr/0052).
+Version 1 is the first. Version 2 has a ledger (docs/adr/0052), version 3 limits of operations and algorithms in every
+key record (docs/adr/0076).
 """
 
 from __future__ import annotations
@@ -13,16 +14,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from keyturn.hsm.container import Container
 from keyturn.hsm.ledger import LedgerKind
 from keyturn.hsm.merkle import AuthenticatedMap
-from keyturn.hsm.records import KeyRecord, LedgerRecord, decode_record, encode_record, store_error
-from keyturn.hsm.sealing import SealingKeys
+from keyturn.hsm.records import (
+    KeyRecord,
+    LedgerRecord,
+    Record,
+    associated_key_data,
+    decode_record,
+    encode_canonical,
+    encode_record,
+    store_error,
+)
+from keyturn.hsm.sealing import Domain, SealingKeys
 from keyturn.hsm.state import open_root, read_table, seal_root
 
-STORE_VERSION: Final = 2
+STORE_VERSION: Final = 3
 """Version that this program writes."""
 
 Migration = Callable[[Container, SealingKeys], None]
@@ -51,7 +61,49 @@ def _add_ledger(container: Container, sealing: SealingKeys) -> None:
     container.replace_root(seal_root(sealing, replace(root, maps={**root.maps, "ledger": ledger.root()}), 2))
 
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {1: _add_ledger}
+class _KeyOfVersion2(Record, frozen=True):
+    """A key record as versions 1 and 2 had it: the order of its fields is what private keys were bound to."""
+
+    uuid: str
+    label: str
+    generation: int
+    algorithm: str
+    curve_oid: str
+    key_size: int
+    creation: str
+    created: int
+    attributes: dict[str, bool]
+    policy: bytes
+    blocked: bool
+    key_id: str | None
+    public_key: bytes
+    changed_at: int = 0
+    private_key: bytes = b""
+
+
+def _add_limits(container: Container, sealing: SealingKeys) -> None:
+    """Version 2 to 3: key records say what a key may at most be used for; those there are, have no limit (R9).
+
+    Private keys are bound to all public fields of their record, so each is sealed anew.
+    """
+    root = open_root(sealing, container.read_root(), 2)
+    keys = AuthenticatedMap("keys")
+    for identity, content in read_table(
+        container, "keys", AuthenticatedMap("keys"), root.maps.get("keys", b"")
+    ).items():
+        old = decode_record(_KeyOfVersion2, content)
+        new = KeyRecord(*astuple(replace(old, private_key=b"")))
+        if old.private_key:
+            bound = b"keyturn/key/1\x00" + encode_canonical(replace(old, private_key=b""))
+            private_key = sealing.open(Domain.KEYS, old.private_key, bound)
+            new = replace(new, private_key=sealing.seal(Domain.KEYS, private_key, associated_key_data(new)))
+        row = encode_record(new)
+        container.insert("keys", identity, row)
+        keys.set(identity, row)
+    container.replace_root(seal_root(sealing, replace(root, maps={**root.maps, "keys": keys.root()}), 3))
+
+
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: _add_ledger, 2: _add_limits}
 """Version n to the function that leads to n + 1."""
 
 

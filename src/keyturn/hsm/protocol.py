@@ -9,6 +9,10 @@ There are no workflows, requests or people here, and no administration: unsealin
 like exist only on the administration socket (`keyturn.hsm.admin`, rule R2). Whatever is not one of these
 messages is refused.
 
+Keys with the attribute `boundApprovals` take approvals over one statement of the whole call (`keyturn.ska.statement`,
+R7) where other keys take them over the payload; their calls, and the payloads of `Stamp` for them, need the request id
+that stands in it.
+
 `operation_id` (16 bytes, opaque) makes a call idempotent: the HSM stores id, digest of the whole input and
 result in the commit that carries the effect, before it answers. Same id and input: the stored result. Same
 id, other input: refused with `operation.input-differs`.
@@ -76,6 +80,8 @@ class CreateKey(Message, frozen=True, tag="create"):
         policy: Binary policy blob (outer header, four rules); empty for an ordinary key.
         blocked: Whether the key starts blocked.
         key_id: The API's `id` (PKCS#11 id), or None.
+        allowed_operations: Some of `sign`, `decrypt`, `unwrap`; empty for all that the attributes enable (R9).
+        allowed_algorithms: API names of signature algorithms, ciphers and wrap methods; empty for all (R9).
     """
 
     operation_id: bytes
@@ -87,6 +93,8 @@ class CreateKey(Message, frozen=True, tag="create"):
     policy: bytes
     blocked: bool
     key_id: str | None = None
+    allowed_operations: list[str] = []
+    allowed_algorithms: list[str] = []
 
 
 class DeleteKey(Message, frozen=True, tag="delete"):
@@ -160,11 +168,15 @@ class Unwrap(Message, frozen=True, tag="unwrap"):
         new_label: Label of the new key; unused so far.
         attributes: Attributes of the new key, as in `CreateKey`.
         approvals: Authorization blobs over the unwrap payload that the HSM builds itself from attributes, wrapped key
-            and new label (`keyturn.ska.unwrap_flags`, R16); at most `MAX_APPROVALS`.
-        policy: Binary policy blob of the new key, empty for none. A protected unwrapping key gives none (R16).
+            and new label (`keyturn.ska.unwrap_flags`, R16), or over the statement of a bound key; at most
+            `MAX_APPROVALS`.
+        policy: Binary policy blob of the new key, empty for none. A protected unwrapping key gives one only if it has
+            `boundApprovals` (R16).
         blocked: Whether the new key starts blocked.
         key_id: The API's `id` of the new key, or None.
         request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+        allowed_operations: Of the new key, as in `CreateKey`; a protected key without `boundApprovals` gives none.
+        allowed_algorithms: The same.
     """
 
     operation_id: bytes
@@ -178,6 +190,8 @@ class Unwrap(Message, frozen=True, tag="unwrap"):
     blocked: bool = False
     key_id: str | None = None
     request_id: str = ""
+    allowed_operations: list[str] = []
+    allowed_algorithms: list[str] = []
 
 
 class Modify(Message, frozen=True, tag="modify"):
@@ -275,7 +289,8 @@ class Stamp(Message, frozen=True, tag="stamp"):
     Args:
         label: Label of the key the timestamp is for; it must exist and have a policy.
         action: Operation code (1 use, 2 block, 3 unblock, 4 modify).
-        payload: Use payload (1), the new policy blob (4), empty for 2 and 3.
+        payload: Use payload (1), the new policy blob (4), empty for 2 and 3; for a key with `boundApprovals` the
+            statement (1, 2, 3).
     """
 
     label: str
@@ -367,6 +382,8 @@ class KeyFacts(Message, frozen=True, tag="facts-are"):
         state_counter: State counter of the store at the key's last change.
         last_blocked: Second since the epoch of the last block, the one at creation included; 0 if there was none.
         last_modified: Second since the epoch of the last modify; 0 if there was none.
+        allowed_operations: What it may at most be used for, sorted; empty for no limit (R9).
+        allowed_algorithms: With what, sorted; empty for no limit (R9).
     """
 
     label: str
@@ -381,6 +398,8 @@ class KeyFacts(Message, frozen=True, tag="facts-are"):
     state_counter: int
     last_blocked: int = 0
     last_modified: int = 0
+    allowed_operations: list[str] = []
+    allowed_algorithms: list[str] = []
 
 
 class Attested(Message, frozen=True, tag="attested"):

@@ -172,6 +172,8 @@ def statement_of(call: ReceiptedCall) -> Statement:
                 policy=call.policy,
                 blocked=call.blocked,
                 key_id=call.key_id,
+                allowed_operations=call.allowed_operations,
+                allowed_algorithms=call.allowed_algorithms,
             )
         case protocol.Modify():
             return Statement.modify(call.label, call.policy)

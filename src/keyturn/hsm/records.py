@@ -46,6 +46,9 @@ class KeyRecord(Record, frozen=True):
         changed_at: State counter of the store at the key's last change; set by the store.
         private_key: Sealed PKCS#8, or the bytes of an AES key, with everything above as associated data; set by the
             store. Empty when there is none.
+        allowed_operations: Some of `sign`, `decrypt`, `unwrap`, sorted: what it is used for at most; empty for no limit
+            (R9).
+        allowed_algorithms: API names of algorithms, ciphers and wrap methods, sorted; empty for no limit (R9).
     """
 
     uuid: str
@@ -63,6 +66,13 @@ class KeyRecord(Record, frozen=True):
     public_key: bytes
     changed_at: int = 0
     private_key: bytes = b""
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
+
+    @property
+    def bound(self) -> bool:
+        """Whether approvals cover a statement (R7); keys from before that have no such attribute."""
+        return self.attributes.get("boundApprovals", False)
 
 
 class LabelRecord(Record, frozen=True):

@@ -27,7 +27,7 @@ from keyturn.ska import cbor
 from keyturn.ska.iso_time import LAST_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Outcome = Literal["executed", "refused"]
 
@@ -125,8 +125,16 @@ class Statement:
         policy: bytes = b"",
         blocked: bool = False,
         key_id: str | None = None,
+        allowed_operations: Sequence[str] = (),
+        allowed_algorithms: Sequence[str] = (),
     ) -> Statement:
         """An unwrap. `attributes` are those the call gave, not those the new key got; `policy` is its binary form."""
+        # Limits came later than receipts: a call without any has the same hash as before.
+        limits: dict[str, cbor.CborValue] = {
+            name: list(names)
+            for name, names in (("allowedOperations", allowed_operations), ("allowedAlgorithms", allowed_algorithms))
+            if names
+        }
         return cls(
             "unwrap",
             label,
@@ -138,6 +146,7 @@ class Statement:
                 "policy": policy,
                 "blocked": int(blocked),
                 "keyId": key_id,
+                **limits,
             },
         )
 
