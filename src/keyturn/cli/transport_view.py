@@ -20,6 +20,7 @@ from keyturn.approver.stamps import LAST_SECOND
 from keyturn.approver.terminal import spaced_fingerprint, visible
 from keyturn.clock import iso
 from keyturn.ska.policy_json import policy_to_json
+from keyturn.ska.statement import describe_statement
 from keyturn.transport.contents import KeyContents, RequestContents, ResultContents, body_words
 from keyturn.transport.instance_key import fingerprint
 
@@ -81,8 +82,15 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
     for name, value in contents.others:
         facts.add_row("And", Text(f"{visible(name)}: {visible(value)}"))
     to.print(_panel("What is asked", facts))
-    if contents.payload is not None:
-        view = view_payload(contents.payload)
+    if contents.statement is not None:
+        rows = _grid()
+        for words, value in describe_statement(contents.statement):
+            rows.add_row(words, Text(visible(value)))
+        whose = "What the time is asked for" if contents.asks_for_time else "What the approvals are bound to"
+        to.print(_panel(f"{whose}, and nothing else", rows))
+    payload = _used_bytes(contents)
+    if payload is not None:
+        view = view_payload(payload)
         head = Text(f"{view.kind}, {view.size} bytes, SHA-256 {view.sha256}")
         note = [Text(f"! {view.note}", style="bold yellow")] if view.note else []
         to.print(_panel("Payload", Group(head, *note, Text(""), Text(view.shown))))
@@ -107,6 +115,13 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
     ]
     counted = Text("Whether they are enough, the HSM decides.")
     to.print(_panel(f"Approvals: {len(contents.approvals)}", Group(table, *problems, counted)))
+
+
+def _used_bytes(contents: RequestContents) -> bytes | None:
+    """What the key would process; a request for a timestamp of a bound key holds the statement about it instead."""
+    if contents.asks_for_time and contents.statement is not None:
+        return contents.statement.data or None
+    return contents.payload
 
 
 def _show_result(contents: ResultContents, reader: Reader, to: Console) -> None:
@@ -149,6 +164,10 @@ def _key_table(contents: KeyContents | ResultContents) -> Table:
     facts.add_row("Public key", Text(spaced_fingerprint(hashlib.sha256(attestation.public_key).hexdigest())))
     facts.add_row("HSM", Text(f"{attestation.instance_id}, counter {attestation.state_counter}"))
     facts.add_row("Isolation", Text(attestation.isolation))
+    if attestation.attributes.get("boundApprovals"):
+        facts.add_row(
+            "Approvals", Text("bound: each says algorithm, key, policy and request, and counts for these alone")
+        )
     if attestation.switches:
         facts.add_row("Weakened by", Text(", ".join(attestation.switches), style="bold yellow"))
     if attestation.open_modify:
@@ -185,6 +204,7 @@ def bundle_json(bundle: Bundle, contents: Contents, station: Station) -> dict[st
             "keyLabel": contents.key_label,
             "algorithm": contents.algorithm or None,
             "others": dict(contents.others),
+            "bound": None if contents.statement is None else dict(describe_statement(contents.statement)),
             "payload": None if contents.payload is None else _payload_json(contents.payload),
             "policy": None if contents.policy is None else policy_to_json(contents.policy, blocked=None),
             "approvals": [_approval_json(approval) for approval in contents.approvals],

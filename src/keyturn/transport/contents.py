@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
+from keyturn.ska.bound_request import LIMITS
 from keyturn.ska.messages import decode_timestamp
 from keyturn.ska.policy_json import policy_from_json
 from keyturn.ska.unwrap_flags import unwrap_payload_for
 from keyturn.ska.words import checksum_words
-from keyturn.transport.approval_views import Asked, unreadable, view_approval
+from keyturn.transport.approval_views import Asked, statement_of, unreadable, view_approval
 from keyturn.transport.bundle import KEY, REQUEST, Bundle
 from keyturn.transport.operations import (
     ACTION_WORDS,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from keyturn.ska.attestation import KeyAttestation
     from keyturn.ska.messages import Timestamp
     from keyturn.ska.policy import Policy
+    from keyturn.ska.statement import Statement
     from keyturn.transport.approval_views import ApprovalView
     from keyturn.transport.operations import Operation
 
@@ -64,6 +66,7 @@ class RequestContents:
         payload: What is to be signed, decrypted, unwrapped or stamped, None where there is nothing of the kind.
         policy: The new policy (for an unwrap, that of the new key), None where there is none.
         approvals: The signed approvals in it.
+        statement: What its approvals are bound to, or what a timestamp is asked for; None for a key that is not (R7).
         others: Every other member that goes to the HSM's server, name and value as text: nothing is executed unseen.
     """
 
@@ -75,6 +78,7 @@ class RequestContents:
     payload: bytes | None
     policy: Policy | None
     approvals: tuple[ApprovalView, ...]
+    statement: Statement | None = None
     others: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -201,17 +205,19 @@ def _request(body: dict[str, Any]) -> RequestContents:
     action = _action(inner) if operation.action is None else operation.action
     shown = {"signedApprovals", operation.key, operation.algorithm}
     payload = policy = None
-    if operation.payload and action is Action.USE:
+    if operation.payload and (action is Action.USE or (operation.action is None and operation.payload in inner)):
         payload = _payload(inner, operation.payload)
         shown.add(operation.payload)
     if action is Action.MODIFY or (operation.inner == "unwrapKeyRequest" and inner.get("policy") is not None):
         # Seconds are read here whatever the offline side allows: it judges, this shows.
         policy, _ = policy_from_json(inner.get("policy"), allow_seconds=True)
         shown.add("policy")
-    asked = Asked(action, label, _approved_bytes(operation, inner, payload), policy)
+    asked = Asked(action, label, _approved_bytes(operation, inner, payload), policy, operation.inner, inner)
     approvals = inner.get("signedApprovals", [])
     if not isinstance(approvals, list) or len(approvals) > MAX_APPROVALS:
         raise FormatError("signedApprovals is not a list of approvals.", refusal="contents.json")
+    views = tuple(_approval(item, asked) for item in approvals)
+    statement = statement_of(payload) if operation.action is None else _common_statement(views)
     return RequestContents(
         operation=operation,
         action=action,
@@ -220,9 +226,17 @@ def _request(body: dict[str, Any]) -> RequestContents:
         algorithm=str(inner.get(operation.algorithm, "")) if operation.algorithm else "",
         payload=payload,
         policy=policy,
-        approvals=tuple(_approval(item, asked) for item in approvals),
+        approvals=views,
+        statement=statement,
         others=tuple(_others(inner, shown)),
     )
+
+
+def _common_statement(views: tuple[ApprovalView, ...]) -> Statement | None:
+    """What approvals are bound to: the first statement that fits the request, else the first at all."""
+    bound = [view for view in views if view.statement is not None]
+    fitting = [view for view in bound if not view.problems]
+    return next((view.statement for view in fitting + bound), None)
 
 
 def _action(inner: dict[str, Any]) -> Action:
@@ -241,9 +255,12 @@ def _approved_bytes(operation: Operation, inner: dict[str, Any], payload: bytes 
     if operation.inner != "unwrapKeyRequest" or payload is None:
         return payload
     attributes = inner.get("attributes")
-    if not isinstance(attributes, dict) or not all(isinstance(value, bool | None) for value in attributes.values()):
+    if not isinstance(attributes, dict):
+        raise FormatError("attributes of the new key is not an object.", refusal="contents.json")
+    # Lists that limit the new key stand only in statements.
+    wanted = {name: value for name, value in attributes.items() if value is not None and name not in LIMITS}
+    if not all(isinstance(value, bool) for value in wanted.values()):
         raise FormatError("attributes of the new key is not an object of true and false.", refusal="contents.json")
-    wanted = {name: value for name, value in attributes.items() if value is not None}
     return unwrap_payload_for(wanted, payload, _text(inner, "label"))
 
 
