@@ -31,6 +31,8 @@ ADMINISTRATION: list[admin.AdminCall] = [
     admin.MakeBackup("/nowhere"),
     admin.ChangePassphrase(PASSPHRASE, PASSPHRASE),
     admin.Shutdown(),
+    admin.PresentWitness("receipt", b"", b""),
+    admin.AcceptRollback(0, 1),
 ]
 
 

@@ -2,64 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from keyturn.cli.examples import examples
+from keyturn.cli.hsm_admin import DIRECTORY, FILE, admin_options, json_option, socket_of, tell, with_admin
+from keyturn.cli.hsm_rollback import rollback, rollback_lines, witness
 from keyturn.clock import SystemClock, iso
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import admin
 from keyturn.hsm.audit import verify as verify_log
 from keyturn.hsm.passphrase import read_passphrase_file
-from keyturn.hsm.settings import admin_path, load_settings
+from keyturn.hsm.settings import load_settings
 from keyturn.hsm.store import LOG_FILE, Store
 from keyturn.plain import counted
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-_DIRECTORY = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _passphrase_option = click.option(
-    "--passphrase-file", type=_FILE, help="Read the passphrase from this file (mode 0600) and do not ask."
+    "--passphrase-file", type=FILE, help="Read the passphrase from this file (mode 0600) and do not ask."
 )
-
-
-def _admin_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--admin-socket", type=_FILE, help="The HSM's administration socket."),
-        click.option("--data-dir", type=_DIRECTORY, help="The HSM's data directory; its socket is found there."),
-    ):
-        command = option(command)
-    return command
-
-
-def _socket(data_dir: Path | None, admin_socket: Path | None) -> Path:
-    if admin_socket is not None:
-        return admin_socket
-    if data_dir is not None:
-        return admin_path(data_dir)
-    raise click.UsageError("say which HSM: --data-dir or --admin-socket")
-
-
-def _with_admin(path: Path, act: Callable[[admin.AdminClient], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        client = await admin.AdminClient.connect(path)
-        try:
-            return await act(client)
-        finally:
-            await client.close()
-
-    return asyncio.run(run())
 
 
 def _passphrase(file: Path | None, prompt: str, *, confirm: bool = False) -> bytes:
@@ -71,11 +36,6 @@ def _passphrase(file: Path | None, prompt: str, *, confirm: bool = False) -> byt
     return word.encode()
 
 
-def _tell(sentence: str, done: dict[str, Any], *, as_json: bool) -> None:
-    """Say what was done: one sentence, or one JSON object for programs."""
-    click.echo(json.dumps(done) if as_json else sentence)
-
-
 @click.group(
     epilog=examples(
         "keyturn hsm serve --data-dir /var/lib/keyturn-hsm", "keyturn hsm status --data-dir /var/lib/keyturn-hsm"
@@ -85,6 +45,10 @@ def hsm() -> None:
     """The HSM process: the only place where keys are used."""
 
 
+hsm.add_command(witness)
+hsm.add_command(rollback)
+
+
 @hsm.command(
     epilog=examples(
         "keyturn hsm serve --data-dir /var/lib/keyturn-hsm",
@@ -92,8 +56,8 @@ def hsm() -> None:
         "keyturn hsm serve --data-dir /var/lib/keyturn-hsm --sealed",
     )
 )
-@click.option("--config", type=_FILE, help="The HSM's own settings, YAML; flags win.")
-@click.option("--data-dir", type=_DIRECTORY, help="Directory of the sealed store.")
+@click.option("--config", type=FILE, help="The HSM's own settings, YAML; flags win.")
+@click.option("--data-dir", type=DIRECTORY, help="Directory of the sealed store.")
 @click.option("--listen", help="Where brokers connect: unix:/path (default in the data directory) or tcp://host:port.")
 @click.option("--admin-socket", help="Administration socket (default in the data directory).")
 @click.option(
@@ -146,11 +110,11 @@ def serve(config: Path | None, *, sealed: bool, embedded: int, as_json: bool, **
 
 
 @hsm.command(epilog=examples("keyturn hsm status --data-dir /var/lib/keyturn-hsm"))
-@_admin_options
-@_json_option
+@admin_options
+@json_option
 def status(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -> None:
     """Say how the HSM is."""
-    found: admin.Status = _with_admin(_socket(data_dir, admin_socket), admin.AdminClient.status)
+    found: admin.Status = with_admin(socket_of(data_dir, admin_socket), admin.AdminClient.status)
     if as_json:
         click.echo(json.dumps(msgspec.structs.asdict(found), indent=2))
         return
@@ -161,6 +125,8 @@ def status(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -
         click.echo(
             f"  instance {found.instance_id}, restore epoch {found.restore_epoch}, counter {found.state_counter}"
         )
+        for line in rollback_lines(found):
+            click.echo(f"  {line}")
         click.echo(f"  {counted(found.keys, 'key')}")
         click.echo(f"  clock {found.clock}: {iso(found.clock_reading)}, highest time used {iso(found.clock_mark)}")
         if found.clock != "good":
@@ -177,11 +143,11 @@ def status(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -
         "keyturn hsm unseal --data-dir /var/lib/keyturn-hsm --create --passphrase-file first-passphrase",
     )
 )
-@_admin_options
+@admin_options
 @_passphrase_option
 @click.option("--create", is_flag=True, help="Make the store; there is none yet.")
 @click.option("--accept-log-loss", is_flag=True, help="Go on without the whole decision log; counted for ever.")
-@_json_option
+@json_option
 def unseal(
     data_dir: Path | None,
     admin_socket: Path | None,
@@ -192,35 +158,35 @@ def unseal(
     as_json: bool,
 ) -> None:
     """Give a sealed HSM its passphrase."""
-    path = _socket(data_dir, admin_socket)
+    path = socket_of(data_dir, admin_socket)
     message = admin.Unseal(_passphrase(passphrase_file, "Passphrase", confirm=create), create, accept_log_loss)
-    _with_admin(path, lambda client: client.call(message, admin.AdminDone))
+    with_admin(path, lambda client: client.call(message, admin.AdminDone))
     done = {"done": "unseal", "adminSocket": str(path), "created": create, "acceptedLogLoss": accept_log_loss}
-    _tell("unsealed", done, as_json=as_json)
+    tell("unsealed", done, as_json=as_json)
 
 
 @hsm.command(
     short_help="Write a backup of the running HSM's store to a new file.",
     epilog=examples("keyturn hsm backup /media/stick/today.ktbackup --data-dir /var/lib/keyturn-hsm"),
 )
-@click.argument("target", type=_FILE)
-@_admin_options
-@_json_option
+@click.argument("target", type=FILE)
+@admin_options
+@json_option
 def backup(target: Path, data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -> None:
     """Write a backup of the running HSM's store to TARGET, a new file."""
     message = admin.MakeBackup(str(target.absolute()))
-    _with_admin(_socket(data_dir, admin_socket), lambda client: client.call(message, admin.AdminDone))
+    with_admin(socket_of(data_dir, admin_socket), lambda client: client.call(message, admin.AdminDone))
     done = {"done": "backup", "file": message.target}
-    _tell(f"backup written to {target}; it opens with today's passphrase", done, as_json=as_json)
+    tell(f"backup written to {target}; it opens with today's passphrase", done, as_json=as_json)
 
 
 @hsm.command(epilog=examples("keyturn hsm restore /media/stick/today.ktbackup --data-dir /var/lib/keyturn-hsm"))
 @click.argument("source", type=click.Path(dir_okay=False, exists=True, path_type=Path))
-@click.option("--data-dir", type=_DIRECTORY, required=True, help="Where the store shall live; no HSM may run on it.")
+@click.option("--data-dir", type=DIRECTORY, required=True, help="Where the store shall live; no HSM may run on it.")
 @_passphrase_option
 @click.option("--overwrite", is_flag=True, help="Replace the store there; it is kept in replaced-<n>.")
 @click.option("--epoch-above", type=click.IntRange(min=0), default=0, help="Highest restore epoch seen elsewhere.")
-@_json_option
+@json_option
 def restore(
     source: Path,
     data_dir: Path,
@@ -240,34 +206,34 @@ def restore(
         epoch_above=epoch_above,
     )
     done = {"done": "restore", "file": str(source.absolute()), "dataDir": str(data_dir.absolute())}
-    _tell(f"restored to {data_dir}; what happened after the backup is not in it", done, as_json=as_json)
+    tell(f"restored to {data_dir}; what happened after the backup is not in it", done, as_json=as_json)
 
 
 @hsm.command(epilog=examples("keyturn hsm passphrase --data-dir /var/lib/keyturn-hsm"))
-@_admin_options
-@click.option("--old-file", type=_FILE, help="File with the passphrase so far.")
-@click.option("--new-file", type=_FILE, help="File with the new passphrase.")
-@_json_option
+@admin_options
+@click.option("--old-file", type=FILE, help="File with the passphrase so far.")
+@click.option("--new-file", type=FILE, help="File with the new passphrase.")
+@json_option
 def passphrase(
     data_dir: Path | None, admin_socket: Path | None, old_file: Path | None, new_file: Path | None, *, as_json: bool
 ) -> None:
     """Change the passphrase; older backups keep the old one."""
-    path = _socket(data_dir, admin_socket)
+    path = socket_of(data_dir, admin_socket)
     message = admin.ChangePassphrase(
         _passphrase(old_file, "Passphrase so far"), _passphrase(new_file, "New passphrase", confirm=True)
     )
-    _with_admin(path, lambda client: client.call(message, admin.AdminDone))
-    _tell("the passphrase is changed", {"done": "passphrase", "adminSocket": str(path)}, as_json=as_json)
+    with_admin(path, lambda client: client.call(message, admin.AdminDone))
+    tell("the passphrase is changed", {"done": "passphrase", "adminSocket": str(path)}, as_json=as_json)
 
 
 @hsm.command(epilog=examples("keyturn hsm stop --data-dir /var/lib/keyturn-hsm"))
-@_admin_options
-@_json_option
+@admin_options
+@json_option
 def stop(data_dir: Path | None, admin_socket: Path | None, *, as_json: bool) -> None:
     """End the HSM process in good order."""
-    path = _socket(data_dir, admin_socket)
-    _with_admin(path, lambda client: client.call(admin.Shutdown(), admin.AdminDone))
-    _tell("the HSM ends", {"done": "stop", "adminSocket": str(path)}, as_json=as_json)
+    path = socket_of(data_dir, admin_socket)
+    with_admin(path, lambda client: client.call(admin.Shutdown(), admin.AdminDone))
+    tell("the HSM ends", {"done": "stop", "adminSocket": str(path)}, as_json=as_json)
 
 
 @hsm.group(epilog=examples("keyturn hsm clock confirm --data-dir /var/lib/keyturn-hsm"))
@@ -281,10 +247,10 @@ def clock() -> None:
         "keyturn hsm clock confirm --data-dir /var/lib/keyturn-hsm --backwards",
     )
 )
-@_admin_options
+@admin_options
 @click.option("--backwards", is_flag=True, help="Put the mark back: the time used before was wrong.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_json_option
+@json_option
 def confirm(data_dir: Path | None, admin_socket: Path | None, *, backwards: bool, yes: bool, as_json: bool) -> None:
     """Confirm that the system's clock is right, after looking at it."""
 
@@ -301,14 +267,14 @@ def confirm(data_dir: Path | None, admin_socket: Path | None, *, backwards: bool
         await client.call(admin.ConfirmClock(found.clock_reading, backwards), admin.AdminDone)
         return found
 
-    found: admin.Status = _with_admin(_socket(data_dir, admin_socket), act)
+    found: admin.Status = with_admin(socket_of(data_dir, admin_socket), act)
     done = {
         "done": "clock confirm",
         "confirmed": iso(found.clock_reading),
         "highestUsedBefore": iso(found.clock_mark),
         "backwards": backwards,
     }
-    _tell("confirmed", done, as_json=as_json)
+    tell("confirmed", done, as_json=as_json)
 
 
 @hsm.group(epilog=examples("keyturn hsm log verify --data-dir /var/lib/keyturn-hsm"))
@@ -323,9 +289,9 @@ def log() -> None:
         "keyturn hsm log verify --data-dir /var/lib/keyturn-hsm", "keyturn hsm log verify decisions.log --json"
     ),
 )
-@click.argument("file", type=_FILE, required=False)
-@click.option("--data-dir", type=_DIRECTORY, help="The HSM's data directory, instead of FILE.")
-@_json_option
+@click.argument("file", type=FILE, required=False)
+@click.option("--data-dir", type=DIRECTORY, help="The HSM's data directory, instead of FILE.")
+@json_option
 def verify_command(file: Path | None, data_dir: Path | None, *, as_json: bool) -> None:
     """Walk a decision log and check its chain; needs no HSM and no passphrase."""
     if (file is None) == (data_dir is None):

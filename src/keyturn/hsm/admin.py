@@ -81,11 +81,39 @@ class ChangePassphrase(Message, frozen=True, tag="change-passphrase"):
         return "ChangePassphrase(…)"
 
 
+class PresentWitness(Message, frozen=True, tag="present-witness"):
+    """Hold something that this HSM signed against its store (R6). Answer: `Done`; `Status` says what came of it.
+
+    Args:
+        kind: `attestation` or `receipt`.
+        evidence: The XML text in UTF-8, or the receipt.
+        signature: Bare signature over it.
+    """
+
+    kind: str
+    evidence: bytes
+    signature: bytes
+
+
+class AcceptRollback(Message, frozen=True, tag="rollback-accept"):
+    """Go on with a store that is an older one, in a new restore epoch (R6). Answer: `Done`.
+
+    Args:
+        epoch: Restore epoch of the evidence that the administrator was shown.
+        counter: State counter of that evidence.
+    """
+
+    epoch: int
+    counter: int
+
+
 class Shutdown(Message, frozen=True, tag="shutdown"):
     """End in good order. Answer: `Done`, then the line closes."""
 
 
-AdminCall = GetStatus | Unseal | ConfirmClock | MakeBackup | ChangePassphrase | Shutdown
+AdminCall = (
+    GetStatus | Unseal | ConfirmClock | MakeBackup | ChangePassphrase | Shutdown | PresentWitness | AcceptRollback
+)
 
 
 class Status(Message, frozen=True, tag="status-is"):
@@ -106,6 +134,9 @@ class Status(Message, frozen=True, tag="status-is"):
         clock_reading: Seconds since the epoch, by the system.
         clock_mark: Highest time used.
         figures: As `protocol.Statistics`.
+        rolled_back: Whether genuine evidence showed that the store is an older one (R6).
+        witnessed_epoch, witnessed_counter: Restore epoch and state counter of that evidence; 0 without.
+        accepted_rollbacks: How often an administrator accepted that.
     """
 
     version: str
@@ -126,6 +157,10 @@ class Status(Message, frozen=True, tag="status-is"):
     clock_reading: float = 0.0
     clock_mark: float = 0.0
     figures: dict[str, int] = msgspec.field(default_factory=dict)
+    rolled_back: bool = False
+    witnessed_epoch: int = 0
+    witnessed_counter: int = 0
+    accepted_rollbacks: int = 0
 
 
 class AdminDone(Message, frozen=True, tag="admin-done"):

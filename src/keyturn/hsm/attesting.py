@@ -83,6 +83,9 @@ class Attester:
                 integrity_key_name=integrity.name,
                 integrity_key=integrity.spki,
                 receipt_key=self._system_keys.receipt.spki,
+                # A key that is being stored carries the counter that the store is about to have.
+                store_counter=max(self._store.state_counter, record.changed_at),
+                accepted_rollbacks=self._store.accepted_rollbacks,
             )
         )
         key = self._system_keys.attestation

@@ -71,6 +71,8 @@ class Change:
         self._clock_mark: float | None = None
         self._restored_above: int | None = None
         self._log_loss = False
+        self._witnessed: tuple[int, int] | None = None
+        self._accepted_rollbacks = 0
 
     def put_key(self, record: KeyRecord, private_key: bytes | None = None) -> KeyRecord:
         """Add a key, or replace the record of one.
@@ -228,12 +230,29 @@ class Change:
         self._clock_mark = float(moment)
 
     def mark_restored(self, above: int) -> None:
-        """Raise the restore epoch. Called by `keyturn.hsm.backup` only.
+        """Raise the restore epoch. Called by `keyturn.hsm.backup` and `accept_rollback` only.
+
+        Whoever restores a store knows that it is an older one, so that evidence of it is used up.
 
         Args:
             above: The new epoch is greater than this and than the present one.
         """
         self._restored_above = above
+        self._witnessed = (0, 0)
+
+    def mark_rolled_back(self, epoch: int, counter: int) -> None:
+        """Remember that this store is an older one. Called by `keyturn.hsm.rollback` only (rule R6).
+
+        Args:
+            epoch: Restore epoch of the evidence.
+            counter: State counter of the evidence.
+        """
+        self._witnessed = max((epoch, counter), self._state.witnessed)
+
+    def accept_rollback(self) -> None:
+        """Go on with a store that is an older one, in a new restore epoch. Called by `keyturn.hsm.rollback` only."""
+        self.mark_restored(self._state.witnessed[0])
+        self._accepted_rollbacks = 1
 
     def mark_log_loss(self) -> None:
         """Count one accepted loss of the decision log. Called when a store is opened so."""
@@ -242,7 +261,7 @@ class Change:
     @property
     def state_counter(self) -> int:
         """The store's state counter once this change is applied."""
-        return self._state.state_counter + bool(self._keys or self._ledger)
+        return self._state.state_counter + bool(self._keys or self._ledger or self._system_keys)
 
     def __enter__(self) -> Self:
         return self
@@ -298,6 +317,9 @@ class Change:
         if self._restored_above is not None:
             state.restore_epoch = max(state.restore_epoch, self._restored_above) + 1
         state.log_losses += self._log_loss
+        if self._witnessed is not None:
+            state.witnessed = self._witnessed
+        state.accepted_rollbacks += self._accepted_rollbacks
 
     def _apply_ledger(self) -> None:
         ledger = self._state.ledger

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keyturn.hsm.operations import Operations
     from keyturn.hsm.receipts import AnswerT, Receipts
     from keyturn.hsm.records import KeyRecord
+    from keyturn.hsm.rollback import RollbackGuard
     from keyturn.hsm.settings import HsmSettings
     from keyturn.hsm.store import Store
     from keyturn.hsm.system_keys import SystemKeys
@@ -50,6 +51,7 @@ class EngineContext:
         attester: Who attests.
         workers: Where slow keys are made.
         receipts: Puts receipts into answers (R24).
+        rollback: Knows whether the store is an older one (R6).
         system_names: Names of the HSM's own keys, which are no labels (R5).
         reserved: Labels of keys that are being made.
     """
@@ -65,6 +67,7 @@ class EngineContext:
     attester: Attester
     workers: WorkerPool
     receipts: Receipts
+    rollback: RollbackGuard
     system_names: frozenset[str]
     reserved: set[str] = field(default_factory=set)
 

@@ -34,6 +34,7 @@ from keyturn.hsm.making import Making
 from keyturn.hsm.operations import Operations, input_digest
 from keyturn.hsm.rate_limit import RateLimit
 from keyturn.hsm.receipts import Receipts, check_request_id
+from keyturn.hsm.rollback import RollbackGuard
 from keyturn.hsm.stamping import Stamping
 from keyturn.hsm.status import Status
 from keyturn.hsm.unwrapping import Unwrapping
@@ -100,6 +101,7 @@ class Engine:
             attester=Attester(store, system_keys, isolation=isolation, switches=settings.weakening_switches),
             workers=workers,
             receipts=Receipts(store, system_keys, clock_guard),
+            rollback=RollbackGuard(store, system_keys, clock),
             system_names=frozenset(record.name for record in store.system_keys()),
         )
         self._attestations = _limit("attestations", settings.attestations_per_second, monotonic)
@@ -119,6 +121,7 @@ class Engine:
             protocol.Unblock: self._once(status.unblock),
             protocol.Modify: self._once(status.modify),
             protocol.Withdraw: Withdrawing(context).withdraw,
+            protocol.Witness: self._witness,
             protocol.Verify: self._verify,
             protocol.Stamp: stamping.stamp,
             protocol.GetStatistics: self._statistics,
@@ -143,6 +146,7 @@ class Engine:
         """
         try:
             check_request_id(message)
+            self._context.rollback.require_current(message)
             return self._handlers[type(message)](message)
         except Exception as error:
             return self._refuse(message, error, peer)
@@ -154,6 +158,11 @@ class Engine:
         except Exception as failure:
             # No receipt where the store takes nothing any more; the refusal stands.
             return refused if isinstance(failure, KeyturnError) else self._context.journal.refuse(call, failure, peer)
+
+    @property
+    def rollback(self) -> RollbackGuard:
+        """What knows whether the store is an older one, for the administrator."""
+        return self._context.rollback
 
     def refuse_frame(self, error: FormatError, peer: str) -> protocol.Refused:
         """Log bytes that are no call; the answer says what was wrong with them."""
@@ -210,7 +219,13 @@ class Engine:
             receipt_key=context.system_keys.receipt.spki,
             clock=clock.reading,
             clock_mark=clock.mark,
+            rolled_back=context.store.witnessed is not None,
+            accepted_rollbacks=context.store.accepted_rollbacks,
         )
+
+    def _witness(self, call: protocol.Witness) -> protocol.Done:
+        self._context.rollback.present(call.kind, call.evidence, call.signature)
+        return protocol.Done()
 
     def _list(self, _: protocol.ListKeys) -> protocol.Labels:
         return protocol.Labels(self._context.store.labels())

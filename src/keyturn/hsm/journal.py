@@ -35,6 +35,7 @@ _KINDS: Final[dict[type, str]] = {
         *(protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.CreateKey),
         *(protocol.DeleteKey, protocol.Sign, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
         *(protocol.Decrypt, protocol.Unwrap, protocol.Block, protocol.Unblock, protocol.Withdraw),
+        protocol.Witness,
     )
 }
 

@@ -298,6 +298,22 @@ class Stamp(Message, frozen=True, tag="stamp"):
     payload: bytes
 
 
+class Witness(Message, frozen=True, tag="witness"):
+    """Show the HSM something that it signed itself, so that it can tell whether its store is older (R6).
+
+    Answer: `Done`, whether it is or not; `GetInfo` says. Refused is what this HSM did not sign.
+
+    Args:
+        kind: `attestation` or `receipt`.
+        evidence: The XML text in UTF-8, or the receipt.
+        signature: Bare signature over it, as the HSM gave it.
+    """
+
+    kind: str
+    evidence: bytes
+    signature: bytes
+
+
 class GetStatistics(Message, frozen=True, tag="statistics"):
     """Ask for figures about the store. Answer: `Statistics`."""
 
@@ -319,6 +335,7 @@ Call = (
     | Block
     | Unblock
     | Withdraw
+    | Witness
 )
 
 # --- answers -----------------------------------------------------------------------------------------
@@ -342,6 +359,9 @@ class Info(Message, frozen=True, tag="info-is"):
         receipt_key: SPKI of the key that signs receipts, DER; empty while sealed.
         clock: The HSM's system clock, seconds since the epoch; 0 while sealed. Not signed: for people to compare.
         clock_mark: The highest time that the HSM has used; 0 while sealed.
+        rolled_back: Whether genuine evidence showed that the store is an older one; then nothing is done that a policy
+            governs, until the administrator accepts it (R6).
+        accepted_rollbacks: How often an administrator accepted that.
     """
 
     protocol: int
@@ -358,6 +378,8 @@ class Info(Message, frozen=True, tag="info-is"):
     receipt_key: bytes = b""
     clock: float = 0.0
     clock_mark: float = 0.0
+    rolled_back: bool = False
+    accepted_rollbacks: int = 0
 
 
 class Labels(Message, frozen=True, tag="labels-are"):

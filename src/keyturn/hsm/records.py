@@ -170,7 +170,7 @@ class RootRecord(Record, frozen=True):
         instance_id: UUID text of this store, for its life.
         restore_epoch: How often it was restored from a backup.
         commit: Number of this commit.
-        state_counter: Number of change-sets that altered keys or the ledger.
+        state_counter: Number of change-sets that altered keys, the ledger or the HSM's own keys.
         clock_mark: Highest time used so far, seconds since the epoch.
         operation_sequence: Sequence of the newest operation.
         header: SHA-256 of the encoded header.
@@ -179,6 +179,9 @@ class RootRecord(Record, frozen=True):
         log_hash: Hash of that line.
         log_offset: Octets of the decision log up to and including that line.
         log_losses: How often a lost or broken decision log was accepted.
+        witnessed_epoch: Restore epoch of the newest genuine evidence that this store is an older one (R6); 0 without.
+        witnessed_counter: State counter of that evidence; both are 0 where nothing of the kind is known.
+        accepted_rollbacks: How often an administrator accepted such a store.
     """
 
     instance_id: str
@@ -193,6 +196,9 @@ class RootRecord(Record, frozen=True):
     log_hash: bytes
     log_offset: int
     log_losses: int
+    witnessed_epoch: int = 0
+    witnessed_counter: int = 0
+    accepted_rollbacks: int = 0
 
 
 def encode_canonical(value: object) -> bytes:

@@ -296,6 +296,7 @@ class HsmService:
             return base
         store, clock = self._open.store, self._open.clock_guard.status
         answer = self._open.engine.handle(protocol.GetStatistics(), "admin")
+        witnessed = store.witnessed or (0, 0)
         return admin.Status(
             **{name: getattr(base, name) for name in base.__struct_fields__[:9]},
             instance_id=store.instance_id,
@@ -307,6 +308,10 @@ class HsmService:
             clock_reading=clock.reading,
             clock_mark=clock.mark,
             figures=answer.figures if isinstance(answer, protocol.Statistics) else {},
+            rolled_back=store.witnessed is not None,
+            witnessed_epoch=witnessed[0],
+            witnessed_counter=witnessed[1],
+            accepted_rollbacks=store.accepted_rollbacks,
         )
 
 
@@ -413,6 +418,10 @@ class _AdminHandler(_Refuser):
             case admin.ChangePassphrase(old=old, new=new):
                 kdf = KdfParameters(memory_kib=service.settings.kdf_memory_kib)
                 service.require_open().store.change_passphrase(old, check_passphrase(new), kdf=kdf)
+            case admin.PresentWitness(kind=kind, evidence=evidence, signature=signature):
+                service.require_open().engine.rollback.present(kind, evidence, signature)
+            case admin.AcceptRollback(epoch=epoch, counter=counter):
+                service.require_open().engine.rollback.accept(epoch, counter)
             case admin.Shutdown():
                 # After this turn of the loop, so that the answer leaves first.
                 asyncio.get_running_loop().call_later(0.05, service.end)

@@ -67,6 +67,8 @@ class Stamping:
                 f"the key {record.label!r} has no policy: nothing with it needs a timestamp",
                 refusal="policy.none",
             )
+        # Asked again here, for a timestamp that waited.
+        context.rollback.require_current(call)
         action, payload = _wanted(call)
         now = context.clock_guard.now()
         missing = context.authority.stamps_count_from(record, action) - now

@@ -40,10 +40,12 @@ class StoreState:
         instance_id: UUID text.
         restore_epoch: How often the store was restored.
         commit: Number of the last commit begun.
-        state_counter: Number of change-sets that altered keys or the ledger.
+        state_counter: Number of change-sets that altered keys, the ledger or the HSM's own keys.
         clock_mark: Highest time used, seconds since the epoch.
         operation_sequence: Sequence of the newest operation.
         log_losses: How often a lost decision log was accepted.
+        witnessed: Restore epoch and counter of the newest evidence that this store is an older one; zeros without.
+        accepted_rollbacks: How often an administrator accepted such a store.
         keys: By label.
         keys_by_uuid: By UUID.
         labels: By label.
@@ -65,6 +67,8 @@ class StoreState:
     clock_mark: float = 0.0
     operation_sequence: int = 0
     log_losses: int = 0
+    witnessed: tuple[int, int] = (0, 0)
+    accepted_rollbacks: int = 0
     keys: dict[str, KeyRecord] = field(default_factory=dict)
     keys_by_uuid: dict[str, KeyRecord] = field(default_factory=dict)
     labels: dict[str, LabelRecord] = field(default_factory=dict)
@@ -117,6 +121,9 @@ class StoreState:
             log_hash=log.hash,
             log_offset=log.offset,
             log_losses=self.log_losses,
+            witnessed_epoch=self.witnessed[0],
+            witnessed_counter=self.witnessed[1],
+            accepted_rollbacks=self.accepted_rollbacks,
         )
 
 
@@ -186,6 +193,8 @@ def load_state(container: Container, sealing: SealingKeys, version: int) -> tupl
         clock_mark=root.clock_mark,
         operation_sequence=root.operation_sequence,
         log_losses=root.log_losses,
+        witnessed=(root.witnessed_epoch, root.witnessed_counter),
+        accepted_rollbacks=root.accepted_rollbacks,
     )
     # Compared first, parsed afterwards: what is parsed is what this store wrote.
     tables = {name: read_table(container, name, state.maps[name], root.maps[name]) for name in TABLES}

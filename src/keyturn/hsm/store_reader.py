@@ -45,7 +45,7 @@ class StoreReader:
 
     @property
     def state_counter(self) -> int:
-        """Number of change-sets that altered keys or the ledger."""
+        """Number of change-sets that altered keys, the ledger or the HSM's own keys."""
         return self._state.state_counter
 
     @property
@@ -57,6 +57,16 @@ class StoreReader:
     def log_losses(self) -> int:
         """How often a lost decision log was accepted."""
         return self._state.log_losses
+
+    @property
+    def witnessed(self) -> tuple[int, int] | None:
+        """Restore epoch and counter of the newest evidence that this store is an older one; None without (R6)."""
+        return self._state.witnessed if any(self._state.witnessed) else None
+
+    @property
+    def accepted_rollbacks(self) -> int:
+        """How often an administrator accepted that this store is an older one."""
+        return self._state.accepted_rollbacks
 
     @property
     def commit_number(self) -> int:

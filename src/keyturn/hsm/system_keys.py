@@ -64,6 +64,7 @@ class SystemKeys:
         receipt: Signs receipts.
         integrity_keys: Every integrity key there ever was, for `decide`.
         names: Names of all system keys, retired ones included.
+        receipt_spkis: Public keys of every receipt key there ever was, DER.
     """
 
     def __init__(
@@ -73,12 +74,14 @@ class SystemKeys:
         receipt: ReceiptSigner,
         integrity_keys: list[IntegrityKey],
         names: frozenset[str],
+        receipt_spkis: tuple[bytes, ...],
     ) -> None:
         self.attestation = attestation
         self.integrity = integrity
         self.receipt = receipt
         self._integrity_keys = integrity_keys
         self._names = names
+        self.receipt_spkis = receipt_spkis
 
     @classmethod
     def open(
@@ -161,6 +164,7 @@ class SystemKeys:
                 if one.purpose == INTEGRITY
             ],
             frozenset(one.name for one in store.system_keys()),
+            tuple(one.public_key for one in store.system_keys() if one.purpose == RECEIPT),
         )
 
     def integrity_keys(self) -> list[IntegrityKey]:
