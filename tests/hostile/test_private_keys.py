@@ -363,5 +363,5 @@ def test_every_call_of_the_protocol_that_touches_a_private_key_stands_in_the_tab
     touching = {protocol.Sign, protocol.Decrypt, protocol.Unwrap, protocol.DeleteKey}
     governed = {protocol.Modify, protocol.Block, protocol.Unblock, protocol.Withdraw, protocol.CreateKey}
     reading = {protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.Verify}
-    others = {protocol.Stamp, protocol.GetStatistics}
+    others = {protocol.Stamp, protocol.GetStatistics, protocol.Witness}
     assert touching | governed | reading | others == set(protocol.Call.__args__)

@@ -27,9 +27,11 @@ ADMINISTRATION: Final[tuple[tuple[str, Callable[[str], admin.AdminCall], str], .
     ("Turn the clock back", lambda _: admin.ConfirmClock(time.time(), backwards=True), ""),
     ("Take a backup", admin.MakeBackup, ""),
     ("Change the passphrase", lambda _: admin.ChangePassphrase(PASSPHRASE, PASSPHRASE), ""),
+    ("Present evidence of a newer store", lambda _: admin.PresentWitness("receipt", b"", b""), "witness.not-genuine"),
+    ("Accept a rolled-back store", lambda _: admin.AcceptRollback(0, 1), "rollback.none"),
     ("Shut down", lambda _: admin.Shutdown(), "not sent"),
 )
-"""What is sent, and the administration's own word where even it refuses, because the HSM is open already."""
+"""What is sent, and the administration's own word where even it refuses: the HSM is open and its store the newest."""
 
 
 def _mark(attack: str, refused: str, rule: str) -> pytest.MarkDecorator:
