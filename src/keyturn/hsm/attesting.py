@@ -54,7 +54,13 @@ class Attester:
             algorithm, algorithm_oid, curve_oid, key_size = kind.name, kind.oid, None, record.key_size
         policy = parse_policy(record.policy) if record.policy else None
         integrity = self._system_keys.integrity
-        attributes: Mapping[str, bool | None] = {**record.attributes, "ekaSign": None}
+        attributes: Mapping[str, bool | None] = {
+            # Keys from before these attributes have neither, and are told so.
+            "boundApprovals": False,
+            "singleUse": False,
+            **record.attributes,
+            "ekaSign": None,
+        }
         xml = render_attestation(
             KeyAttestation(
                 label=record.label,
@@ -86,6 +92,8 @@ class Attester:
                 # A key that is being stored carries the counter that the store is about to have.
                 store_counter=max(self._store.state_counter, record.changed_at),
                 accepted_rollbacks=self._store.accepted_rollbacks,
+                allowed_operations=record.allowed_operations,
+                allowed_algorithms=record.allowed_algorithms,
             )
         )
         key = self._system_keys.attestation

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.crypto.keys import SECRET_KEY_TYPES, make_spec
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.limits import Limits, check_limits
 from keyturn.ska.key_attributes import filled_in
 from keyturn.ska.labels import check_label
 from keyturn.ska.policy import decode_policy
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MAX_KEY_ID: Final = 256
 """Longest `id` (PKCS#11 id) in bytes of UTF-8."""
 
-UNAVAILABLE_PROMISES: Final = ("boundApprovals", "singleUse")
+UNAVAILABLE_PROMISES: Final = ("singleUse",)
 """Attributes that promise a stricter HSM than this one is: never accepted and then ignored (R4)."""
 
 
@@ -38,10 +39,12 @@ class CreationPlan:
     Args:
         spec: What key is made.
         attributes: All attributes, as they are stored.
+        limits: What it may at most be used for (R9).
     """
 
     spec: KeySpec
     attributes: dict[str, bool]
+    limits: Limits
 
 
 def plan_creation(call: CreateKey, settings: HsmSettings, system_names: Collection[str]) -> CreationPlan:
@@ -69,7 +72,10 @@ def plan_creation(call: CreateKey, settings: HsmSettings, system_names: Collecti
         algorithm=call.algorithm,
         blocked=call.blocked,
     )
-    return CreationPlan(spec, attributes)
+    limits = check_limits(
+        call.allowed_operations, call.allowed_algorithms, key_type=call.algorithm, attributes=attributes
+    )
+    return CreationPlan(spec, attributes, limits)
 
 
 def check_new_key(
@@ -125,6 +131,11 @@ def check_new_key(
             )
         check_policy_attributes(complete)
         check_new_policy(policy, blocked=blocked, settings=settings)
+    elif complete["boundApprovals"]:
+        raise _attributes(
+            "`boundApprovals` must be false on a key without a policy: there are no approvals for it",
+            "attribute.bound-without-policy",
+        )
     elif blocked:
         raise KeyturnError(
             ErrorCode.KEY_ATTRIBUTES_INVALID,

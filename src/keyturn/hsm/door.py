@@ -4,9 +4,10 @@ Whoever wants to act with a key comes to `Door.open` with the key's record, the 
 approvals. What the door checks, in this order:
 
 1. the key is not blocked;
-2. its attributes enable the kind of act;
-3. on a protected key, algorithm and payload have one meaning only (R8);
-4. for a key with a policy, `ska.decision` says that the approvals authorise a use for exactly these bytes.
+2. its attributes enable the kind of act, and its limits allow it and the algorithm (R9);
+3. the payload is no statement, and on a protected key algorithm and payload have one meaning only (R7, R8);
+4. for a key with a policy, `ska.decision` says that the approvals authorise a use for exactly these bytes, or for a
+   bound key for exactly this statement (R7).
 
 Only then the sealed key is opened. A test walks the syntax trees of this room and finds no other caller of
 `Store.open_private_key`. The HSM's own keys never come here: they live in `keyturn.hsm.system_keys` (R5).
@@ -23,8 +24,11 @@ from keyturn.crypto.keys import private_key_from_stored
 from keyturn.crypto.registry import require_single_meaning
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.authority import protects
+from keyturn.hsm.bound import require_no_statement
+from keyturn.hsm.limits import require_allowed
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import decode_unwrap_payload
+from keyturn.ska.statement import is_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,14 +57,16 @@ class Act:
 
     Args:
         kind: What is done.
-        payload: The exact bytes that approvals must cover: what the key processes; for unwrap the payload that the HSM
-            built from the call (R16), which is empty for a key without a policy.
+        payload: The exact bytes that the key processes.
         algorithm: API name of the signature algorithm, cipher or wrap method.
+        approved: The exact bytes that approvals must cover, where these are not the payload: for a bound key the
+            statement that the HSM built from the call (R7), for unwrap the payload that it built (R16).
     """
 
     kind: Kind
     payload: bytes
     algorithm: str
+    approved: bytes | None = None
 
 
 class Door:
@@ -91,9 +97,9 @@ class Door:
 
         Raises:
             NotAuthorisedError: The approvals do not authorise this act.
-            KeyturnError: `key.blocked`, `key.attribute` (606), the words of `require_single_meaning` and
-                `require_single_meaning_decrypt`, those of `Authority.require`, and `store.…` when the sealed key cannot
-                be opened.
+            KeyturnError: `key.blocked`, `key.attribute` (606), `payload.double-meaning`, the words of
+                `require_allowed`, `require_single_meaning` and `require_single_meaning_decrypt`, those of
+                `Authority.require`, and `store.…` when the sealed key cannot be opened.
         """
         require_not_blocked(record)
         if not record.attributes.get(act.kind.value):
@@ -102,11 +108,13 @@ class Door:
                 f"the key {record.label!r} was created without the attribute `{act.kind.value}`",
                 refusal="key.attribute",
             )
+        require_allowed(record, act.kind.value, act.algorithm)
+        require_no_statement(act.payload)
         decision: Decision | None = None
         if record.policy:
             if protects(record.policy):
                 _require_single_meaning(record, act)
-            decision = self._authority.require(record, Action.USE, act.payload, approvals)
+            decision = self._authority.require(record, Action.USE, _approved(record, act), approvals)
         private_key = self._open.get(record.uuid)
         if private_key is None:
             private_key = private_key_from_stored(record.algorithm, self._store.open_private_key(record))
@@ -134,6 +142,18 @@ def require_not_blocked(record: KeyRecord) -> None:
         )
 
 
+def _approved(record: KeyRecord, act: Act) -> bytes:
+    """What approvals must cover; whoever forgets the statement of a bound key does not come through here (R7)."""
+    approved = act.payload if act.approved is None else act.approved
+    if record.bound != is_statement(approved):
+        raise KeyturnError(
+            ErrorCode.TECHNICAL,
+            "approvals of a bound key cover a statement, and no others do",
+            refusal="internal.statement",
+        )
+    return approved
+
+
 def _require_single_meaning(record: KeyRecord, act: Act) -> None:
     """Refuse bytes that could have been approved as something else (R8)."""
     match act.kind:
@@ -142,5 +162,6 @@ def _require_single_meaning(record: KeyRecord, act: Act) -> None:
         case Kind.DECRYPT:
             require_single_meaning_decrypt(act.algorithm, act.payload, may_sign=record.attributes["sign"])
         case Kind.UNWRAP:
-            # Built by the HSM itself; neither of the others takes such bytes.
-            decode_unwrap_payload(act.payload)
+            # Built by the HSM itself; neither of the others takes such bytes, nor a statement.
+            if not record.bound:
+                decode_unwrap_payload(act.approved or b"")

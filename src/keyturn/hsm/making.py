@@ -79,6 +79,8 @@ class Making:
             blocked=call.blocked,
             key_id=call.key_id,
             public_key=pair.public_key,
+            allowed_operations=plan.limits.operations,
+            allowed_algorithms=plan.limits.algorithms,
         )
         with context.store.change() as change:
             stored = context.put_new_key(change, record, pair.private_key)

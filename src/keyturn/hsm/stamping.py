@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
+from keyturn.hsm.bound import require_no_statement, require_statement_about
 from keyturn.hsm.context import check_payload
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import Timestamp, encode_timestamp
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from keyturn.hsm.context import EngineContext
     from keyturn.hsm.rate_limit import RateLimit
+    from keyturn.hsm.records import KeyRecord
 
 _PATIENCE: Final = 0.05
 """Seconds between two looks at the clock while a timestamp waits for the next second."""
@@ -69,7 +71,7 @@ class Stamping:
             )
         # Asked again here, for a timestamp that waited.
         context.rollback.require_current(call)
-        action, payload = _wanted(call)
+        action, payload = _wanted(call, record)
         now = context.clock_guard.now()
         missing = context.authority.stamps_count_from(record, action) - now
         if missing > _LONGEST_WAIT:
@@ -94,7 +96,7 @@ class Stamping:
         return protocol.Stamped(blob, signature, integrity.algorithm, integrity.name)
 
 
-def _wanted(call: protocol.Stamp) -> tuple[Action, bytes | None]:
+def _wanted(call: protocol.Stamp, record: KeyRecord) -> tuple[Action, bytes | None]:
     """Check what a timestamp is asked for; the payload that goes into it."""
     try:
         action = Action(call.action)
@@ -102,6 +104,11 @@ def _wanted(call: protocol.Stamp) -> tuple[Action, bytes | None]:
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED, f"{call.action} is no operation code: 1 to 4", refusal="stamp.action"
         ) from None
+    if record.bound and action is not Action.MODIFY:
+        check_payload(call.payload)
+        require_statement_about(record, action, call.payload)
+        return action, call.payload
+    require_no_statement(call.payload)
     if action in {Action.BLOCK, Action.UNBLOCK}:
         if call.payload:
             raise KeyturnError(

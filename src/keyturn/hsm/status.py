@@ -4,6 +4,7 @@
 * A block is never refused because the key is blocked already: it is the later one, and what was stamped for an unblock
   before it counts no more.
 * An unblock of a key that is not blocked is refused before anything is decided, so that it uses up no approval.
+* Approvals of a bound key for block and unblock cover a statement; for modify the new policy, as documented (R7).
 * Executed statements for unblock and modify are used up in the commit that carries their effect (R15).
 
 Source: rest-api.md section 3.4; ska-wire-format.md sections 3 and 8; docs/security/rules.md R10, R15, R31; ADR 52, 53.
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.authority import unstamped_statements
+from keyturn.hsm.bound import statement_for
 from keyturn.hsm.creation import check_new_policy
 from keyturn.hsm.ledger import LAST, SPENT, happened
 from keyturn.hsm.records import LedgerRecord
@@ -42,7 +44,8 @@ class Status:
     def block(self, call: protocol.Block, digest: bytes) -> protocol.Answer:
         """Block a key."""
         record = self._key(call.label)
-        decision = self._context.authority.require(record, Action.BLOCK, None, call.approvals)
+        statement = statement_for(call, record)
+        decision = self._context.authority.require(record, Action.BLOCK, statement, call.approvals)
         return self._change(call, digest, record, replace(record, blocked=True), decision, Action.BLOCK)
 
     def unblock(self, call: protocol.Unblock, digest: bytes) -> protocol.Answer:
@@ -54,7 +57,8 @@ class Status:
                 f"the key {record.label!r} is not blocked, so that there is nothing to unblock",
                 refusal="key.not-blocked",
             )
-        decision = self._context.authority.require(record, Action.UNBLOCK, None, call.approvals)
+        statement = statement_for(call, record)
+        decision = self._context.authority.require(record, Action.UNBLOCK, statement, call.approvals)
         return self._change(call, digest, record, replace(record, blocked=False), decision, Action.UNBLOCK)
 
     def modify(self, call: protocol.Modify, digest: bytes) -> protocol.Answer:

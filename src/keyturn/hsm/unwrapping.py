@@ -2,7 +2,8 @@
 
 Under a key with a policy, what approvals cover is built here from the call: the new key's attributes, the wrapped key
 and the new label (R16). So flags and label are exactly what was approved, and the new key may leave only if the
-approved flags say so. A policy for the new key is not part of these bytes; a protected key therefore takes none.
+approved flags say so. A policy for the new key and its limits are not part of these bytes; a protected key therefore
+takes none, unless its approvals are bound: then they cover everything (R7).
 
 All of it happens in one turn of the event loop, the checking of the imported key included.
 
@@ -17,8 +18,10 @@ from uuid import uuid4
 from keyturn.crypto import wrapping
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.authority import protects
+from keyturn.hsm.bound import statement_for
 from keyturn.hsm.creation import check_new_key
 from keyturn.hsm.door import Act, Kind
+from keyturn.hsm.limits import check_limits
 from keyturn.hsm.records import KeyRecord
 from keyturn.ska.unwrap_flags import unwrap_payload_for
 
@@ -53,16 +56,30 @@ class Unwrapping:
             blocked=call.blocked,
             imported=True,
         )
+        limits = check_limits(
+            call.allowed_operations, call.allowed_algorithms, key_type=method.wrapped_key_type, attributes=attributes
+        )
         context.require_free(call.new_label)
-        if call.policy and protects(record.policy):
+        statement = statement_for(call, record)
+        if (limits.operations or limits.algorithms) and protects(record.policy) and statement is None:
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED,
+                "approvals for an unwrap do not cover allowedOperations and allowedAlgorithms: leave them out, or "
+                f"unwrap with a key that has bound approvals, which {record.label!r} has not",
+                refusal="unwrap.unapproved-limits",
+            )
+        if call.policy and protects(record.policy) and statement is None:
             raise KeyturnError(
                 ErrorCode.VALIDATION_FAILED,
                 f"approvals for an unwrap do not cover a policy: what the protected key {record.label!r} unwraps gets "
-                "none; leave `policy` out, or unwrap with a key that has no policy",
+                "none; leave `policy` out, or unwrap with a key that has no policy or bound approvals",
                 refusal="unwrap.unapproved-policy",
             )
-        payload = unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label) if record.policy else b""
-        private_key, decision = context.door.open(record, Act(Kind.UNWRAP, payload, call.method), call.approvals)
+        approved = statement
+        if statement is None and record.policy:
+            approved = unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label)
+        act = Act(Kind.UNWRAP, call.wrapped_key, call.method, approved)
+        private_key, decision = context.door.open(record, act, call.approvals)
         unwrapped = wrapping.unwrap(
             private_key, call.method, call.wrapped_key, allow_weak=context.settings.allow_weak_keys
         )
@@ -81,12 +98,14 @@ class Unwrapping:
             blocked=call.blocked,
             key_id=call.key_id,
             public_key=unwrapped.public_key,
+            allowed_operations=limits.operations,
+            allowed_algorithms=limits.algorithms,
         )
         with context.store.change() as change:
             change.count_use(record.uuid)
             stored = context.put_new_key(change, new, unwrapped.private_key)
             answer = context.finish(change, call, digest, context.attester.attest(stored, now), record, now)
         context.journal.grant(
-            call, record, decision, payload=payload or call.wrapped_key, note=f"new key {stored.label!r} {stored.uuid}"
+            call, record, decision, payload=approved or call.wrapped_key, note=f"new key {stored.label!r} {stored.uuid}"
         )
         return answer

@@ -11,6 +11,7 @@ from keyturn.crypto import ciphers, registry
 from keyturn.crypto.keys import SecretKey
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
+from keyturn.hsm.bound import statement_for
 from keyturn.hsm.context import check_payload
 from keyturn.hsm.door import Act, Kind
 
@@ -33,7 +34,7 @@ class Using:
     def sign(self, call: protocol.Sign, digest: bytes) -> protocol.Answer:
         """Sign."""
         record = self._key(call)
-        act = Act(Kind.SIGN, call.payload, call.algorithm)
+        act = Act(Kind.SIGN, call.payload, call.algorithm, statement_for(call, record))
         private_key, decision = self._context.door.open(record, act, call.approvals)
         if isinstance(private_key, SecretKey):
             raise KeyturnError(
@@ -47,7 +48,7 @@ class Using:
     def decrypt(self, call: protocol.Decrypt, digest: bytes) -> protocol.Answer:
         """Decrypt."""
         record = self._key(call)
-        act = Act(Kind.DECRYPT, call.payload, call.algorithm)
+        act = Act(Kind.DECRYPT, call.payload, call.algorithm, statement_for(call, record))
         private_key, decision = self._context.door.open(record, act, call.approvals)
         parameters = ciphers.CipherParameters(call.iv, call.aad, call.tag_length)
         answer = protocol.Decrypted(ciphers.decrypt(private_key, call.algorithm, call.payload, parameters))

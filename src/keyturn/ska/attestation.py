@@ -28,7 +28,7 @@ from keyturn.ska.attestation_policy import read_base64, read_bool, read_number, 
 from keyturn.ska.iso_time import format_time, parse_time
 from keyturn.ska.labels import check_label
 from keyturn.ska.policy_json import policy_to_json
-from keyturn.ska.xml_tree import MAX_XML, Children, Writer, check_attributes, read_tree
+from keyturn.ska.xml_tree import MAX_XML, Children, Node, Writer, check_attributes, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,11 @@ _SYMMETRIC: Final = frozenset({"AES"})
 """Kinds of keys without a public part."""
 _BOTH_WAYS: Final = frozenset({"encrypt", "verify", "wrap"})
 """Attributes that the `json` object of a symmetric key has always (rest-api.md section 3.1)."""
-ATTRIBUTE_NAMES: Final = frozenset(name for name, _, _ in _ATTRIBUTES)
+_OWN_ATTRIBUTES: Final = {"boundApprovals": "bound_approvals", "singleUse": "single_use"}
+"""Attributes of ours: written into our own element, and into `json` where they are true."""
+_LIMITS: Final = {"allowed_operations": "operation", "allowed_algorithms": "algorithm"}
+"""Lists that narrow a key (R9), and what an entry is called; written where they are not empty."""
+ATTRIBUTE_NAMES: Final = frozenset((*(name for name, _, _ in _ATTRIBUTES), *_OWN_ATTRIBUTES))
 """API names of the attributes that can be attested."""
 
 _UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -115,6 +119,8 @@ class KeyAttestation:
             more than `state_counter`. None in texts of the first two versions.
         accepted_rollbacks: How often an administrator accepted that the store had been put back to an older state (R6);
             None in texts of the first two versions.
+        allowed_operations: `allowedOperations`, sorted; empty for no limit (R9) and in texts of the first two versions.
+        allowed_algorithms: `allowedAlgorithms`, the same.
     """
 
     label: str
@@ -145,6 +151,8 @@ class KeyAttestation:
     receipt_key: bytes | None = None
     store_counter: int | None = None
     accepted_rollbacks: int | None = None
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
 
 
 def render_attestation(attestation: KeyAttestation) -> str:
@@ -209,7 +217,21 @@ def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
     if attestation.store_counter is not None:
         writer.leaf("store_counter", str(attestation.store_counter))
         writer.leaf("accepted_rollbacks", str(attestation.accepted_rollbacks))
+    for name, tag in _OWN_ATTRIBUTES.items():
+        value = attestation.attributes.get(name)
+        writer.leaf(tag, None if value is None else _bool(value))
+    for tag, leaf in _LIMITS.items():
+        _write_words(writer, tag, leaf, getattr(attestation, tag))
     writer.close()
+
+
+def _write_words(writer: Writer, tag: str, leaf: str, words: tuple[str, ...]) -> None:
+    """Write a list; nothing if it is empty."""
+    if words:
+        writer.open(tag)
+        for word in words:
+            writer.leaf(leaf, word)
+        writer.close()
 
 
 def _version_of(attestation: KeyAttestation) -> str:
@@ -298,6 +320,7 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
         else read_base64(own.text("receipt_key"), "receipt_key"),
         store_counter=_read_counter(own, "store_counter") if version == FORMAT_VERSION else None,
         accepted_rollbacks=_read_counter(own, "accepted_rollbacks") if version == FORMAT_VERSION else None,
+        **(_read_limits(own, attributes) if version == FORMAT_VERSION else {}),
     )
     own.finish()
     if render_attestation(attestation).encode() != data:
@@ -308,17 +331,30 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
     return attestation
 
 
+def _read_limits(own: Children, attributes: dict[str, bool | None]) -> dict[str, tuple[str, ...]]:
+    """Read what narrows a key; our attributes go to the others."""
+    for name, tag in _OWN_ATTRIBUTES.items():
+        value = own.text_if(tag)
+        if value is not None:
+            attributes[name] = read_bool(value, tag)
+    return {tag: _read_words(own.take(tag), leaf) for tag, leaf in _LIMITS.items() if own.next_is(tag)}
+
+
 def _read_counter(own: Children, name: str) -> int:
     return read_number(own.text(name), name, _NUMBER_DIGITS)
 
 
 def _read_switches(own: Children) -> tuple[str, ...]:
-    parts = Children(own.take("switches"))
-    switches = []
-    while parts.next_is("switch"):
-        switches.append(parts.text("switch"))
+    return _read_words(own.take("switches"), "switch")
+
+
+def _read_words(node: Node, tag: str) -> tuple[str, ...]:
+    parts = Children(node)
+    words = []
+    while parts.next_is(tag):
+        words.append(parts.text(tag))
     parts.finish()
-    return tuple(switches)
+    return tuple(words)
 
 
 def verify_attestation(xml: str, signature: bytes, device_certificate_der: bytes) -> KeyAttestation:
@@ -376,17 +412,22 @@ def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
         attestation: What was attested.
 
     Returns:
-        The object of rest-api.md section 3.1, and nothing beside it.
+        The object of rest-api.md section 3.1; in its `attributes` also those of ours that narrow the key (R7, R9, R14).
     """
     curve = attestation.curve_oid
     symmetric = not attestation.public_key
-    attributes = {
+    attributes: dict[str, object] = {
         name: attestation.attributes.get(name)
         for name, _, shown in _ATTRIBUTES
         if shown == "always"
         or (shown == "true" and attestation.attributes.get(name))
         or (symmetric and name in _BOTH_WAYS)
     }
+    attributes |= {name: True for name in _OWN_ATTRIBUTES if attestation.attributes.get(name)}
+    if attestation.allowed_operations:
+        attributes["allowedOperations"] = list(attestation.allowed_operations)
+    if attestation.allowed_algorithms:
+        attributes["allowedAlgorithms"] = list(attestation.allowed_algorithms)
     policy = attestation.policy
     return {
         "label": attestation.label,
@@ -437,11 +478,17 @@ def _check(attestation: KeyAttestation) -> None:
         ("algorithm", attestation.algorithm),
         ("isolation", attestation.isolation),
         *(("switch", switch) for switch in attestation.switches),
+        *(("allowed operation", one) for one in attestation.allowed_operations),
+        *(("allowed algorithm", one) for one in attestation.allowed_algorithms),
     ):
         if not _WORD.fullmatch(word):
             raise FormatError(f"The {what} is no plain word.")
-    if list(attestation.switches) != sorted(set(attestation.switches)):
-        raise FormatError("The switches are not sorted, or one is there twice.")
+    for words in (attestation.switches, attestation.allowed_operations, attestation.allowed_algorithms):
+        if list(words) != sorted(set(words)):
+            raise FormatError("The switches or a limit are not sorted, or one is there twice.")
+    narrowed = attestation.allowed_operations or attestation.allowed_algorithms
+    if attestation.store_counter is None and (narrowed or attestation.attributes.keys() & _OWN_ATTRIBUTES.keys()):
+        raise FormatError("What narrows a key is attested from the third version on, with the store's counter.")
     for what, number in (
         ("generation", attestation.generation),
         ("key_use_count", attestation.key_use_count),

@@ -173,7 +173,8 @@ class Examination:
                 "What this approval says has been done already, and is done once only; have it approved anew with a "
                 "timestamp.",
             )
-        compares_payload = question.action in (Action.USE, Action.MODIFY)
+        # Approvals for block and unblock have a payload that means something only for bound keys (R7).
+        compares_payload = question.action in (Action.USE, Action.MODIFY) or question.payload is not None
         if compares_payload and token.payload != question.payload:
             return Fault("approval.wrong-payload", "The approval is for other bytes than the ones to be processed.")
         if question.single_use and stamp is None and not is_statement(token.payload or b""):

@@ -41,7 +41,8 @@ class Question:
         policy: The key's policy.
         action: What is to be done.
         label: Name of the key (for a derived key `master/path`).
-        payload: For use the bytes to be processed, for modify the new policy blob; None for block and unblock.
+        payload: For use the bytes to be processed, for modify the new policy blob; None for block and unblock. For use,
+            block and unblock of a bound key the statement (R7).
         approvals: Raw authorization blobs, as received.
         now: Seconds since the epoch. None asks whether the approvals are complete, if sent in time: timestamps are
             still demanded and verified, but neither windows nor "not in the future" are judged against a clock.

@@ -26,6 +26,8 @@ DEFAULT_ATTRIBUTES: Final[Mapping[str, bool]] = {
     "modifiable": True,
     "destroyable": False,
     "copyable": False,
+    "boundApprovals": False,
+    "singleUse": False,
 }
 """Attributes a caller may set, with what they are when left out. `sensitive` is one more; see `filled_in`."""
 

@@ -37,8 +37,8 @@ STORED: Final = 32
 """Access flag: the key stays in the HSM's store; every key here does."""
 INDESTRUCTIBLE: Final = 64
 """Access flag: the opposite of `destroyable`."""
-_WITHOUT_FLAG: Final = ("bip32", "slip10")
-"""Attributes for which an approval has no place."""
+_WITHOUT_FLAG: Final = ("bip32", "slip10", "boundApprovals", "singleUse")
+"""Attributes for which an approval in the documented form has no place; a bound one has (R7)."""
 _OTHER_ACCESS: Final = {
     STORED: "stays in the HSM",
     INDESTRUCTIBLE: "cannot be deleted",
