@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.broker.executor import ExecutionRefusedError
+from keyturn.broker.model import Signer, WithdrawCall
 from keyturn.broker.states import RequestStatus
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import encode_policy
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from keyturn.broker.model import Executed, SignCall
+    from keyturn.broker.model import Executed, SignCall, TaskView
+    from keyturn.broker.storage.rows import RequestRow
+    from keyturn.ska.decision import IntegrityKey
 
 ADA, BEN, EVE = Officer("ada", "P-256"), Officer("ben", "RSA"), Officer("eve", "ED")
 TWO_OF_THREE = make_policy(use=quorum(2, ADA, BEN, EVE))
@@ -37,9 +40,6 @@ async def test_an_approval_counts_even_if_the_hsm_is_away_and_the_request_is_exe
             world.clock.advance(60)
             await world.broker.run_due()
         assert (await world.view(request_id)).status is RequestStatus.PENDING
-        with pytest.raises(KeyturnError) as caught:
-            await world.broker.cancel(request_id)
-        assert caught.value.refusal == "request.in-execution"
         hsm.unreachable = False
         world.clock.advance(60)
         await world.broker.run_due()
@@ -57,6 +57,9 @@ async def test_a_lost_answer_is_fetched_with_the_same_approvals_although_another
         await world.approve(BEN)
         assert (await world.view(request_id)).status is RequestStatus.PENDING
         assert hsm.executed == ["sign treasury"]
+        with pytest.raises(KeyturnError) as caught:
+            await world.broker.cancel(request_id)
+        assert caught.value.refusal == "request.in-execution"
         await world.approve(EVE)
     hsm.loses_answer = False
     async with opened(tmp_path, hsm, world.clock) as again:
@@ -207,3 +210,84 @@ async def test_preflight_says_what_is_missing_and_what_is_surplus(tmp_path: Path
         await world.approve(BEN)
         preflight = await world.broker.preflight(request_id)
         assert (preflight["satisfied"], preflight["surplus"]) == (True, 0)
+
+
+@pytest.mark.rule("R26")
+@pytest.mark.parametrize("word", ["hsm.sealed", "clock.ahead", "clock.behind", "hsm.unreachable"])
+async def test_r26_while_the_hsm_does_nothing_at_all_an_approval_can_be_taken_back_and_a_request_cancelled(
+    tmp_path: Path, word: str
+) -> None:
+    """A clock that jumped must be confirmed by people; meanwhile others must be able to think again."""
+    async with memory_world(tmp_path) as (world, hsm):
+        await world.create("treasury", TWO_OF_THREE)
+        first, second, third = [await world.ask_signature("treasury") for _ in range(3)]
+        sign = hsm.sign
+
+        async def away(
+            operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
+        ) -> Executed[bytes]:
+            code = ErrorCode.CONNECTIVITY if word == "hsm.unreachable" else ErrorCode.HSM_FAILURE
+            raise KeyturnError(code, "ask the administrator", refusal=word)
+
+        hsm.sign = away  # type: ignore[method-assign]  # It refuses whatever is asked.
+        task = await world.approve(ADA, first)
+        for request_id, officer in ((first, BEN), (second, ADA), (second, BEN), (third, ADA), (third, BEN)):
+            await world.approve(officer, request_id)
+        assert [(await world.view(each)).status for each in (first, second, third)] == [RequestStatus.PENDING] * 3
+        world.clock.advance(60)
+        await world.broker.run_due()
+        await world.broker.withdraw(withdrawal_of(ADA, task))
+        assert (await world.view(first)).approved_by == (BEN.spki,)
+        await world.broker.cancel(second)
+        hsm.sign = sign  # type: ignore[method-assign]  # And back.
+        world.clock.advance(60)
+        await world.broker.run_due()
+        statuses = [(await world.view(each)).status for each in (first, second, third)]
+        assert statuses == [RequestStatus.PENDING, RequestStatus.CANCELLED, RequestStatus.EXECUTED]
+        assert hsm.executed == ["sign treasury"]
+
+
+async def test_an_answer_that_was_lost_is_not_forgotten_because_the_hsm_is_away_afterwards(tmp_path: Path) -> None:
+    async with memory_world(tmp_path) as (world, hsm):
+        await world.create("treasury", make_policy(use=quorum(1, ADA)))
+        request_id = await world.ask_signature("treasury")
+        hsm.loses_answer = True
+        task = await world.approve(ADA)
+        hsm.loses_answer, hsm.unreachable = False, True
+        world.clock.advance(60)
+        await world.broker.run_due()
+        # It may have acted: nothing can be taken back.
+        for attempt in (world.broker.withdraw(withdrawal_of(ADA, task)), world.broker.cancel(request_id)):
+            with pytest.raises(KeyturnError) as caught:
+                await attempt
+            assert caught.value.refusal == "request.in-execution"
+
+
+async def test_a_request_opened_in_the_moment_its_key_is_deleted_is_cancelled(tmp_path: Path) -> None:
+    async with memory_world(tmp_path) as (world, _):
+        await world.create("treasury", TWO_OF_THREE)
+        await world.create("other", TWO_OF_THREE)
+        integrity_keys = world.broker._execution.integrity_keys
+
+        async def slowly(request: RequestRow) -> Sequence[IntegrityKey]:
+            # The key has been looked at, the request is not stored yet.
+            if request.key_label == "treasury":
+                await world.broker.delete_key("treasury")
+            return await integrity_keys(request)
+
+        world.broker._execution.integrity_keys = slowly  # type: ignore[method-assign]  # The deletion comes in between.
+        view = await world.view(await world.ask_signature("treasury"))
+        assert (view.status, view.failure) == (RequestStatus.CANCELLED, "Its key was deleted.")
+        assert (await world.view(await world.ask_signature("other"))).status is RequestStatus.PENDING
+        assert [task.key_name for task in await world.tasks(ADA)] == ["other"]
+
+
+def withdrawal_of(officer: Officer, task: TaskView) -> WithdrawCall:
+    approval = task.approval_to_be_signed
+    return WithdrawCall(
+        task_id=task.task_id,
+        approval=approval,
+        signature=officer.sign(b"WITHDRAW:" + approval + task.task_id.encode()),
+        digest=officer.digest,
+        signer=Signer(spki=officer.spki),
+    )

@@ -6,6 +6,7 @@ story from the command line, with real processes, stands in tests/transport/test
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
@@ -334,6 +335,59 @@ async def test_r15_a_stamp_from_before_the_registered_state_does_not_serve_a_mod
     await gap.approve(second, ADA)
     await gap.bring_back(await gap.in_the_vault(second))
     assert (await gap.view(second))["status"] == "EXECUTED"
+
+
+@pytest.mark.rule("R15")
+async def test_r15_an_unblock_that_was_stamped_before_a_later_block_ends_when_that_block_is_told(gap: Gap) -> None:
+    await gap.key(
+        "treasury",
+        make_policy(
+            use=quorum(2, ADA, BEN),
+            block=quorum(1, EVE),
+            unblock=quorum(1, ADA, timeout=600 * MINUTE),
+            modify=quorum(2, ADA, BEN),
+        ),
+    )
+
+    async def block() -> dict[str, Any]:
+        request_id = await gap.status_change("block", "treasury")
+        await gap.approve(request_id, EVE)
+        return await gap.in_the_vault(request_id)
+
+    async def unblock() -> str:
+        request_id = await gap.status_change("unblock", "treasury")
+        await gap.bring_back(await gap.ask_the_time(request_id))
+        await gap.approve(request_id, ADA)
+        return request_id
+
+    await gap.bring_back(await block())
+    gap.both_clocks(60)
+    before = await unblock()
+    gap.both_clocks(60)
+    again = await block()
+    refusal = await gap.in_the_vault(before)
+    assert refusal["refused"]["refusal"] == "approvals.missing"
+    await gap.bring_back(refusal)
+    assert (await gap.view(before))["status"] == "PENDING"
+    await gap.bring_back(again)
+    view = await gap.view(before)
+    assert (view["status"], view["notYetApprovedBy"]) == ("EXPIRED", [])
+    assert "blocked again" in view["failure"]
+    gap.both_clocks(60)
+    after = await unblock()
+    await gap.bring_back(await gap.in_the_vault(after))
+    assert (await gap.view(after))["status"] == "EXECUTED"
+
+
+@pytest.mark.rule("R15")
+async def test_r15_of_two_first_unblocks_asked_at_once_one_waits_for_a_time(gap: Gap) -> None:
+    await gap.key("treasury", PLAIN)
+    asked = await asyncio.gather(*(gap.status_change("unblock", "treasury") for _ in range(2)))
+    carried = [(await gap.view(request_id)).get("inputOfflineHsm") for request_id in asked]
+    assert sorted(body is None for body in carried) == [False, True]
+    (waiting,) = [request_id for request_id, body in zip(asked, carried, strict=True) if body is not None]
+    await gap.bring_back(await gap.ask_the_time(waiting))
+    assert len(await gap.office.tasks(ADA, waiting)) == 1
 
 
 async def test_while_it_waits_for_time_a_request_follows_a_change_of_policy_and_survives_a_restart(

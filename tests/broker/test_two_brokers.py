@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyturn.broker import withdrawals
+from keyturn.broker.model import Signer, WithdrawCall
 from keyturn.broker.states import RequestStatus
 from keyturn.client.connection import ServerRefusedError
 from keyturn.errors import ErrorCode, KeyturnError
@@ -193,6 +195,40 @@ def test_one_task_decided_at_both_brokers_at_once_counts_once(
         assert Counter(outcomes) == {"taken": 12, ErrorCode.TASK_NOT_EXISTENT: 12}
         until(lambda: statuses(clients[1], requests) == {"EXECUTED"}, "not executed")
     assert executions(hsm, "twice") == dict.fromkeys(requests, 1)
+
+
+@pytest.mark.rule("R26")
+async def test_r26_a_living_broker_brings_the_withdrawals_that_a_dead_one_owed(
+    tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.new_schema()
+    monkeypatch.setattr(broker_world, "url_of", lambda _: url)
+    monkeypatch.setattr(withdrawals, "LOOK_EVERY", 0.05)
+    async with broker_world.memory_world(tmp_path / "living") as (living, hsm):
+        away = broker_world.MemoryHsm(living.clock, keys=hsm.keys)
+        async with broker_world.opened(tmp_path / "dying", away, living.clock) as dying:
+            await dying.create("treasury", make_policy(use=quorum(2, ADA, BEN, timelock=600)))
+            task = await dying.approve(ADA, await dying.ask_signature("treasury"))
+            approval = task.approval_to_be_signed
+            await living.broker._withdrawals.stop()
+            away.unreachable = True
+            await dying.broker.withdraw(
+                WithdrawCall(
+                    task_id=task.task_id,
+                    approval=approval,
+                    signature=ADA.sign(b"WITHDRAW:" + approval + task.task_id.encode()),
+                    digest=ADA.digest,
+                    signer=Signer(spki=ADA.spki),
+                )
+            )
+            assert (away.withdrawn, hsm.withdrawn) == ([], [])
+        # It is gone, and nothing tells the living one; that was up all the time, but its first look came before.
+        living.broker._withdrawals._courier = asyncio.create_task(living.broker._withdrawals._run())
+        deadline = time.monotonic() + PATIENCE
+        while not hsm.withdrawn:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert [each.task_id for each in hsm.withdrawn] == [task.task_id]
 
 
 @pytest.mark.parametrize("when", ["before-call", "after-answer"])

@@ -37,6 +37,8 @@ def test_ordinary_labels_are_taken_as_they_are(label: str) -> None:
         ("x" * 129, "x" * 128, "label.too-long"),
         ("\u00e9" * 64 + "x", "\u00e9" * 64, "label.too-long"),
         ("master/44", "master-44", "label.slash"),
+        (".", "...", "label.dots"),
+        ("..", ".k", "label.dots"),
         (" key", "key", "label.space"),
         ("key ", "key", "label.space"),
         ("key\u00a0", "key", "label.space"),

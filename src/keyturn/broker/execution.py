@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.broker import progress
 from keyturn.broker.calls import execute
-from keyturn.broker.executor import ExecutionRefusedError
+from keyturn.broker.executor import ROLLED_BACK, ExecutionRefusedError
 from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import StepKind, last_closing, next_step
 from keyturn.broker.scheduler import AFTER_AN_ERROR, MOST_AT_A_LOOK, TAKE_OVER
@@ -61,6 +61,8 @@ _CHANGING_THE_KEY: Final = frozenset({RequestKind.MODIFY, RequestKind.BLOCK, Req
 
 POSTPONING: Final = frozenset({ErrorCode.CONNECTIVITY, ErrorCode.HSM_FAILURE})
 """Failures that say nothing about the request: it is tried again, unchanged."""
+NOT_BEGUN: Final = frozenset({"hsm.unreachable", "hsm.sealed", "clock.ahead", "clock.behind", ROLLED_BACK})
+"""Words with which a call is refused before anything is done with it."""
 
 
 class Execution:
@@ -142,27 +144,31 @@ class Execution:
         try:
             step = await self.step_of(request, tasks)
         except KeyturnError as error:
-            if error.code not in POSTPONING:
+            if error.code not in POSTPONING and error.refusal != ROLLED_BACK:
                 raise
             await self._postpone(request, error)
             return
-        if request.sent is None:
+        first = request.sent is None
+        if first:
             request = await self._database.write(lambda tx: progress.take_step(tx, request, step))
-        await self.carry_out(request, tasks, step)
+        await self.carry_out(request, tasks, step, first=first)
 
-    async def carry_out(self, request: RequestRow, tasks: Sequence[TaskRow], step: Step | None) -> None:
+    async def carry_out(
+        self, request: RequestRow, tasks: Sequence[TaskRow], step: Step | None, *, first: bool = True
+    ) -> None:
         """Do what has just been written down. Call it under the request's lock.
 
         Args:
             request: The request as it stands in the store.
             tasks: All its tasks.
             step: The step that was written; None when nothing follows from what was written.
+            first: Whether these approvals have never gone to the HSM before.
         """
         if step is None or step.kind is not StepKind.SEND:
             self.schedule(request)
             return
         try:
-            await self._send(request, tasks)
+            await self._send(request, tasks, first=first)
         except BaseException as error:
             # The approvals may have reached the HSM. The store says so; the scheduler will find out.
             if self.scheduler is not None:
@@ -170,7 +176,7 @@ class Execution:
             if not isinstance(error, StaleError):
                 raise
 
-    async def _send(self, request: RequestRow, tasks: Sequence[TaskRow]) -> None:
+    async def _send(self, request: RequestRow, tasks: Sequence[TaskRow], *, first: bool) -> None:
         """Send a request whose `sent` is written, and write down the outcome."""
         by_id = {task.id: task for task in tasks}
         sent = [by_id[task_id] for task_id in json.loads(request.sent or "[]")]
@@ -179,6 +185,7 @@ class Execution:
         try:
             await self._require_own_key(request)
             done = await execute(self._executor, request, approvals)
+            first = False
             if request.kind == RequestKind.SIGN:
                 _require_own_signature(request, done.value or b"")
             if request.kind in _CHANGING_THE_KEY:
@@ -188,8 +195,8 @@ class Execution:
             await self._refused(request, sent, error)
             return
         except KeyturnError as error:
-            if error.code in POSTPONING:
-                await self._postpone(request, error)
+            if error.code in POSTPONING or error.refusal == ROLLED_BACK:
+                await self._postpone(request, error, untouched=first and error.refusal in NOT_BEGUN)
             else:
                 await self._fail(request, error)
             return
@@ -210,7 +217,7 @@ class Execution:
 
         replayable = key is not None and await self._replayable()
         rebased = await self._database.write(store)
-        self._done(request)
+        self.done(request)
         self.due_now(rebased, now)
 
     async def _require_own_key(self, request: RequestRow) -> None:
@@ -260,7 +267,8 @@ class Execution:
             for request_id in request_ids:
                 self.scheduler.at(now, request_id)
 
-    def _done(self, request: RequestRow) -> None:
+    def done(self, request: RequestRow) -> None:
+        """Drop the appointment of a request that has ended."""
         if self.scheduler is not None:
             self.scheduler.at(None, request.id)
 
@@ -268,14 +276,27 @@ class Execution:
         failure = f"{error.message} ({error.refusal})" if error.refusal else error.message
         changes = {"status": RequestStatus.FAILED.value, "failure": failure, **_receipt_of(error)}
         await self._database.write(lambda tx: progress.advance(tx, request, **changes))
-        self._done(request)
+        self.done(request)
 
-    async def _postpone(self, request: RequestRow, error: KeyturnError) -> None:
+    async def _postpone(self, request: RequestRow, error: KeyturnError, *, untouched: bool = False) -> None:
+        """Have a request looked at again later.
+
+        Args:
+            request: The request.
+            error: Why.
+            untouched: It is certain that the HSM has done nothing with it. Then its approvals do not count as sent, so
+                that they can be withdrawn, and the request cancelled, while the HSM is away.
+        """
         delay = min(LONGEST_DELAY, 2.0 ** min(request.attempts, 10))
         _log.warning("request %s waits %.0f s for the HSM: %s", request.id, delay, error.message)
         request = await self._database.write(
             lambda tx: progress.advance(
-                tx, request, due_at=self._clock.now() + delay, attempts=request.attempts + 1, failure=error.message
+                tx,
+                request,
+                due_at=self._clock.now() + delay,
+                attempts=request.attempts + 1,
+                failure=error.message,
+                sent=None if untouched else request.sent,
             )
         )
         if self._database.shared:

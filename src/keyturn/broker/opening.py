@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from keyturn.broker import checks, progress
@@ -19,6 +20,7 @@ from keyturn.broker.stamping import Stamping
 from keyturn.broker.statement import statement_for
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
+from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import RequestRow
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
@@ -219,6 +221,9 @@ class Opening:
         }
 
         def store(tx: Transaction) -> RequestRow:
+            if not self._executor.connected and self._stamping.asked_meanwhile(tx, request):
+                tx.run(statements.INSERT_REQUEST, {**values, "statement": b""})
+                return request._replace(statement=b"")
             tx.run(statements.INSERT_REQUEST, values)
             progress.insert_tasks(tx, tasks)
             if step.kind is StepKind.WAIT and step.due_at is None:
@@ -228,7 +233,28 @@ class Opening:
         request = await self._database.write(store)
         # Nobody else knows the id yet, so that the request's lock is not needed.
         await self._execution.carry_out(request, tasks, step)
+        if tasks and step.kind is not StepKind.SEND:
+            await self._cancel_without_key(request)
         return request.id
+
+    async def _cancel_without_key(self, request: RequestRow) -> None:
+        """Cancel a request whose key was deleted while it was opened: the deletion has not seen it."""
+        try:
+            key = await self._executor.key(request.key_label)
+        except KeyturnError as error:
+            if error.code is not ErrorCode.KEY_NOT_EXISTENT:
+                # The HSM is away; what it would say is found out when the request is executed.
+                return
+        else:
+            if key.uuid == request.key_uuid:
+                return
+        with suppress(StaleError, KeyturnError):
+            await self._database.write(
+                lambda tx: progress.advance(
+                    tx, request, status=RequestStatus.CANCELLED.value, failure=progress.KEY_DELETED
+                )
+            )
+            self._execution.done(request)
 
     async def _stamp(self, key: KeyRecord, action: Action, rule: Rule | None, payload: bytes) -> SignedStamp | None:
         """Refuse what cannot be fulfilled, and fetch the HSM's timestamp where approvals need one.

@@ -49,6 +49,8 @@ UNREACHABLE: Final = (
     "So many approvers rejected or withdrew that no token of the rule can be fulfilled any more. Open a new request."
 )
 """`failure` of a request that is REJECTED."""
+KEY_DELETED: Final = "Its key was deleted."
+"""`failure` of a request that is CANCELLED because of that."""
 SUPERSEDED: Final = (
     "The key's policy was replaced after this request was opened. Approvals of this key name the policy under which "
     "they were asked for, so that those for this request cannot count. Open a new request."
@@ -174,7 +176,7 @@ def cancel_open_requests(tx: Transaction, label: str, uuids: Collection[str] | N
     cancelled = []
     for request in open_requests_of(tx, label):
         if uuids is None or request.key_uuid in uuids:
-            advance(tx, request, status=RequestStatus.CANCELLED.value, failure="Its key was deleted.")
+            advance(tx, request, status=RequestStatus.CANCELLED.value, failure=KEY_DELETED)
             cancelled.append(request.id)
     return cancelled
 

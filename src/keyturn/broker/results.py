@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keyturn.broker import progress
 from keyturn.broker.calls import unwrap_call
-from keyturn.broker.execution import TRIES
+from keyturn.broker.execution import REPLAYABLE, TRIES
 from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import last_closing
 from keyturn.broker.receipts import checked_receipt, given_receipt
 from keyturn.broker.register import (
     parsed,
     policy_bytes,
+    record_of,
     registered,
     registered_or_none,
     registration_of,
@@ -59,7 +61,9 @@ _OUTCOMES: Final = ("result", "keyAttributes", "refused", "timestampAnswer")
 _FIELDS: Final = frozenset({"id", *_OUTCOMES, "receipt", "receiptSignature"})
 _BYTES: Final = frozenset({RequestKind.SIGN, RequestKind.DECRYPT})
 """Kinds whose outcome is bytes; that of the others is attested attributes."""
-_UNWELL: Final = frozenset({ErrorCode.CONNECTIVITY.number, ErrorCode.HSM_FAILURE.number})
+_UNWELL: Final = frozenset(
+    {ErrorCode.CONNECTIVITY.number, ErrorCode.HSM_FAILURE.number, ErrorCode.CREATION_INTEGRITY_KEY.number}
+)
 """Codes that say nothing about the request: it goes on waiting, unchanged."""
 MAX_SIGNATURE: Final = 1024
 """Most bytes of a signature: an RSA key of 8192 bits makes 1024."""
@@ -195,6 +199,14 @@ class Results:
             progress.advance(tx, request, **done)
             if later:
                 replace(tx, row, now)
+            if receipt is not None:
+                # Unblocks and modifies that were stamped before this are void (R15); when it was, the receipt says.
+                key = dataclasses.replace(
+                    record_of(registered(tx, request.key_label)),
+                    last_blocked=receipt.time if request.kind == RequestKind.BLOCK else 0,
+                    last_modified=receipt.time if request.kind == RequestKind.MODIFY else 0,
+                )
+                progress.follow_key(tx, key, now, replayable=REPLAYABLE in attestation.switches)
 
         await self._database.write(store)
 

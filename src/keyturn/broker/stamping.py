@@ -15,7 +15,14 @@ from keyturn.broker.statement import statement_for
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import gap_statements
 from keyturn.broker.storage.database import StaleError
-from keyturn.broker.timestamps import awaits_stamp, checked_answer, placeholder, read_answer, why_needed
+from keyturn.broker.timestamps import (
+    NEVER_REPLAYED,
+    awaits_stamp,
+    checked_answer,
+    placeholder,
+    read_answer,
+    why_needed,
+)
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
 
@@ -57,6 +64,23 @@ class Stamping:
             return False
         statement_for(key.label, key.policy, action, payload, placeholder(payload, action))
         return True
+
+    def asked_meanwhile(self, tx: Transaction, request: RequestRow) -> bool:
+        """Whether a request's bytes were given out since `awaited` was asked, so that they would serve but once (R15).
+
+        Args:
+            tx: The unit's transaction.
+            request: A request that opens without a timestamp, where there is no HSM.
+        """
+        if not request.statement or Action(request.action) not in NEVER_REPLAYED:
+            return False
+        lookup = {
+            "w_label": request.key_label,
+            "w_uuid": request.key_uuid,
+            "w_action": request.action,
+            "w_statement": request.statement,
+        }
+        return tx.one(tuple, gap_statements.GIVEN_OUT, lookup) is not None
 
     async def take(self, request: RequestRow, body: object) -> None:
         """Check a timestamp, make the bytes to be approved, and give the approvers their tasks: one commit.

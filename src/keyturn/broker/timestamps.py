@@ -42,7 +42,7 @@ CLOCK_DIFFERENCE: Final = 3_600
 LARGEST_STAMP_SIGNATURE: Final = 1_024
 """Bytes that the signature of a timestamp yet to come may take: RSA of 8192 bits."""
 
-_NEVER_REPLAYED: Final = frozenset({Action.MODIFY, Action.UNBLOCK})
+NEVER_REPLAYED: Final = frozenset({Action.MODIFY, Action.UNBLOCK})
 """Actions whose statements the HSM takes once (R15)."""
 _FIELDS: Final = ("timestamp", "timestampSignature", "timestampSignatureAlgorithm", "timestampKeyName")
 
@@ -65,7 +65,7 @@ def why_needed(key: KeyRecord, action: Action, rule: Rule, *, given_out: bool) -
         return "the key's policy has time limits"
     if key.generation > 1:
         return "other keys had this name before"
-    if given_out and action in _NEVER_REPLAYED:
+    if given_out and action in NEVER_REPLAYED:
         return f"approvals to {action.name.lower()} without a time count once in the key's life, and were asked before"
     return ""
 
@@ -181,7 +181,7 @@ def _require_sane_time(request: RequestRow, seconds: int, attestation: KeyAttest
     if seconds < attestation.create_time:
         _off("It is older than the key", "timestamp.before-key")
     # When the key was last blocked or got its policy is not attested; it was before it was attested so.
-    if Action(request.action) in _NEVER_REPLAYED and seconds < attestation.attest_time:
+    if Action(request.action) in NEVER_REPLAYED and seconds < attestation.attest_time:
         _off(
             f"It is older than the key's registered attributes ({iso(attestation.attest_time)}), so that the key may "
             "have been changed after it, and the HSM would not count it",

@@ -43,6 +43,8 @@ WITHDRAW: Final = b"WITHDRAW:"
 
 NO_USE: Final = frozenset({"key.unknown", "policy.none", "withdrawal.unlisted-key"})
 """Words with which the HSM refuses a withdrawal of what counts for nothing there anyway."""
+LOOK_EVERY: Final = 5.0
+"""Seconds between two looks for what a broker that died has left owed, where several share a store."""
 
 
 class Withdrawals:
@@ -197,7 +199,7 @@ class Withdrawals:
     async def _run(self) -> None:
         delay = 1.0
         while True:
-            await self._waiting.wait()
+            await self._wait()
             self._waiting.clear()
             try:
                 await self.deliver()
@@ -209,6 +211,12 @@ class Withdrawals:
                 delay = min(LONGEST_DELAY, 2 * delay)
             else:
                 delay = 1.0
+
+    async def _wait(self) -> None:
+        """Wait for something to bring; where other brokers share the store, not for long: one of them may have died."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY if self._database.shared else None):
+                await self._waiting.wait()
 
     async def deliver(self) -> None:
         """Bring to the HSM what waits for it. What cannot be brought now stays, and is brought later."""

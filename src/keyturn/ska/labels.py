@@ -44,7 +44,7 @@ def check_label(label: str) -> str:
 
     Args:
         label: The label: Unicode NFC, 1 to 128 bytes of UTF-8, no control, format, bidi, invisible or unassigned
-            characters, no `/`, no space at either end.
+            characters, no `/`, no space at either end, neither `.` nor `..`.
 
     Returns:
         The same label. It is never repaired: what was approved or registered elsewhere has the caller's bytes.
@@ -65,6 +65,8 @@ def check_label(label: str) -> str:
     size = len(label.encode())
     if size > MAX_LABEL_BYTES:
         raise _refused(label, f"has {size} bytes of UTF-8; at most {MAX_LABEL_BYTES} are allowed.", "label.too-long")
+    if label in {".", ".."}:
+        raise _refused(label, "is a step in a path, which programs take out of addresses; choose another.", "label.dots")
     if "/" in label:
         raise _refused(label, "contains '/', which separates a derivation path; choose another sign.", "label.slash")
     if label != label.strip() or "Zs" in (unicodedata.category(label[0]), unicodedata.category(label[-1])):
