@@ -7,7 +7,7 @@ attested keys. The service asks `connected` only where the journeys differ: afte
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from keyturn.errors import ErrorCode, KeyturnError
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     )
     from keyturn.ska.actions import Action
     from keyturn.ska.decision import IntegrityKey
+
+ROLLED_BACK: Final = "store.rolled-back"
+"""Word of an HSM whose store is an older one (R6). It judges no request: they wait until its administrator has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

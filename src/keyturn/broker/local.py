@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp
+from keyturn.broker.executor import ROLLED_BACK, ExecutionRefusedError, KeyRecord, SignedStamp
 from keyturn.broker.model import AttestedKey, Executed, Profile
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.client import HsmRefusedError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from keyturn.broker.executor import Withdrawal
     from keyturn.broker.model import CreateCall, DecryptCall, SignCall, UnwrapCall
+    from keyturn.broker.witness import WitnessBook
     from keyturn.hsm import protocol
     from keyturn.hsm.client import HsmClient
     from keyturn.ska.actions import Action
@@ -37,12 +38,14 @@ class LocalExecutor:
 
     Args:
         client: A connected client; closed with the executor.
+        witnesses: What the client shows the HSM at every connection (R6); closed with the executor.
     """
 
     profile = Profile.LOCAL
 
-    def __init__(self, client: HsmClient) -> None:
+    def __init__(self, client: HsmClient, witnesses: WitnessBook | None = None) -> None:
         self._client = client
+        self._witnesses = witnesses
         self._integrity_keys: tuple[IntegrityKey, ...] = ()
 
     @property
@@ -51,8 +54,10 @@ class LocalExecutor:
         return True
 
     async def close(self) -> None:
-        """Close the line."""
+        """Close the line, keep what was seen."""
         await self._client.close()
+        if self._witnesses is not None:
+            self._witnesses.close()
 
     async def key(self, label: str) -> KeyRecord:
         """Look a key up; unsigned, for predictions."""
@@ -70,6 +75,8 @@ class LocalExecutor:
             last_blocked=facts.last_blocked,
             last_modified=facts.last_modified,
             attributes=facts.attributes,
+            allowed_operations=tuple(facts.allowed_operations),
+            allowed_algorithms=tuple(facts.allowed_algorithms),
         )
 
     async def labels(self) -> list[str]:
@@ -114,6 +121,8 @@ class LocalExecutor:
             policy=b"" if call.policy is None else encode_policy(call.policy),
             blocked=call.blocked,
             key_id=call.key_id,
+            allowed_operations=call.allowed_operations,
+            allowed_algorithms=call.allowed_algorithms,
         )
         return _attested(await _asked(answer))
 
@@ -182,6 +191,8 @@ class LocalExecutor:
             policy=b"" if call.policy is None else encode_policy(call.policy),
             blocked=call.blocked,
             key_id=call.key_id,
+            allowed_operations=call.allowed_operations,
+            allowed_algorithms=call.allowed_algorithms,
             request_id=request_id,
         )
         return _executed(await _asked(answer))
@@ -241,6 +252,8 @@ class LocalExecutor:
             "restoreEpoch": info.restore_epoch,
             "isolation": info.isolation,
             "switches": info.switches,
+            "rolledBack": info.rolled_back,
+            "acceptedRollbacks": info.accepted_rollbacks,
             **clock,
         }
 
@@ -250,7 +263,7 @@ async def _asked(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except HsmRefusedError as error:
-        if error.code in _NOT_A_REFUSAL:
+        if error.code in _NOT_A_REFUSAL or error.refusal == ROLLED_BACK:
             raise KeyturnError(error.code, error.message, refusal=error.refusal) from error
         raise ExecutionRefusedError(
             error.code,

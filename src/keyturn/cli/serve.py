@@ -240,13 +240,15 @@ async def _executor(settings: Settings, embedded: EmbeddedHsm | None) -> Executo
 
         return AirGappedExecutor([_read_text(path) for path in settings.attestation_certificates])
     from keyturn.broker.local import LocalExecutor
+    from keyturn.broker.witness import WitnessBook
     from keyturn.hsm.client import HsmClient, TlsFiles
 
     tls = None
     if settings.hsm_tls_certificate and settings.hsm_tls_key and settings.hsm_tls_ca:
         tls = TlsFiles(certificate=settings.hsm_tls_certificate, key=settings.hsm_tls_key, ca=settings.hsm_tls_ca)
     address = embedded.address if embedded is not None else settings.hsm_address
-    return LocalExecutor(await HsmClient.connect(address, tls=tls))
+    witnesses = WitnessBook.open(settings.data_dir)
+    return LocalExecutor(await HsmClient.connect(address, tls=tls, witnesses=witnesses), witnesses)
 
 
 def _read_text(path: Path) -> str:
@@ -284,6 +286,11 @@ def banner(settings: Settings, url: str, info: dict[str, Any], notices: tuple[st
         )
     if switches := info.get("switches"):
         yield f"  switches  weakened by: {', '.join(switches)}"
+    if info.get("rolledBack"):
+        yield (
+            "  WARNING   the HSM's store has been put back to an older state: timestamps and keys with a policy are "
+            "refused until its administrator has looked (keyturn hsm status)."
+        )
     yield f"  access    no authentication, therefore {settings.host} only"
     others = other_people()
     if others:

@@ -13,7 +13,7 @@ A client belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from keyturn.hsm.addresses import Address
 
-__all__ = ["HsmClient", "HsmRefusedError", "Line", "TlsFiles"]
+__all__ = ["HsmClient", "HsmRefusedError", "Line", "TlsFiles", "Witnesses"]
 
 PATIENCE: Final = 300.0
 """Seconds after which an unanswered call means that the HSM hangs; an RSA-8192 key may take a minute or two."""
@@ -61,6 +61,11 @@ def _broken(address: Address, why: str) -> KeyturnError:
         f"the same operation id",
         refusal="hsm.line-broken",
     )
+
+
+def _refusal(answer: protocol.Refused) -> HsmRefusedError:
+    code = ErrorCode.__members__.get(answer.code, ErrorCode.TECHNICAL)
+    return HsmRefusedError(code, answer.message, refusal=answer.refusal)
 
 
 class Line(asyncio.Protocol):
@@ -185,23 +190,45 @@ class Line(asyncio.Protocol):
             self._watch = self._loop.call_later(left, self._look_after)
 
 
+class Witnesses(Protocol):
+    """Who remembers the newest thing that the HSM signed, and shows it to the HSM at every connection (R6)."""
+
+    def note(self, answer: protocol.Answer) -> None:
+        """Look at an answer of the HSM, refusals included."""
+        ...
+
+    def newest(self) -> protocol.Witness | None:
+        """What to show; None when nothing is known yet."""
+        ...
+
+    def refused(self, error: HsmRefusedError) -> None:
+        """The HSM would not take it: it did not sign it."""
+        ...
+
+
 class HsmClient:
     """Calls to one HSM over one connection that is renewed when it breaks. Made by `connect`."""
 
-    def __init__(self, address: Address, tls: TlsFiles | None) -> None:
+    def __init__(self, address: Address, tls: TlsFiles | None, witnesses: Witnesses | None = None) -> None:
         self._address = address
         self._tls = tls
+        self._witnesses = witnesses
+        self._shown: Line | None = None
         self._line: Line | None = None
         self._connecting = asyncio.Lock()
         self._closed = False
 
     @classmethod
-    async def connect(cls, address: str, *, tls: TlsFiles | None = None) -> HsmClient:
+    async def connect(
+        cls, address: str, *, tls: TlsFiles | None = None, witnesses: Witnesses | None = None
+    ) -> HsmClient:
         """Open the line to an HSM.
 
         Args:
             address: `unix:/path/hsm.sock` or `tcp://host:port`.
             tls: Own certificate, key and the HSM's CA; required for TCP.
+            witnesses: Who remembers what the HSM signed; its newest is shown before anything else is asked, on this
+                line and on every one that replaces it.
 
         Returns:
             The client.
@@ -216,8 +243,8 @@ class HsmClient:
                 f"{address} needs TLS: name a certificate, its key and the HSM's CA",
                 refusal="tls.required",
             )
-        client = cls(parsed, tls)
-        await client._open_line()
+        client = cls(parsed, tls, witnesses)
+        await client._show_witness(await client._open_line())
         return client
 
     async def _open_line(self) -> Line:
@@ -272,14 +299,34 @@ class HsmClient:
         line = self._line
         if line is None or not line.open:
             line = await self._open_line()
+        if self._witnesses is not None and self._shown is not line:
+            await self._show_witness(line)
         answer = await line.call(message)
+        if self._witnesses is not None:
+            self._witnesses.note(answer)  # type: ignore[arg-type]  # The line decodes nothing but `protocol.Answer`.
         if type(answer) is protocol.Refused:
-            code = ErrorCode.__members__.get(answer.code, ErrorCode.TECHNICAL)
-            error = HsmRefusedError(code, answer.message, refusal=answer.refusal)
+            error = _refusal(answer)
             error.bad_approvals = tuple(answer.bad_approvals)
             error.receipt, error.receipt_signature = answer.receipt, answer.receipt_signature
             raise error
         return answer  # type: ignore[return-value]  # The line decodes nothing but `protocol.Answer`.
+
+    async def _show_witness(self, line: Line) -> None:
+        """Show the newest witness once on a line, before anything else is asked on it.
+
+        A sealed HSM cannot look at it; then it is shown with the next call, until the HSM is open.
+        """
+        async with self._connecting:
+            if self._witnesses is None or self._shown is line:
+                return
+            witness = self._witnesses.newest()
+            if witness is not None:
+                answer = await line.call(witness)
+                if isinstance(answer, protocol.Refused):
+                    if answer.refusal == "hsm.sealed":
+                        return
+                    self._witnesses.refused(_refusal(answer))
+            self._shown = line
 
     async def _ask(self, message: protocol.Call, expected: type[AnswerT]) -> AnswerT:
         answer = await self.call(message)
@@ -475,6 +522,10 @@ class HsmClient:
     async def stamp(self, label: str, action: int, payload: bytes) -> protocol.Stamped:
         """A signed timestamp for an operation with a key; rate-limited."""
         return await self._ask(protocol.Stamp(label, action, payload), protocol.Stamped)
+
+    async def witness(self, kind: str, evidence: bytes, signature: bytes) -> None:
+        """Show the HSM something that it signed; the arguments are those of `protocol.Witness`."""
+        await self._ask(protocol.Witness(kind, evidence, signature), protocol.Done)
 
     async def statistics(self) -> dict[str, int]:
         """Figures about the store."""
