@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.broker.executor import ExecutionRefusedError
+from keyturn.broker.executor import ROLLED_BACK, ExecutionRefusedError
 from keyturn.broker.model import Signer, WithdrawCall
 from keyturn.broker.states import RequestStatus
 from keyturn.errors import ErrorCode, KeyturnError
@@ -213,7 +213,7 @@ async def test_preflight_says_what_is_missing_and_what_is_surplus(tmp_path: Path
 
 
 @pytest.mark.rule("R26")
-@pytest.mark.parametrize("word", ["hsm.sealed", "clock.ahead", "clock.behind", "hsm.unreachable"])
+@pytest.mark.parametrize("word", ["hsm.sealed", "clock.ahead", "clock.behind", "hsm.unreachable", ROLLED_BACK])
 async def test_r26_while_the_hsm_does_nothing_at_all_an_approval_can_be_taken_back_and_a_request_cancelled(
     tmp_path: Path, word: str
 ) -> None:
@@ -226,7 +226,9 @@ async def test_r26_while_the_hsm_does_nothing_at_all_an_approval_can_be_taken_ba
         async def away(
             operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
         ) -> Executed[bytes]:
-            code = ErrorCode.CONNECTIVITY if word == "hsm.unreachable" else ErrorCode.HSM_FAILURE
+            code = {"hsm.unreachable": ErrorCode.CONNECTIVITY, ROLLED_BACK: ErrorCode.IN_HSM}.get(
+                word, ErrorCode.HSM_FAILURE
+            )
             raise KeyturnError(code, "ask the administrator", refusal=word)
 
         hsm.sign = away  # type: ignore[method-assign]  # It refuses whatever is asked.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from keyturn.broker import progress
 from keyturn.broker.calls import unwrap_call
 from keyturn.broker.execution import REPLAYABLE, TRIES
+from keyturn.broker.executor import ROLLED_BACK
 from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import last_closing
 from keyturn.broker.receipts import checked_receipt, given_receipt
@@ -225,7 +226,7 @@ class Results:
             about_approvals and closing is not None and receipt.time >= closing
         ):
             status = RequestStatus.EXPIRED
-        elif about_approvals or refused.code in _UNWELL:
+        elif about_approvals or refused.code in _UNWELL or refused.word == ROLLED_BACK:
             status = RequestStatus.PENDING
         await self._database.write(
             lambda tx: progress.advance(

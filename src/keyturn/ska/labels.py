@@ -66,7 +66,9 @@ def check_label(label: str) -> str:
     if size > MAX_LABEL_BYTES:
         raise _refused(label, f"has {size} bytes of UTF-8; at most {MAX_LABEL_BYTES} are allowed.", "label.too-long")
     if label in {".", ".."}:
-        raise _refused(label, "is a step in a path, which programs take out of addresses; choose another.", "label.dots")
+        raise _refused(
+            label, "is a step in a path, which programs take out of addresses; choose another.", "label.dots"
+        )
     if "/" in label:
         raise _refused(label, "contains '/', which separates a derivation path; choose another sign.", "label.slash")
     if label != label.strip() or "Zs" in (unicodedata.category(label[0]), unicodedata.category(label[-1])):
