@@ -20,7 +20,7 @@ from keyturn_testing.keys import P256, create_ec, operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
 
 if TYPE_CHECKING:
-    from keyturn.hsm.client import HsmClient
+    from keyturn.hsm.client import HsmClient, HsmRefusedError
     from keyturn_testing.hsm_process import HsmProcess
 
 ADA, BEN, EVE = Officer("ada"), Officer("ben", "ED"), Officer("eve", "RSA")
@@ -197,6 +197,28 @@ async def test_a_protected_key_unwraps_nothing_with_a_policy_and_an_ordinary_one
 
 
 @pytest.mark.rule("R16")
+async def test_an_id_that_nobody_approved_is_refused_unwrap_unapproved_id(client: HsmClient, label: str) -> None:
+    spki = public(await create_rsa(client, label, POLICY, unwrap=True))
+    wrapped = openssl.rsa_encrypt(spki, AES, OAEP_SHA1)
+    approvals = both(label, Action.USE, unwrap_payload_for(DECRYPT_ONLY, wrapped, f"{label}-in"))
+
+    async def unwrap(key_id: str | None) -> protocol.Attested:
+        return await client.unwrap(
+            operation_id(),
+            label,
+            wrapped,
+            "RSA_WRAP_OAEP",
+            f"{label}-in",
+            attributes=DECRYPT_ONLY,
+            approvals=approvals,
+            key_id=key_id,
+        )
+
+    assert (await refused(unwrap("id-of-another"))).refusal == "unwrap.unapproved-id"
+    assert parse_attestation((await unwrap(None)).xml).key_id is None
+
+
+@pytest.mark.rule("R16")
 async def test_a_policy_that_nobody_approved_is_refused_before_anything_else_unwrap_unapproved_policy(
     client: HsmClient, label: str
 ) -> None:
@@ -287,6 +309,35 @@ async def test_stored_results_of_a_use_stay_inside_while_the_key_is_blocked(clie
     assert await client.block(block, label, to_block) == attested
     await client.unblock(operation_id(), label, both(label, Action.UNBLOCK))
     assert await client.sign(operation, label, b"pay 5", "SHA256_WITH_ECDSA", approvals=approvals) == signature
+
+
+@pytest.mark.rule("R31")
+async def test_the_stored_results_of_a_blocked_key_go_with_it_operation_other_key(
+    client: HsmClient, label: str
+) -> None:
+    spki = public(await create_rsa(client, label, POLICY, decrypt=True, destroyable=True))
+    ciphertext = openssl.rsa_encrypt(spki, b"the vault's combination", OAEP_SHA256)
+    operation, approvals = operation_id(), both(label, Action.USE, ciphertext)
+
+    async def again() -> HsmRefusedError:
+        return await refused(client.decrypt(operation, label, ciphertext, OAEP, approvals=approvals))
+
+    done = await client.decrypt(operation, label, ciphertext, OAEP, approvals=approvals)
+    assert await client.decrypt(operation, label, ciphertext, OAEP, approvals=approvals) == done
+    await client.block(operation_id(), label, both(label, Action.BLOCK))
+    assert (await again()).refusal == "key.blocked"
+    # Neither deleting the key nor another one of its name lets out what the block holds back.
+    await client.delete(operation_id(), label)
+    assert (await again()).refusal == "key.unknown"
+    successor = public(await create_rsa(client, label, POLICY, decrypt=True))
+    assert (await again()).refusal == "operation.other-key"
+    # The successor has results of its own, and repeats them.
+    ciphertext = openssl.rsa_encrypt(successor, b"another combination", OAEP_SHA256)
+    stamped = await stamp(client, label, Action.USE, ciphertext)
+    operation = operation_id()
+    approvals = [approve(officer, label, Action.USE, ciphertext, stamped) for officer in (ADA, BEN)]
+    done = await client.decrypt(operation, label, ciphertext, OAEP, approvals=approvals)
+    assert await client.decrypt(operation, label, ciphertext, OAEP, approvals=approvals) == done
 
 
 @pytest.mark.rule("R31")

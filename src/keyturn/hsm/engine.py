@@ -179,7 +179,7 @@ class Engine:
 
         Args:
             execute: Takes a new call, and the digest with which its result must be stored.
-            use: Whether it uses a key: while that is blocked, stored results stay here, too (R31).
+            use: Whether it uses a key: while that is blocked, and when it is gone, stored results stay here, too (R31).
             optional: Whether calls without an operation id are executed too, with an empty digest.
         """
         context = self._context
@@ -191,13 +191,29 @@ class Engine:
             stored = context.operations.recall(call.operation_id, digest)
             if stored is None:
                 return execute(call, digest)
-            record = context.store.key(call.label)
-            if use and record is not None:
-                require_not_blocked(record)
+            if use:
+                self._require_usable(call)
             context.journal.repeat(call)
             return stored
 
         return handle
+
+    def _require_usable(self, call: protocol.Sign | protocol.Decrypt | protocol.Unwrap) -> None:
+        """Keep the stored result of a use with its key, or deleting a blocked one would let it out (R31).
+
+        Times are whole seconds: what was done in the second in which the label passed to a new key counts as done with
+        the earlier one.
+        """
+        context = self._context
+        record = context.key(call.label)
+        require_not_blocked(record)
+        stored = context.store.operation(call.operation_id)
+        if record.generation > 1 and stored is not None and stored.time <= record.created:
+            raise KeyturnError(
+                ErrorCode.KEY_NOT_EXISTENT,
+                f"this was done with an earlier key of the name {record.label!r}; its results went with it",
+                refusal="operation.other-key",
+            )
 
     # --- reading -----------------------------------------------------------------------------------------
 

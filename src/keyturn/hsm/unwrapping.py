@@ -75,6 +75,13 @@ class Unwrapping:
                 "none; leave `policy` out, or unwrap with a key that has no policy or bound approvals",
                 refusal="unwrap.unapproved-policy",
             )
+        if call.key_id is not None and protects(record.policy) and statement is None:
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED,
+                f"approvals for an unwrap do not cover an id: what the protected key {record.label!r} unwraps gets "
+                "none; leave `id` out, or unwrap with a key that has no policy or bound approvals",
+                refusal="unwrap.unapproved-id",
+            )
         approved = statement
         if statement is None and record.policy:
             approved = unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label)
