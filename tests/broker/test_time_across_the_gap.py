@@ -131,6 +131,25 @@ async def test_a_bundle_that_arrives_early_waits_in_the_vault_and_a_refusal_for_
 
 
 @pytest.mark.rule("R24")
+async def test_r24_older_approvals_that_came_too_late_do_not_end_a_newer_request_for_the_same(gap: Gap) -> None:
+    await gap.key("treasury", LOCKED)
+    old = await stamped(gap)
+    carried_old = (await gap.view(old))["inputOfflineHsm"]
+    gap.both_clocks(121 * MINUTE)
+    new = await stamped(gap)
+    carried = (await gap.view(new))["inputOfflineHsm"]
+    # A hostile courier sends the approvals of the old request under the id of the new one.
+    mixed = {"signRequest": carried["signRequest"] | {"signedApprovals": carried_old["signRequest"]["signedApprovals"]}}
+    refusal = await gap.execute(new, mixed)
+    assert refusal["refused"]["refusal"] == "approvals.too-late"
+    await gap.bring_back(refusal)
+    assert (await gap.view(new))["status"] == "PENDING"
+    gap.both_clocks(60 * MINUTE)
+    await gap.bring_back(await gap.execute(new, carried))
+    assert (await gap.view(new))["status"] == "EXECUTED"
+
+
+@pytest.mark.rule("R24")
 async def test_r24_a_timeout_that_passes_on_the_way_is_refused_offline_and_told_online_with_a_receipt(gap: Gap) -> None:
     await gap.key("treasury", LOCKED)
     in_time, too_late = await stamped(gap), await stamped(gap)

@@ -291,3 +291,20 @@ def test_r24_while_the_clock_is_not_believed_a_refusal_states_the_highest_time_u
             receipt = receipt_of(line, answer)
             assert (receipt.outcome, receipt.time) == ("refused", int(mark))
             assert receipt.result_hash == refusal_hash_of(700, "clock.behind")
+
+
+def test_r24_what_is_wrong_with_the_operation_id_says_nothing_about_the_request(line: RawLine, label: str) -> None:
+    create(line, label)
+    done = sign(label)
+    assert receipt_of(line, line.ask(done)).outcome == "executed"
+    for operation, word in (
+        (b"", "operation.id-missing"),
+        (b"short", "operation.id-size"),
+        (done.operation_id, "operation.input-differs"),
+    ):
+        call = protocol.Sign(operation, label, b"pay", ECDSA, "", [], REQUEST)
+        answer = line.ask(call)
+        assert (answer.refusal, answer.receipt, answer.receipt_signature) == (word, b"", b"")
+    # What is asked is refused with a receipt, under an operation id that is in order.
+    answer = line.ask(sign(label, approved=False))
+    assert receipt_of(line, answer).outcome == "refused"

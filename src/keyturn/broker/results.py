@@ -222,9 +222,9 @@ class Results:
         closing = last_closing(request)
         about_approvals = refused.word.startswith(("approval.", "approvals."))
         status = RequestStatus.FAILED
-        if refused.word == "approvals.too-late" or (
-            about_approvals and closing is not None and receipt.time >= closing
-        ):
+        if about_approvals and closing is not None and receipt.time >= closing:
+            # The word `approvals.too-late` is not enough: it depends on which approvals were sent, older ones perhaps,
+            # and no receipt says which.
             status = RequestStatus.EXPIRED
         elif about_approvals or refused.code in _UNWELL or refused.word == ROLLED_BACK:
             status = RequestStatus.PENDING

@@ -1,5 +1,7 @@
 """Receipts for what the engine does: one for every execution and refusal whose call carries a request id (R24).
 
+Only refusals of an operation id (`operation.…`) have none: they are about the call and not about what it asks for.
+
 A receipt is part of the answer, and the answer of an execution is stored in the commit of its effect; so a repeated
 call gets the receipt that was signed then. Of a refusal nothing is stored but the time: a time that the HSM has signed
 is durable before it leaves, so the answer waits behind that commit at the gate.
@@ -44,6 +46,8 @@ AnswerT = TypeVar("AnswerT", bound=protocol.Answer)
 
 _CALLS: Final = ReceiptedCall.__args__
 _ANSWERS: Final = ReceiptedAnswer.__args__
+_ABOUT_THE_CALL: Final = "operation."
+"""How the words of refusals begin that are about the operation id, which is no part of the statement."""
 
 
 class Receipts:
@@ -87,9 +91,13 @@ class Receipts:
             record: The key that the call names, None if there is none.
 
         Returns:
-            The answer, with a receipt if the call carries a request id that a receipt can name.
+            The answer, with a receipt if the call carries a request id that a receipt can name and it is about what is
+            asked.
         """
         if not is_request_id(_request_id(call)):
+            return answer
+        if isinstance(answer, protocol.Refused) and answer.refusal.startswith(_ABOUT_THE_CALL):
+            # It says nothing about what is asked: with a wrong operation id anybody could have it refused.
             return answer
         now = self._now()
         with self._store.change() as change:
