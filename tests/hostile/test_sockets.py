@@ -29,6 +29,7 @@ ADMINISTRATION: Final[tuple[tuple[str, Callable[[str], admin.AdminCall], str], .
     ("Change the passphrase", lambda _: admin.ChangePassphrase(PASSPHRASE, PASSPHRASE), ""),
     ("Present evidence of a newer store", lambda _: admin.PresentWitness("receipt", b"", b""), "witness.not-genuine"),
     ("Accept a rolled-back store", lambda _: admin.AcceptRollback(0, 1), "rollback.none"),
+    ("Look into the ledger", lambda _: admin.GetLedger(), ""),
     ("Shut down", lambda _: admin.Shutdown(), "not sent"),
 )
 """What is sent, and the administration's own word where even it refuses: the HSM is open and its store the newest."""
@@ -66,7 +67,7 @@ def test_administration_is_no_part_of_the_brokers_protocol(
         if own_word:
             require_refused(hsm, answer, own_word)
         else:
-            assert isinstance(answer, admin.AdminDone | admin.Status)
+            assert isinstance(answer, admin.AdminDone | admin.Status | admin.LedgerIs)
 
 
 def test_every_message_of_the_administration_stands_in_the_table() -> None:

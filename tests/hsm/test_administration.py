@@ -33,6 +33,7 @@ ADMINISTRATION: list[admin.AdminCall] = [
     admin.Shutdown(),
     admin.PresentWitness("receipt", b"", b""),
     admin.AcceptRollback(0, 1),
+    admin.GetLedger(),
 ]
 
 

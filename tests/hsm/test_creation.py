@@ -47,7 +47,7 @@ async def _refused(client: HsmClient, call: CreateKey) -> HsmRefusedError:
         ({"attributes": {}}, BAD_ATTRIBUTES, "attribute.no-use"),
         ({"attributes": {"sign": True, "bip32": True}}, BAD_ATTRIBUTES, "attribute.derivation"),
         ({"attributes": {"sign": True, "slip10": True}}, BAD_ATTRIBUTES, "attribute.derivation"),
-        ({"attributes": {"sign": True, "singleUse": True}}, BAD_ATTRIBUTES, "attribute.not-available"),
+        ({"attributes": {"sign": True, "singleUse": True}}, BAD_ATTRIBUTES, "attribute.single-use-without-policy"),
         ({"attributes": {"sign": True, "boundApprovals": True}}, BAD_ATTRIBUTES, "attribute.bound-without-policy"),
         ({"allowed_operations": ["sign", "verify"]}, BAD_ATTRIBUTES, "attribute.unknown-operation"),
         ({"allowed_operations": ["sign", "decrypt"]}, BAD_ATTRIBUTES, "attribute.useless-operation"),

@@ -215,7 +215,7 @@ def test_every_call_of_the_protocol_was_thought_of() -> None:
     without_private_key = {
         *(protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.CreateKey),
         *(protocol.DeleteKey, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
-        *(protocol.Block, protocol.Unblock, protocol.Withdraw),
+        *(protocol.Block, protocol.Unblock, protocol.Withdraw, protocol.Witness),
     }
     touching = {type(touch.call("x", [])) for touch in TOUCHING.values()}
     assert without_private_key | touching == set(protocol.Call.__args__)

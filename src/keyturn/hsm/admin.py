@@ -107,12 +107,32 @@ class AcceptRollback(Message, frozen=True, tag="rollback-accept"):
     counter: int
 
 
+class GetLedger(Message, frozen=True, tag="ledger"):
+    """Look into the ledger: what later approvals are measured against. Answer: `LedgerIs`.
+
+    Args:
+        label: Label of the key whose lines are wanted; empty for an overview of all keys.
+        after: Where the page before ended, from its `next`; empty for the first one.
+    """
+
+    label: str = ""
+    after: bytes = b""
+
+
 class Shutdown(Message, frozen=True, tag="shutdown"):
     """End in good order. Answer: `Done`, then the line closes."""
 
 
 AdminCall = (
-    GetStatus | Unseal | ConfirmClock | MakeBackup | ChangePassphrase | Shutdown | PresentWitness | AcceptRollback
+    GetStatus
+    | Unseal
+    | ConfirmClock
+    | MakeBackup
+    | ChangePassphrase
+    | Shutdown
+    | PresentWitness
+    | AcceptRollback
+    | GetLedger
 )
 
 
@@ -163,11 +183,63 @@ class Status(Message, frozen=True, tag="status-is"):
     accepted_rollbacks: int = 0
 
 
+class LedgerKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A key, as the ledger knows it.
+
+    Args:
+        label: Its label.
+        uuid: Its UUID text.
+        single_use: Whether it is used once for each statement (R14).
+        counts: Kind of line to the number of lines; see `keyturn.hsm.ledger.LedgerKind`.
+    """
+
+    label: str
+    uuid: str
+    single_use: bool
+    counts: dict[str, int]
+
+
+class LedgerLine(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A line of the ledger.
+
+    Args:
+        kind: A `keyturn.hsm.ledger.LedgerKind`.
+        statement: SHA-256 of the signed bytes; empty where the line is about none.
+        signer: SHA-256 of a signer's identity; empty where the line is about all of them.
+        time: Seconds since the epoch.
+        stamp: Seconds since the epoch in the statement's timestamp, None where it has none.
+        operation: Id of the operation for which it served; empty where there is none.
+        kept: Whether the result of that operation is still kept.
+    """
+
+    kind: str
+    statement: bytes
+    signer: bytes
+    time: int
+    stamp: int | None
+    operation: bytes
+    kept: bool
+
+
+class LedgerIs(Message, frozen=True, tag="ledger-is"):
+    """A page of the ledger.
+
+    Args:
+        keys: The key asked for, or some of all keys.
+        lines: Some of its lines; none in an overview.
+        next: What to ask for the next page with; empty on the last one.
+    """
+
+    keys: list[LedgerKey]
+    lines: list[LedgerLine] = msgspec.field(default_factory=list)
+    next: bytes = b""
+
+
 class AdminDone(Message, frozen=True, tag="admin-done"):
     """It is done, durably."""
 
 
-AdminAnswer = Status | AdminDone | Refused
+AdminAnswer = Status | AdminDone | LedgerIs | Refused
 
 
 class AdminClient:

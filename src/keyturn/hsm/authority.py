@@ -6,15 +6,16 @@ themselves.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
-from keyturn.hsm.ledger import LAST, SPENT, LedgerKind, Withdrawn, last
+from keyturn.hsm.ledger import LAST, SPENT, LedgerKind, Withdrawn, consumed, last
 from keyturn.hsm.protocol import MAX_APPROVALS
 from keyturn.ska.actions import Action
-from keyturn.ska.decision import Question, Verdict, require_authorised
+from keyturn.ska.decision import NotAuthorisedError, Question, Verdict, decide, require_authorised
 from keyturn.ska.messages import decode_authorization
 from keyturn.ska.policy import decode_policy
 from keyturn.ska.policy_rules import is_protected
@@ -95,6 +96,23 @@ def unstamped_statements(decision: Decision, approvals: Sequence[bytes]) -> set[
     }
 
 
+class StatementServedError(NotAuthorisedError):
+    """The approvals would authorise the use, but their statement has served, and serves once (R14).
+
+    Args:
+        decision: The decision that refused.
+        statement: SHA-256 of the statement.
+    """
+
+    def __init__(self, decision: Decision, statement: bytes) -> None:
+        super().__init__(decision)
+        self.statement = statement
+
+    def because(self, reason: str) -> NotAuthorisedError:
+        """The refusal, with a sentence about what has become of the result."""
+        return NotAuthorisedError(replace(self.decision, refusal="approval.spent", reason=reason))
+
+
 class Authority:
     """Decides whether approvals authorise something.
 
@@ -134,6 +152,7 @@ class Authority:
             The decision, with who counted.
 
         Raises:
+            StatementServedError: They would, had a single-use key not been used for their statement already.
             NotAuthorisedError: They do not.
             KeyturnError: `approvals.too-many`; `clock.…` when the HSM has no time it can trust.
         """
@@ -143,34 +162,44 @@ class Authority:
                 f"{len(approvals)} approvals in one call; at most {MAX_APPROVALS} are taken",
                 refusal="approvals.too-many",
             )
-        return require_authorised(
-            Question(
-                policy=parse_policy(record.policy),
-                action=action,
-                label=record.label,
-                payload=payload,
-                approvals=approvals,
-                now=self._clock_guard.now(),
-                integrity_keys=self._system_keys.integrity_keys(),
-                not_before=earliest_stamp(record),
-                allow_unlabelled=self._allow_unlabelled,
-                stamps_from=self._control_stamps_from(record, action),
-                spent=self._spent(record, action),
-                withdrawn=Withdrawn(self._store.ledger(record.uuid, LedgerKind.WITHDRAWN)),
-            )
+        question = Question(
+            policy=parse_policy(record.policy),
+            action=action,
+            label=record.label,
+            payload=payload,
+            approvals=approvals,
+            now=self._clock_guard.now(),
+            integrity_keys=self._system_keys.integrity_keys(),
+            not_before=earliest_stamp(record),
+            allow_unlabelled=self._allow_unlabelled,
+            stamps_from=self._stamps_from(record, action),
+            spent=self._spent(record, action),
+            withdrawn=Withdrawn(self._store.ledger(record.uuid, LedgerKind.WITHDRAWN)),
+            single_use=_is_single_use(record, action),
         )
+        try:
+            return require_authorised(question)
+        except NotAuthorisedError as error:
+            statement = _what_served(question, error.decision)
+            if statement:
+                raise StatementServedError(error.decision, statement) from None
+            raise
 
     def stamps_count_from(self, record: KeyRecord, action: Action) -> int:
         """The first second whose timestamps count for an action with a key; in the past for most keys."""
-        return max(earliest_stamp(record) or 0, self._control_stamps_from(record, action) or 0)
+        return max(earliest_stamp(record) or 0, self._stamps_from(record, action) or 0)
 
-    def _control_stamps_from(self, record: KeyRecord, action: Action) -> int | None:
-        """The first second whose timestamps count for unblock or modify of a protected key (R15).
+    def _stamps_from(self, record: KeyRecord, action: Action) -> int | None:
+        """The first second whose timestamps count, where what was executed with a key says so (R14, R15).
 
-        A timestamp of the very second in which the key was blocked may have been given before it was; so that second
-        does not count. An unblock that was stamped before the last unblock is one for an earlier block, whatever the
-        clock was set to since.
+        For the use of a single-use key those do not count that are not newer than what its ledger has forgotten.
+
+        For unblock and modify of a protected key a timestamp of the very second in which the key was blocked may have
+        been given before it was; so that second does not count. An unblock that was stamped before the last unblock is
+        one for an earlier block, whatever the clock was set to since.
         """
+        if _is_single_use(record, action):
+            return last(self._store, record.uuid, LedgerKind.FORGOTTEN) + 1
         if not self._never_replayed(record, action):
             return None
         kinds = {LAST[action]} | ({LedgerKind.BLOCKED} if action is Action.UNBLOCK else set())
@@ -178,9 +207,23 @@ class Authority:
         return max(record.created, latest + 1 if latest else 0)
 
     def _spent(self, record: KeyRecord, action: Action) -> Collection[bytes]:
+        if _is_single_use(record, action):
+            return consumed(self._store, record.uuid)
         if not self._never_replayed(record, action):
             return ()
         return self._store.ledger(record.uuid, SPENT[action]).keys()
 
     def _never_replayed(self, record: KeyRecord, action: Action) -> bool:
         return action in SPENT and not self._allow_replayed and protects(record.policy)
+
+
+def _is_single_use(record: KeyRecord, action: Action) -> bool:
+    return action is Action.USE and record.attributes.get("singleUse", False)
+
+
+def _what_served(question: Question, refused: Decision) -> bytes:
+    """The statement that would have authorised, had it not served already; empty if there is none."""
+    if not question.single_use or all(found.refusal != "approval.spent" for found in refused.approvals):
+        return b""
+    statement = decide(replace(question, spent=())).statement
+    return statement if statement in question.spent else b""

@@ -22,6 +22,7 @@ from keyturn.hsm.records import (
     LabelRecord,
     LedgerRecord,
     OperationRecord,
+    SegmentRecord,
     SystemKeyRecord,
     associated_key_data,
     associated_operation_data,
@@ -30,6 +31,7 @@ from keyturn.hsm.records import (
     store_error,
 )
 from keyturn.hsm.sealing import Domain
+from keyturn.hsm.segments import ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 MAX_OPERATIONS: Final = 100_000
 """Results kept for repeated calls; the oldest go first. A caller repeats a call after a broken line or a crash, so
 minutes would do: at the targeted 150 approved flows per second this is eleven minutes, at a person's pace years. About
-70 MB of memory when full."""
+70 MB of memory when full. Results of single-use keys are counted apart, up to the same number: only other approved uses
+push them out (docs/adr/0079)."""
 
 OPERATION_ID_SIZE: Final = 16
 _DIGEST_SIZE: Final = 32
@@ -66,6 +69,7 @@ class Change:
         self._labels: dict[str, LabelRecord] = {}
         self._operations: dict[bytes, OperationRecord] = {}
         self._ledger: dict[bytes, tuple[LedgerRecord, bool]] = {}
+        self._segments: dict[tuple[str, bytes], bytes] = {}
         self._system_keys: dict[str, SystemKeyRecord] = {}
         self._uses: Counter[str] = Counter()
         self._clock_mark: float | None = None
@@ -128,6 +132,8 @@ class Change:
         for lines in self._state.ledger.get(uuid, {}).values():
             for line in lines.values():
                 self.drop_ledger(line)
+        for place in self._state.segments.get(uuid, ()):
+            self._put_segment(SegmentRecord(uuid, place, b""))
 
     def put_ledger(self, line: LedgerRecord) -> None:
         """Put a line into the ledger, or replace the one in its place.
@@ -148,7 +154,22 @@ class Change:
         self._rows["ledger", line.row] = None
         self._ledger[line.row] = line, False
 
-    def put_operation(self, operation_id: bytes, input_digest: bytes, result: bytes, *, time: int) -> OperationRecord:
+    def put_segment(self, segment: SegmentRecord) -> None:
+        """Put consumed statements in the place of those that a segment has.
+
+        Args:
+            segment: What the segment holds from now on; its key exists, in the store or in this change.
+
+        Raises:
+            KeyturnError: `KEY_NOT_EXISTENT`.
+        """
+        if self._key(segment.uuid) is None:
+            raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {segment.uuid}.")
+        self._put_segment(segment)
+
+    def put_operation(
+        self, operation_id: bytes, input_digest: bytes, result: bytes, *, time: int, use_digest: bytes = b""
+    ) -> OperationRecord:
         """Remember the result of an operation together with its effect (law 3).
 
         Args:
@@ -156,6 +177,7 @@ class Change:
             input_digest: SHA-256 of the whole input.
             result: Encoded answer; it is sealed.
             time: Seconds since the epoch.
+            use_digest: As in `OperationRecord`.
 
         Returns:
             The record as it will be stored.
@@ -165,10 +187,11 @@ class Change:
         """
         if len(operation_id) != OPERATION_ID_SIZE or len(input_digest) != _DIGEST_SIZE:
             raise store_error("bad-operation", "An operation has an id of 16 bytes and a SHA-256 digest of its input.")
-        if operation_id in self._state.operations or operation_id in self._operations:
+        state = self._state
+        if any(operation_id in known for known in (state.operations, state.single_uses, self._operations)):
             raise store_error("operation-exists", "This operation id already has a result. Answer that one.")
         sequence = self._state.operation_sequence + len(self._operations) + 1
-        record = OperationRecord(operation_id, sequence, input_digest, time)
+        record = OperationRecord(operation_id, sequence, input_digest, time, use_digest=use_digest)
         sealed = self._state.sealing.seal(Domain.OPERATIONS, result, associated_operation_data(record))
         record = replace(record, result=sealed)
         self._rows["operations", operation_id] = encode_record(record)
@@ -261,7 +284,7 @@ class Change:
     @property
     def state_counter(self) -> int:
         """The store's state counter once this change is applied."""
-        return self._state.state_counter + bool(self._keys or self._ledger or self._system_keys)
+        return self._state.state_counter + bool(self._keys or self._ledger or self._segments or self._system_keys)
 
     def __enter__(self) -> Self:
         return self
@@ -275,6 +298,10 @@ class Change:
 
     def _key(self, uuid: str) -> KeyRecord | None:
         return self._keys[uuid] if uuid in self._keys else self._state.keys_by_uuid.get(uuid)
+
+    def _put_segment(self, segment: SegmentRecord) -> None:
+        self._rows["ledger", segment.row] = encode_record(segment) if segment.entries else None
+        self._segments[segment.uuid, segment.place] = segment.entries
 
     def _admit(self, record: KeyRecord) -> None:
         state = self._state
@@ -328,16 +355,27 @@ class Change:
                 ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
             else:
                 ledger.get(line.uuid, {}).get(line.kind, {}).pop(line.place, None)
+        for (uuid, place), packed in self._segments.items():
+            segments = self._state.segments.setdefault(uuid, {})
+            growth = (len(packed) - len(segments.get(place, b""))) // ENTRY
+            self._state.consumed[uuid] = self._state.consumed.get(uuid, 0) + growth
+            if packed:
+                segments[place] = packed
+            else:
+                segments.pop(place, None)
         for uuid, record in self._keys.items():
             if record is None:
                 ledger.pop(uuid, None)
+                self._state.segments.pop(uuid, None)
+                self._state.consumed.pop(uuid, None)
 
     def _apply_operations(self) -> None:
         state = self._state
         for identity, record in self._operations.items():
-            state.operations[identity] = record
+            (state.single_uses if record.use_digest else state.operations)[identity] = record
             state.operation_sequence = record.sequence
-        while len(state.operations) > MAX_OPERATIONS:
-            oldest = next(iter(state.operations))
-            del state.operations[oldest]
-            state.rows["operations", oldest] = None
+        for kept in (state.operations, state.single_uses):
+            while len(kept) > MAX_OPERATIONS:
+                oldest = next(iter(kept))
+                del kept[oldest]
+                state.rows["operations", oldest] = None

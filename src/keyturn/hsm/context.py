@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm import protocol
 from keyturn.hsm.framing import encode_message
 from keyturn.hsm.journal import MAX_SHOWN
 from keyturn.hsm.ledger import LedgerKind, happened
 
 if TYPE_CHECKING:
-    from keyturn.hsm import protocol
     from keyturn.hsm.attesting import Attester
     from keyturn.hsm.authority import Authority
     from keyturn.hsm.change import Change
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from keyturn.hsm.records import KeyRecord
     from keyturn.hsm.rollback import RollbackGuard
     from keyturn.hsm.settings import HsmSettings
+    from keyturn.hsm.single_use import SingleUse
     from keyturn.hsm.store import Store
     from keyturn.hsm.system_keys import SystemKeys
     from keyturn.hsm.worker import WorkerPool
+    from keyturn.ska.decision import Decision
 
 MAX_PAYLOAD: Final = 64 * 1024
 """Largest payload of one call in bytes (rest-api.md section 1.3)."""
@@ -52,6 +54,7 @@ class EngineContext:
         workers: Where slow keys are made.
         receipts: Puts receipts into answers (R24).
         rollback: Knows whether the store is an older one (R6).
+        single_use: What keys with `singleUse` have consumed (R14).
         system_names: Names of the HSM's own keys, which are no labels (R5).
         reserved: Labels of keys that are being made.
     """
@@ -68,6 +71,7 @@ class EngineContext:
     workers: WorkerPool
     receipts: Receipts
     rollback: RollbackGuard
+    single_use: SingleUse
     system_names: frozenset[str]
     reserved: set[str] = field(default_factory=set)
 
@@ -130,6 +134,7 @@ class EngineContext:
         answer: AnswerT,
         record: KeyRecord,
         now: int,
+        decision: Decision | None = None,
     ) -> AnswerT:
         """Give an executed call its receipt, and store its result in the change that carries its effect (law 3).
 
@@ -140,12 +145,19 @@ class EngineContext:
             answer: The answer without a receipt.
             record: The key that the call names, as it is in the change.
             now: Seconds since the epoch, for the record.
+            decision: The decision that authorised the use of a key; None for other calls, and where none was needed.
 
         Returns:
             The answer as it leaves.
+
+        Raises:
+            KeyturnError: 701 `ledger.full`.
         """
+        use_digest = b""
+        if isinstance(call, protocol.Sign | protocol.Decrypt | protocol.Unwrap):
+            use_digest = self.single_use.consume(change, call, record, decision)
         answer = self.receipts.executed(call, answer, record, change)
-        change.put_operation(call.operation_id, digest, encode_message(answer), time=now)
+        change.put_operation(call.operation_id, digest, encode_message(answer), time=now, use_digest=use_digest)
         return answer
 
 

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 MAX_KEY_ID: Final = 256
 """Longest `id` (PKCS#11 id) in bytes of UTF-8."""
 
-UNAVAILABLE_PROMISES: Final = ("singleUse",)
-"""Attributes that promise a stricter HSM than this one is: never accepted and then ignored (R4)."""
-
 
 @dataclass(frozen=True, slots=True)
 class CreationPlan:
@@ -130,7 +127,12 @@ def check_new_key(
                 refusal="policy.symmetric-key",
             )
         check_policy_attributes(complete)
-        check_new_policy(policy, blocked=blocked, settings=settings)
+        check_new_policy(policy, blocked=blocked, settings=settings, single_use=complete["singleUse"])
+    elif complete["singleUse"]:
+        raise _attributes(
+            "`singleUse` must be false on a key without a policy: nothing is approved that could be used up",
+            "attribute.single-use-without-policy",
+        )
     elif complete["boundApprovals"]:
         raise _attributes(
             "`boundApprovals` must be false on a key without a policy: there are no approvals for it",
@@ -158,9 +160,6 @@ def complete_attributes(given: Mapping[str, bool], *, imported: bool = False) ->
     Raises:
         KeyturnError: 606 with the word of the rule that is broken.
     """
-    for name in UNAVAILABLE_PROMISES:
-        if given.get(name):
-            raise _attributes(f"`{name}` is not available in this version; leave it out", "attribute.not-available")
     attributes = filled_in(given)
     if not any(attributes[name] for name in ("decrypt", "sign", "unwrap")):
         raise _attributes("at least one of `decrypt`, `sign` and `unwrap` must be true", "attribute.no-use")
@@ -187,20 +186,28 @@ def check_policy_attributes(attributes: Mapping[str, bool]) -> None:
             raise _attributes(f"`{name}` must be false on a key with a policy: {why}", f"attribute.{name}-with-policy")
 
 
-def check_new_policy(blob: bytes, *, blocked: bool, settings: HsmSettings) -> None:
+def check_new_policy(blob: bytes, *, blocked: bool, settings: HsmSettings, single_use: bool = False) -> None:
     """Check a policy that a key is about to get, at creation or by modify.
 
     Args:
         blob: Binary policy: outer header, all four rules, nothing else.
         blocked: Whether the key is, or starts, blocked.
         settings: For `requireProtectedModify` (R10).
+        single_use: Whether the key is used once for each approved statement (R14).
 
     Raises:
         FormatError: It does not decode.
-        KeyturnError: Those of `check_policy`; `policy.open-modify` or `policy.open-unblock`.
+        KeyturnError: Those of `check_policy`; `policy.single-use-open`, `policy.open-modify` or `policy.open-unblock`.
     """
     policy = decode_policy(blob)
     check_policy(policy, blocked=blocked)
+    if single_use and not is_protected(policy):
+        raise KeyturnError(
+            ErrorCode.VALIDATION_FAILED,
+            "ruleUse of a key with `singleUse` needs approvals: without them nothing is used up, and the key serves "
+            "again and again",
+            refusal="policy.single-use-open",
+        )
     if settings.require_protected_modify and is_protected(policy):
         for is_open, rule, word in (
             (open_modify(policy), "ruleModify", "policy.open-modify"),

@@ -25,7 +25,7 @@ from keyturn.crypto import registry
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.attesting import Attester
-from keyturn.hsm.authority import Authority, protects
+from keyturn.hsm.authority import Authority, StatementServedError, protects
 from keyturn.hsm.context import EngineContext, check_payload
 from keyturn.hsm.door import Door, require_not_blocked
 from keyturn.hsm.journal import Journal
@@ -35,6 +35,7 @@ from keyturn.hsm.operations import Operations, input_digest
 from keyturn.hsm.rate_limit import RateLimit
 from keyturn.hsm.receipts import Receipts, check_request_id
 from keyturn.hsm.rollback import RollbackGuard
+from keyturn.hsm.single_use import SingleUse
 from keyturn.hsm.stamping import Stamping
 from keyturn.hsm.status import Status
 from keyturn.hsm.unwrapping import Unwrapping
@@ -102,6 +103,7 @@ class Engine:
             workers=workers,
             receipts=Receipts(store, system_keys, clock_guard),
             rollback=RollbackGuard(store, system_keys, clock),
+            single_use=SingleUse(store, clock_guard),
             system_names=frozenset(record.name for record in store.system_keys()),
         )
         self._attestations = _limit("attestations", settings.attestations_per_second, monotonic)
@@ -190,7 +192,10 @@ class Engine:
             digest = input_digest(call)
             stored = context.operations.recall(call.operation_id, digest)
             if stored is None:
-                return execute(call, digest)
+                try:
+                    return execute(call, digest)
+                except StatementServedError as served:
+                    stored = context.single_use.recall(call, context.key(call.label), served)
             if use:
                 self._require_usable(call)
             context.journal.repeat(call)

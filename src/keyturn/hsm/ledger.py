@@ -5,9 +5,10 @@ were signed (0x1055), so that neither another signature nor another signer makes
 statement say when something happened last.
 
 The lines of a key go with the key. Those of executed statements stay as long as it does; there are as many as people
-have approved. Withdrawals are bounded for each signer (`keyturn.hsm.withdrawing`).
+have approved. Withdrawals are bounded for each signer (`keyturn.hsm.withdrawing`). What a single-use key has consumed
+is packed (`keyturn.hsm.segments`), and forgotten where it can never count again (`keyturn.hsm.single_use`).
 
-Source: docs/security/rules.md R6, R15, R26; docs/adr/0052.
+Source: docs/security/rules.md R6, R14, R15, R26; docs/adr/0052, 0078.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from keyturn.hsm.records import LedgerRecord
+from keyturn.hsm.segments import entries, find, segment_of
 from keyturn.ska.actions import Action
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from keyturn.hsm.segments import ConsumedStatement
     from keyturn.hsm.store_reader import StoreReader
 
 DIGEST: Final = 32
@@ -43,6 +46,10 @@ class LedgerKind(StrEnum):
     """A statement that has replaced its policy, without a timestamp (R15)."""
     WITHDRAWN = "withdrawn"
     """A statement that one signer took back (R26)."""
+    USE = "use"
+    """A statement that a single-use key has consumed (R14)."""
+    FORGOTTEN = "forgotten"
+    """The newest timestamp among the consumed statements that were forgotten: none up to it counts again (R14)."""
 
 
 LAST: Final = {
@@ -83,6 +90,45 @@ def happened(reader: StoreReader, uuid: str, kind: LedgerKind, now: int) -> Ledg
         The line, to be put into the change that carries the effect.
     """
     return LedgerRecord(uuid, kind, b"", b"", max(now, last(reader, uuid, kind)))
+
+
+def consumed(reader: StoreReader, uuid: str) -> Consumed:
+    """What a single-use key has consumed.
+
+    Args:
+        reader: The store.
+        uuid: The key.
+
+    Returns:
+        The statements, as they are now.
+    """
+    return Consumed(reader.segments(uuid), reader.consumed_count(uuid))
+
+
+class Consumed(Collection[bytes]):
+    """The statements that a single-use key has consumed, as `ska.findings.Question` takes them.
+
+    Args:
+        segments: By `segment_of`.
+        count: How many statements stand in them.
+    """
+
+    def __init__(self, segments: Mapping[bytes, bytes], count: int) -> None:
+        self._segments = segments
+        self._count = count
+
+    def __contains__(self, statement: object) -> bool:
+        return isinstance(statement, bytes) and self.find(statement) is not None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (one.statement for segment in self._segments.values() for one in entries(segment))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, statement: bytes) -> ConsumedStatement | None:
+        """The entry of a statement, by its SHA-256; None if it has not served."""
+        return find(self._segments.get(segment_of(statement), b""), statement)
 
 
 class Withdrawn(Collection[tuple[bytes, bytes]]):

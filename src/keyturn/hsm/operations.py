@@ -59,7 +59,7 @@ class Operations:
         if stored is None:
             return None
         _require_same(stored.input_digest, digest)
-        return _answers.decode(self._store.operation_result(stored))
+        return decode_answer(self._store.operation_result(stored))
 
     def begin(self, operation_id: bytes, digest: bytes, answer: asyncio.Future[protocol.Answer]) -> None:
         """Note an operation that takes its time; it is forgotten when `answer` is there."""
@@ -70,6 +70,11 @@ class Operations:
 def input_digest(call: protocol.Call) -> bytes:
     """SHA-256 over the whole canonical call, its kind included."""
     return sha256(b"keyturn/operation-input/1\x00" + encode_message(call)).digest()
+
+
+def decode_answer(result: bytes) -> protocol.Answer:
+    """The answer in a stored result, as it left then."""
+    return _answers.decode(result)
 
 
 def _require_same(known: bytes, digest: bytes) -> None:

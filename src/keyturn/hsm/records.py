@@ -18,6 +18,9 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SEGMENT_ROW: Final = b"use/"
+"""What follows the key's UUID and a stroke in the id of a segment's row."""
+
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _T = TypeVar("_T")
 
@@ -121,6 +124,25 @@ class LedgerRecord(Record, frozen=True):
         return f"{self.uuid}/{self.kind}/".encode() + self.place
 
 
+class SegmentRecord(Record, frozen=True):
+    """Some of the statements that a single-use key has consumed: one row of the ledger for many lines.
+
+    Args:
+        uuid: The key.
+        place: Which of its segments; two bytes.
+        entries: The statements, packed (`keyturn.hsm.segments`).
+    """
+
+    uuid: str
+    place: bytes
+    entries: bytes
+
+    @property
+    def row(self) -> bytes:
+        """Id of its row."""
+        return f"{self.uuid}/".encode() + SEGMENT_ROW + self.place
+
+
 class OperationRecord(Record, frozen=True):
     """The result of an operation, kept so that a repeated call is answered and not executed again.
 
@@ -130,6 +152,8 @@ class OperationRecord(Record, frozen=True):
         input_digest: SHA-256 of the whole input.
         time: Seconds since the epoch at which it was done.
         result: Sealed encoded answer.
+        use_digest: For the use of a single-use key: SHA-256 of what was asked, without operation id and approvals.
+            Such results are counted apart (docs/adr/0079). Empty for all others.
     """
 
     id: bytes
@@ -137,6 +161,7 @@ class OperationRecord(Record, frozen=True):
     input_digest: bytes
     time: int
     result: bytes = b""
+    use_digest: bytes = b""
 
 
 class SystemKeyRecord(Record, frozen=True):
@@ -268,8 +293,9 @@ def associated_system_key_data(record: SystemKeyRecord) -> bytes:
 
 
 def associated_operation_data(record: OperationRecord) -> bytes:
-    """The bytes an operation's result is bound to."""
-    return b"keyturn/operation/1\x00" + encode_canonical(msgspec.structs.replace(record, result=b""))
+    """The bytes an operation's result is bound to; without `use_digest` they are those of versions 1 and 2."""
+    values = [record.id, record.sequence, record.input_digest, record.time, b""]
+    return b"keyturn/operation/1\x00" + encode_canonical([*values, record.use_digest] if record.use_digest else values)
 
 
 def store_error(word: str, message: str) -> KeyturnError:

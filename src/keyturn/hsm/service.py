@@ -23,6 +23,7 @@ from keyturn.hsm.console import note
 from keyturn.hsm.engine import Engine
 from keyturn.hsm.gate import AnswerGate
 from keyturn.hsm.hardening import inspect_process
+from keyturn.hsm.ledger_view import look
 from keyturn.hsm.listening import isolation
 from keyturn.hsm.passphrase import check_passphrase
 from keyturn.hsm.sealing import KdfParameters
@@ -395,7 +396,7 @@ class _AdminHandler(_Refuser):
             answer = self._handle(message)
         except Exception as error:
             return self._refuse(kind, error)
-        if not isinstance(message, admin.GetStatus | admin.Unseal):
+        if not isinstance(message, admin.GetStatus | admin.GetLedger | admin.Unseal):
             self._service.record(kind, "granted", note=peer)
         return answer
 
@@ -422,6 +423,8 @@ class _AdminHandler(_Refuser):
                 service.require_open().engine.rollback.present(kind, evidence, signature)
             case admin.AcceptRollback(epoch=epoch, counter=counter):
                 service.require_open().engine.rollback.accept(epoch, counter)
+            case admin.GetLedger():
+                return look(service.require_open().store, message)
             case admin.Shutdown():
                 # After this turn of the loop, so that the answer leaves first.
                 asyncio.get_running_loop().call_later(0.05, service.end)

@@ -12,17 +12,20 @@ from keyturn.hsm.audit import LogHead
 from keyturn.hsm.container import TABLES, Container
 from keyturn.hsm.merkle import AuthenticatedMap
 from keyturn.hsm.records import (
+    SEGMENT_ROW,
     KeyRecord,
     LabelRecord,
     LedgerRecord,
     OperationRecord,
     RootRecord,
+    SegmentRecord,
     SystemKeyRecord,
     decode_record,
     encode_record,
     store_error,
 )
 from keyturn.hsm.sealing import Domain, SealingKeys
+from keyturn.hsm.segments import ENTRY
 
 if TYPE_CHECKING:
     from keyturn.errors import KeyturnError
@@ -49,10 +52,13 @@ class StoreState:
         keys: By label.
         keys_by_uuid: By UUID.
         labels: By label.
-        operations: By id, oldest first.
+        operations: By id, oldest first; but for
+        single_uses: those that consumed a statement of a single-use key, by id, oldest first.
         uses: UUID to number of uses.
         system_keys: By name.
         ledger: UUID and kind to lines, by `LedgerRecord.place`.
+        segments: UUID and segment to consumed statements, packed (`keyturn.hsm.segments`).
+        consumed: UUID to the number of statements in its segments.
         rows: What the next commit writes.
         used: UUIDs whose number of uses the next commit writes.
         maps: Table to map over its rows, as of the last commit begun.
@@ -73,9 +79,12 @@ class StoreState:
     keys_by_uuid: dict[str, KeyRecord] = field(default_factory=dict)
     labels: dict[str, LabelRecord] = field(default_factory=dict)
     operations: dict[bytes, OperationRecord] = field(default_factory=dict)
+    single_uses: dict[bytes, OperationRecord] = field(default_factory=dict)
     uses: dict[str, int] = field(default_factory=dict)
     system_keys: dict[str, SystemKeyRecord] = field(default_factory=dict)
     ledger: dict[str, dict[str, dict[bytes, LedgerRecord]]] = field(default_factory=dict)
+    segments: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    consumed: dict[str, int] = field(default_factory=dict)
     rows: dict[tuple[str, bytes], bytes | None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     maps: dict[str, AuthenticatedMap] = field(default_factory=lambda: {name: AuthenticatedMap(name) for name in TABLES})
@@ -205,12 +214,18 @@ def load_state(container: Container, sealing: SealingKeys, version: int) -> tupl
         label = decode_record(LabelRecord, content)
         state.labels[label.label] = label
     operations = [decode_record(OperationRecord, content) for content in tables["operations"].values()]
-    state.operations = {one.id: one for one in sorted(operations, key=attrgetter("sequence"))}
+    for one in sorted(operations, key=attrgetter("sequence")):
+        (state.single_uses if one.use_digest else state.operations)[one.id] = one
     state.uses = {identity.decode(): int.from_bytes(count, "big") for identity, count in tables["uses"].items()}
     for content in tables["system_keys"].values():
         system_key = decode_record(SystemKeyRecord, content)
         state.system_keys[system_key.name] = system_key
-    for content in tables["ledger"].values():
+    for identity, content in tables["ledger"].items():
+        if identity.partition(b"/")[2].startswith(SEGMENT_ROW):
+            segment = decode_record(SegmentRecord, content)
+            state.segments.setdefault(segment.uuid, {})[segment.place] = segment.entries
+            state.consumed[segment.uuid] = state.consumed.get(segment.uuid, 0) + len(segment.entries) // ENTRY
+            continue
         line = decode_record(LedgerRecord, content)
         state.ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
     return state, LogHead(root.log_sequence, root.log_hash, root.log_offset)

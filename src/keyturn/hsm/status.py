@@ -64,7 +64,12 @@ class Status:
     def modify(self, call: protocol.Modify, digest: bytes) -> protocol.Answer:
         """Replace a policy."""
         record = self._key(call.label)
-        check_new_policy(call.policy, blocked=record.blocked, settings=self._context.settings)
+        check_new_policy(
+            call.policy,
+            blocked=record.blocked,
+            settings=self._context.settings,
+            single_use=record.attributes.get("singleUse", False),
+        )
         decision = self._context.authority.require(record, Action.MODIFY, call.policy, call.approvals)
         changed = replace(record, policy=call.policy)
         return self._change(call, digest, record, changed, decision, Action.MODIFY)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _NO_LINES: Final[Mapping[bytes, LedgerRecord]] = {}
+_NO_SEGMENTS: Final[Mapping[bytes, bytes]] = {}
 
 
 class StoreReader:
@@ -76,12 +77,13 @@ class StoreReader:
     @property
     def operation_count(self) -> int:
         """Number of results kept."""
-        return len(self._state.operations)
+        return len(self._state.operations) + len(self._state.single_uses)
 
     @property
     def ledger_size(self) -> int:
         """Number of lines of the ledger."""
-        return sum(len(lines) for kinds in self._state.ledger.values() for lines in kinds.values())
+        lines = sum(len(lines) for kinds in self._state.ledger.values() for lines in kinds.values())
+        return lines + sum(self._state.consumed.values())
 
     def key(self, label: str) -> KeyRecord | None:
         """The key that bears `label` now."""
@@ -106,7 +108,7 @@ class StoreReader:
 
     def operation(self, operation_id: bytes) -> OperationRecord | None:
         """The record of an operation, or None when it was never done or is forgotten (`MAX_OPERATIONS`)."""
-        return self._state.operations.get(operation_id)
+        return self._state.operations.get(operation_id) or self._state.single_uses.get(operation_id)
 
     def operation_result(self, record: OperationRecord) -> bytes:
         """The encoded answer of an operation."""
@@ -119,6 +121,18 @@ class StoreReader:
     def ledger(self, uuid: str, kind: str) -> Mapping[bytes, LedgerRecord]:
         """The lines of the ledger about a key, of one kind, by `LedgerRecord.place`."""
         return self._state.ledger.get(uuid, {}).get(kind, _NO_LINES)
+
+    def ledger_kinds(self, uuid: str) -> Mapping[str, int]:
+        """Kinds of lines about a key, with how many there are; the consumed statements of single-use keys apart."""
+        return {kind: len(lines) for kind, lines in self._state.ledger.get(uuid, {}).items() if lines}
+
+    def segments(self, uuid: str) -> Mapping[bytes, bytes]:
+        """The statements that a key has consumed, packed (`keyturn.hsm.segments`)."""
+        return self._state.segments.get(uuid, _NO_SEGMENTS)
+
+    def consumed_count(self, uuid: str) -> int:
+        """How many statements stand in the segments of a key."""
+        return self._state.consumed.get(uuid, 0)
 
     def system_keys(self) -> Iterable[SystemKeyRecord]:
         """The HSM's own keys, for `keyturn.hsm.system_keys`."""

@@ -59,7 +59,6 @@ class Unwrapping:
         limits = check_limits(
             call.allowed_operations, call.allowed_algorithms, key_type=method.wrapped_key_type, attributes=attributes
         )
-        context.require_free(call.new_label)
         statement = statement_for(call, record)
         if (limits.operations or limits.algorithms) and protects(record.policy) and statement is None:
             raise KeyturnError(
@@ -87,6 +86,8 @@ class Unwrapping:
             approved = unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label)
         act = Act(Kind.UNWRAP, call.wrapped_key, call.method, approved)
         private_key, decision = context.door.open(record, act, call.approvals)
+        # Not earlier: a repeated call on a single-use key is answered with what was unwrapped under this label then.
+        context.require_free(call.new_label)
         unwrapped = wrapping.unwrap(
             private_key, call.method, call.wrapped_key, allow_weak=context.settings.allow_weak_keys
         )
@@ -111,7 +112,7 @@ class Unwrapping:
         with context.store.change() as change:
             change.count_use(record.uuid)
             stored = context.put_new_key(change, new, unwrapped.private_key)
-            answer = context.finish(change, call, digest, context.attester.attest(stored, now), record, now)
+            answer = context.finish(change, call, digest, context.attester.attest(stored, now), record, now, decision)
         context.journal.grant(
             call, record, decision, payload=approved or call.wrapped_key, note=f"new key {stored.label!r} {stored.uuid}"
         )

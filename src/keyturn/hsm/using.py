@@ -77,7 +77,7 @@ class Using:
         if call.operation_id:
             with context.store.change() as change:
                 change.count_use(record.uuid)
-                answer = context.finish(change, call, digest, answer, record, context.journal.now())
+                answer = context.finish(change, call, digest, answer, record, context.journal.now(), decision)
         else:
             answer = context.receipts.answered(call, answer, record)
             context.store.count_use(record.uuid)
