@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,3 +116,17 @@ def test_what_is_no_certificate_is_refused(spoil: Callable[[bytes], bytes]) -> N
     with pytest.raises(KeyturnError) as error:
         device_certificate(spoil(pem))
     assert error.value.refusal == "first-trust.certificate"
+
+
+def test_a_certificate_that_the_library_cannot_show_is_refused() -> None:
+    der = HSM.certificate
+    place = der.index(bytes.fromhex("a003020102")) + 4
+    spoilt = der[:place] + b"\x33" + der[place + 1 :]
+    armour = b"-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n"
+    # A common name that is a bit string is refused as late as when the library reads the subject.
+    name = der.index(bytes.fromhex("0603550403"), der.index(bytes.fromhex("0603550403")) + 1) + 5
+    for bad in (spoilt, der[:name] + b"\x03" + der[name + 1 :]):
+        with pytest.raises(KeyturnError) as caught:
+            device_certificate(armour % base64.encodebytes(bad))
+        assert caught.value.refusal == "first-trust.certificate"
+    assert device_certificate(armour % base64.encodebytes(der)) == der

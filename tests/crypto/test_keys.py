@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from keyturn.crypto.keys import (
@@ -176,3 +177,20 @@ def test_an_error_about_a_private_key_does_not_show_it() -> None:
         private_key_from_der(bytes(der))
     assert refused.value.__cause__ is None
     assert bytes(der).hex() not in repr(refused.value)
+
+
+@pytest.mark.parametrize(("oid", "size"), [("2b6570", 32), ("2b6571", 57), ("2b656e", 32), ("2b656f", 56)])
+def test_a_private_key_on_an_edwards_or_montgomery_curve_of_a_wrong_length_is_unreadable(oid: str, size: int) -> None:
+    """The library calls these an internal error of its own, which is no refusal."""
+
+    def pkcs8(length: int) -> bytes:
+        algorithm = bytes.fromhex(f"020100300506 03{oid}")
+        body = algorithm + bytes([4, length + 2, 4, length]) + b"\x09" * length
+        return bytes([0x30, len(body)]) + body
+
+    for length in (0, size - 1, size + 1):
+        with pytest.raises(FormatError) as caught:
+            private_key_from_der(pkcs8(length))
+        assert caught.value.code is ErrorCode.PARSING_KEY
+    if oid == "2b6570":
+        assert isinstance(private_key_from_der(pkcs8(size)), Ed25519PrivateKey)

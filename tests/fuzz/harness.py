@@ -6,6 +6,7 @@ bytes, the parser answers with a value or with a `KeyturnError`, within bounded 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from keyturn.errors import FormatError, KeyturnError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ def check(target: AnyTarget, data: bytes, *, seconds: float = CPU_SECONDS) -> bo
     try:
         value = target.read(data)
     except KeyturnError as error:
-        _check_refusal(target, error)
+        _check_refusal(target.name, error, own_files=target.own_files)
         taken = False
     except Exception as error:
         raise Finding(f"{target.name}: {type(error).__name__} left the parser: {error}") from error
@@ -86,16 +87,25 @@ def check(target: AnyTarget, data: bytes, *, seconds: float = CPU_SECONDS) -> bo
     return taken
 
 
-def _check_refusal(target: AnyTarget, error: KeyturnError) -> None:
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Let the block end with a `KeyturnError`, if it is one that may be sent."""
+    try:
+        yield
+    except KeyturnError as error:
+        _check_refusal("a second look", error, own_files=False)
+
+
+def _check_refusal(name: str, error: KeyturnError, *, own_files: bool) -> None:
     """A refusal has a word, a message that can be sent and is not endless, and does not blame the server."""
     try:
         error.message.encode()
     except UnicodeEncodeError as problem:
-        raise Finding(f"{target.name}: the message of a refusal cannot be sent: {error.message!a:.200}") from problem
+        raise Finding(f"{name}: the message of a refusal cannot be sent: {error.message!a:.200}") from problem
     if not error.message or not error.refusal or len(error.message) > LONGEST_MESSAGE:
-        raise Finding(f"{target.name}: a refusal without word or with a bad message: {error.message!a:.200}")
-    if error.code.http_status >= 500 and not target.own_files:
-        raise Finding(f"{target.name}: bad input is answered as a fault of the server: {error.message!a:.200}")
+        raise Finding(f"{name}: a refusal without word or with a bad message: {error.message!a:.200}")
+    if error.code.http_status >= 500 and not own_files:
+        raise Finding(f"{name}: bad input is answered as a fault of the server: {error.message!a:.200}")
 
 
 def require(condition: object, what: str = "") -> None:

@@ -66,7 +66,7 @@ def _hold_certificate(data: bytes, found: tuple[ApproverKey, str]) -> None:
     require(certificate_spki(data) in data)
     try:
         other = x509.load_der_x509_certificate(data).public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return
     same(other.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), key.identity)
 

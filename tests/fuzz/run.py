@@ -62,24 +62,24 @@ def main(arguments: list[str]) -> int:
     total = int(os.environ.get("FUZZ_SECONDS") or DEFAULT_SECONDS)
     seconds = max(LEAST_SECONDS, total * min(jobs, len(chosen)) // len(chosen) - _LOADING)
     print(f"{len(chosen)} targets, {seconds} s each, {jobs} side by side")
-    outcomes, begin = {}, time.monotonic()
+    found: list[tuple[Path, str]] = []
+    begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="keyturn-fuzz-") as scratch, ThreadPoolExecutor(jobs) as pool:
         waiting = {
             pool.submit(session.fuzz, [target], seconds, Path(scratch) / target.name): target for target in chosen
         }
         for number, future in enumerate(as_completed(waiting), 1):
             target, outcome = waiting[future], future.result()
-            outcomes[target.name] = outcome
+            # At once: a run that is broken off keeps what it found.
+            found += _keep_findings(target, outcome)
+            if options.keep:
+                corpus.store(target, [data for _, data in outcome.discovered])
             print(
                 f"[{number:2}/{len(chosen)}, {time.monotonic() - begin:4.0f} s] {target.name:26} "
                 f"{outcome.executions:>9} inputs, {outcome.covered:>5} edges, {len(outcome.discovered):>4} new"
                 + ("   FOUND SOMETHING" if outcome.findings else ""),
                 flush=True,
             )
-    found = [path for name, outcome in outcomes.items() for path in _keep_findings(targets[name], outcome)]
-    if options.keep:
-        for name, outcome in outcomes.items():
-            corpus.store(targets[name], [data for _, data in outcome.discovered])
     for path, why in found:
         print(f"\n{path}\n  {why}")
     if found:

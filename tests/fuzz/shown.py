@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fuzz import people, structures
 from fuzz.harness import Target, joined, pieces, refuse, require, same
 from keyturn.approver.address_book import AddressBook
+from keyturn.approver.first_trust import TrustView, certificate_pem, device_certificate, view_device
 from keyturn.approver.payload import PayloadView, view_payload
 from keyturn.approver.review import Review, review_task
 from keyturn.approver.tasks import parse_task
@@ -82,6 +83,18 @@ def _tasks() -> list[bytes]:
     ]
 
 
+def _device(data: bytes) -> TrustView:
+    """The certificate that a server says is the HSM's; the armour is put around it here."""
+    armour = b"-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n" % base64.encodebytes(data)
+    return view_device(device_certificate(armour))
+
+
+def _hold_device(data: bytes, view: TrustView) -> None:
+    same(certificate_pem(device_certificate(certificate_pem(data))), certificate_pem(data))
+    view.name.encode()
+    require(view.words)
+
+
 def _hold_view(data: bytes, view: PayloadView) -> None:
     same(view.size, len(data))
     require(len(view.shown) <= _PAGES * (len(data) + 1), "the view is endless")
@@ -90,6 +103,7 @@ def _hold_view(data: bytes, view: PayloadView) -> None:
 
 TARGETS: Final[tuple[AnyTarget, ...]] = (
     Target("shown.task", _task, _hold_task, _tasks),
+    Target("shown.device", _device, _hold_device, lambda: map(people.certificate, people.PEOPLE)),
     Target(
         "shown.payload",
         view_payload,

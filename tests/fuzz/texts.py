@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import importlib
 import inspect
 import json
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from fuzz import people, structures
-from fuzz.harness import Finding, Target, refuse, require, same
+from fuzz.harness import Finding, Target, refuse, refusing, require, same
 from keyturn.api import codec, schemas
 from keyturn.api.fields import from_base64, keyed_base64, payload_bytes, receipt_for
 from keyturn.approver import tasks
-from keyturn.errors import FormatError, KeyturnError
+from keyturn.errors import FormatError
 from keyturn.ska.attestation import KeyAttestation, attestation_to_json, parse_attestation, render_attestation
 from keyturn.ska.inspect import inspect_blob
 from keyturn.ska.iso_time import format_time, parse_time
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 def _hold_attestation(data: bytes, attestation: KeyAttestation) -> None:
     same(render_attestation(attestation).encode(), data)
-    with contextlib.suppress(KeyturnError):
+    with refusing():
         _sendable(attestation_to_json(attestation))
 
 
@@ -105,7 +104,7 @@ def _hold_policy(_data: bytes, found: tuple[Policy, bool]) -> None:
     policy, blocked = found
     encode_policy(policy)
     same(policy_from_json(policy_to_json(policy, blocked=blocked), allow_seconds=True), found)
-    with contextlib.suppress(KeyturnError):
+    with refusing():
         check_policy(policy)
         lint_policy(policy)
 

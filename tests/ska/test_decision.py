@@ -260,6 +260,15 @@ def test_an_approval_for_something_else_does_not_count(word: str, bad: object) -
     assert ask(ALICE, person("alice").approve()).authorised
 
 
+def test_names_as_long_as_an_approval_are_not_repeated_in_the_reason() -> None:
+    bad = person("alice").approve(label="x" * 50_000)
+    forged = person("alice").approve(stamp=stamped(NOW, key_name="y" * 50_000))
+    decision = ask(ALICE, bad, forged)
+    assert words(decision) == ["approval.wrong-label", "approval.timestamp-unknown-key"]
+    assert all(len(approval.reason) < 400 for approval in decision.approvals)
+    assert ask(ALICE, bad, forged, person("alice").approve()).authorised
+
+
 @pytest.mark.rule("decisions 29")
 def test_empty_labels_count_only_where_that_is_allowed() -> None:
     unlabelled = person("alice").approve(label="")

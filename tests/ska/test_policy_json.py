@@ -300,6 +300,14 @@ def test_onboarded_approvers_that_cannot_be_found_are_refused(name: object, valu
     assert "policy.ruleUse.tokens[0].groups[0].approvals[0]" in caught.value.message
 
 
+def test_the_name_of_an_unknown_property_is_not_sent_back_by_the_page() -> None:
+    with pytest.raises(FormatError, match="unknown property") as caught:
+        policy_from_json(with_use(None, **{"x\n\u202e" + "y" * 50_000: 1}))
+    assert len(caught.value.message) < 300
+    assert caught.value.message.isprintable()
+    assert policy_from_json(with_use(None))
+
+
 # --- anything at all ---------------------------------------------------------------------------------
 
 JUNK = st.recursive(

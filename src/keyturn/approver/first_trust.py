@@ -70,8 +70,10 @@ def device_certificate(pem: bytes) -> bytes:
     try:
         if len(pem) > MAX_PEM:
             raise ValueError("too long")
-        return x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)
-    except ValueError:
+        certificate = x509.load_pem_x509_certificates(pem)[0]
+        certificate.subject.rfc4514_string()  # The library reads it only now; it is shown later.
+        return certificate.public_bytes(Encoding.DER)
+    except (ValueError, TypeError, x509.InvalidVersion):
         raise KeyturnError(
             ErrorCode.PARSING_CERTIFICATE,
             "This is no PEM certificate (`-----BEGIN CERTIFICATE-----`); take the file that `keyturn trust show --out` "

@@ -56,7 +56,7 @@ class Register:
         for chain in chains:
             try:
                 certificates = x509.load_pem_x509_certificates(chain.encode())
-            except ValueError:
+            except (ValueError, x509.InvalidVersion):
                 raise KeyturnError(
                     ErrorCode.CONFIG_NOT_VALID,
                     "An attestation certificate file holds no PEM certificate; save there what the offline side's "
@@ -244,6 +244,8 @@ def record_of(row: OfflineKeyRow) -> KeyRecord:
         state_counter=attestation.state_counter,
         attested_at=attestation.attest_time,
         attributes=attestation.attributes,
+        allowed_operations=attestation.allowed_operations,
+        allowed_algorithms=attestation.allowed_algorithms,
     )
 
 

@@ -134,7 +134,7 @@ def _certificate(path: Path) -> bytes:
         if b"-----BEGIN" in content:
             return x509.load_pem_x509_certificate(content).public_bytes(Encoding.DER)
         return x509.load_der_x509_certificate(content).public_bytes(Encoding.DER)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise KeyturnError(
             ErrorCode.PARSING_CERTIFICATE,
             f"{path} holds no certificate, PEM or DER. `keyturn approver keygen --format pkcs12` makes a key with one; "

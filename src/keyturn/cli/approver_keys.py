@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from rich.table import Table
 from rich.text import Text
@@ -170,7 +171,7 @@ def _identity(key: str) -> bytes | None:
             public: Any = x509.load_pem_x509_certificate(content).public_key()
         else:
             public = load_pem_public_key(content)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise KeyturnError(
             ErrorCode.PARSING_KEY,
             f"{key} holds neither a public key nor a certificate in PEM form.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NoReturn
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256K1,
     SECP256R1,
@@ -309,8 +309,9 @@ def private_key_from_der(der: bytes) -> PrivateKey:
     """
     try:
         key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The library's reason is not passed on: it speaks about secret bytes.
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+        # The library's reason is not passed on: it speaks about secret bytes. It calls an Ed25519 or X448 key of a
+        # wrong length an internal error.
         raise _unreadable("private") from None
     if isinstance(key, EllipticCurvePrivateKey):
         _known_curve(key.curve)

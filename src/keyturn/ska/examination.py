@@ -18,6 +18,7 @@ from keyturn.errors import FormatError, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.findings import ApprovalFinding, IntegrityKey, Question, Verdict
+from keyturn.ska.labels import MAX_LABEL_BYTES
 from keyturn.ska.messages import (
     ApprovalToken,
     Authorization,
@@ -164,7 +165,7 @@ class Examination:
         elif token.label != self._label:
             return Fault(
                 "approval.wrong-label",
-                f"The approval names the key {token.label.decode(errors='replace')!r}, not {question.label!r}.",
+                f"The approval names the key {_shown(token.label.decode(errors='replace'))}, not {question.label!r}.",
             )
         digest = sha256(approval).digest()
         if digest in question.spent:
@@ -201,7 +202,7 @@ class Examination:
         if not any(key.name == stamp.key_name for key in question.integrity_keys):
             return Fault(
                 "approval.timestamp-unknown-key",
-                f"The timestamp was made with the key {stamp.key_name!r}, which is no integrity key of this HSM.",
+                f"The timestamp was made with the key {_shown(stamp.key_name)}, which is no integrity key of this HSM.",
             )
         if question.now is not None and stamp.seconds > question.now:
             return Fault("approval.timestamp-future", "The timestamp in the approval lies in the future.")
@@ -278,7 +279,7 @@ class Examination:
         if not serving:
             return Fault(
                 "approval.timestamp-unknown-key",
-                f"The integrity key {stamp.key_name!r} was retired before the time that the timestamp gives.",
+                f"The integrity key {_shown(stamp.key_name)} was retired before the time that the timestamp gives.",
             )
         faults = [_verify_with(key, data, signature) for key in serving]
         return None if None in faults else faults[0]
@@ -307,3 +308,8 @@ def _unlisted(authorization: Authorization) -> str:
 
 def _invalid(position: int, fault: Fault, identity: bytes | None = None, stamp: int | None = None) -> ApprovalFinding:
     return ApprovalFinding(position, Verdict.INVALID, fault.refusal, fault.reason, identity, stamp)
+
+
+def _shown(name: str) -> str:
+    """A name that somebody else chose, which may be as long as a whole approval."""
+    return repr(name if len(name) <= MAX_LABEL_BYTES else name[:MAX_LABEL_BYTES] + "…")

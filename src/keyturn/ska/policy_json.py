@@ -296,7 +296,7 @@ def _object(value: object, path: str, known: tuple[str, ...]) -> dict[str, objec
         _refuse(path, "must be an object")
     for name in value:
         if name not in known:
-            _refuse(path, f"has the unknown property {name!r}; known are {', '.join(known)}")
+            _refuse(path, f"has the unknown property {name[:64]!a}; known are {', '.join(known)}")
     return value
 
 
