@@ -88,17 +88,42 @@ def test_r26_a_withdrawal_that_the_server_refuses_can_be_tried_again(ada: Office
     assert ada.run(*words).code == 0
 
 
-def test_an_approval_that_the_server_did_not_take_is_not_remembered(ada: Officers, task_server: TaskServer) -> None:
-    words = ("approver", "approve", TASK_ID, *ada.at(task_server.url, "ada"), "--yes")
-    forgotten = {"task.closed": True, "task.approved": False}
-    for refusal, is_forgotten in forgotten.items():
-        body = {"errorCode": 652, "reason": "r", "message": "no", "refusal": refusal}
-        task_server.answers[SEND] = {}
-        assert ada.run(*words).code == 0
-        task_server.answers[SEND] = (404, body)
-        assert ada.run(*words).refusal == refusal
-        listed = ada.run("approver", "approvals", "--key", ada.home / "ada.key", "--json").json()
-        assert (TASK_ID not in {one["taskId"] for one in listed}) is is_forgotten
+@pytest.mark.rule("R26")
+@pytest.mark.parametrize("refusal", ["task.closed", "task.approved", "approval.bad-signature"])
+def test_r26_a_server_that_says_no_has_the_signature_all_the_same_so_the_approval_is_remembered(
+    ada: Officers, task_server: TaskServer, refusal: str
+) -> None:
+    """It could use it later; only what is remembered can be withdrawn."""
+    at = ada.at(task_server.url, "ada")
+    assert ada.run("approver", "withdraw", TASK_ID, *at, "--yes").code == 0
+    task_server.answers[SEND] = (404, {"errorCode": 652, "reason": "r", "message": "no", "refusal": refusal})
+    assert ada.run("approver", "approve", TASK_ID, *at, "--yes").refusal == refusal
+    task_server.answers[SEND] = {}
+    task_server.received.clear()
+    assert ada.run("approver", "withdraw", TASK_ID, *at, "--yes").code == 0
+    (call,) = task_server.calls()
+    assert (call.method, base64.b64decode(call.body["approvalToBeSigned"])) == ("DELETE", APPROVAL)
+
+
+@pytest.mark.rule("R26")
+def test_r26_two_approvals_under_one_task_id_are_both_withdrawn(ada: Officers, task_server: TaskServer) -> None:
+    other = encode_approval(sign_token(b"Pay 9000 to Eve."))
+    task_server.answers[TASKS] = {"tasks": [honest_task(ADA, decode_approval(other))]}
+    at = ada.at(task_server.url, "ada")
+    assert ada.run("approver", "approve", TASK_ID, *at, "--yes").code == 0
+    task_server.received.clear()
+    assert ada.run("approver", "withdraw", TASK_ID, *at, "--yes").code == 0
+    assert [base64.b64decode(call.body["approvalToBeSigned"]) for call in task_server.calls()] == [other, APPROVAL]
+
+
+@pytest.mark.rule("R11")
+def test_r11_several_tasks_for_one_request_are_not_approved_in_one_go(ada: Officers, task_server: TaskServer) -> None:
+    words = ("approver", "approve", "--request", "r1", *ada.at(task_server.url, "ada"), "--yes")
+    refused = ada.run(*words)
+    assert refused.refusal == "review.several-tasks"
+    assert task_server.calls() == []
+    task_server.answers[TASKS] = {"tasks": [honest_task(ADA, sign_token(PAYLOAD))]}
+    assert ada.run(*words).code == 0
 
 
 def test_the_memory_lies_beside_the_key_or_where_it_is_told_to(ada: Officers, task_server: TaskServer) -> None:

@@ -39,14 +39,18 @@ def test_r26_what_was_approved_is_remembered_until_it_is_forgotten(tmp_path: Pat
     for number in (1, 2, 3):
         OfficerMemory(path).remember(sent(number))
     assert [one.task_id for one in OfficerMemory(path).sent()] == [sent(number).task_id for number in (3, 2, 1)]
-    assert OfficerMemory(path).approval(sent(2).task_id.upper()) == sent(2)
-    OfficerMemory(path).forget(sent(2).task_id)
+    assert OfficerMemory(path).approvals(sent(2).task_id.upper()) == (sent(2),)
+    OfficerMemory(path).forget(sent(2))
     with pytest.raises(KeyturnError) as error:
-        OfficerMemory(path).approval(sent(2).task_id)
+        OfficerMemory(path).approvals(sent(2).task_id)
     assert error.value.refusal == "withdraw.unknown"
-    assert OfficerMemory(path).approval(sent(1).task_id) == sent(1)
+    OfficerMemory(path).remember(sent(1))
+    assert OfficerMemory(path).approvals(sent(1).task_id) == (sent(1),)
+    # The server gives the ids: one that gives an id twice must not make the first approval forgotten.
     OfficerMemory(path).remember(sent(1, b"other bytes"))
-    assert [one.approval for one in OfficerMemory(path).sent()] == [b"other bytes", b"approval"]
+    assert [one.approval for one in OfficerMemory(path).approvals(sent(1).task_id)] == [b"other bytes", b"approval"]
+    OfficerMemory(path).forget(sent(1, b"other bytes"))
+    assert OfficerMemory(path).approvals(sent(1).task_id) == (sent(1),)
 
 
 def test_the_memory_is_its_owners_alone(tmp_path: Path) -> None:

@@ -246,15 +246,10 @@ class ApproverClient:
         """
         self.require_approvable(review, accept_old_timestamp=accept_old_timestamp)
         sent = self._signed(review.task_id, review.approval)
-        # Noted first: what is sent and then forgotten could not be withdrawn.
+        # Noted first: what is sent and then forgotten could not be withdrawn. The note stays whatever the server
+        # answers: one that says no has the signature all the same.
         self._memory.remember(SentApproval(review.task_id, review.approval, self._address, self._now()))
-        try:
-            self._send(sent)
-        except KeyturnError as error:
-            # Where it is not certain that the server has none, the note stays.
-            if error.code not in {ErrorCode.CONNECTIVITY, ErrorCode.TECHNICAL} and error.refusal != "task.approved":
-                self._memory.forget(review.task_id)
-            raise
+        self._send(sent)
         return sent
 
     def require_approvable(self, review: Review, *, accept_old_timestamp: bool = False) -> None:
@@ -290,7 +285,7 @@ class ApproverClient:
         """
         sent = self._signed(approved.task_id, withdrawal_bytes(approved.approval, approved.task_id))
         self._server.withdraw(self._message(sent, approved.approval))
-        self._memory.forget(approved.task_id)
+        self._memory.forget(approved)
         return sent
 
     def reject(self, subject: Task | Review) -> Sent:

@@ -121,21 +121,21 @@ class OfficerMemory:
                 room[0] -= len(one.approval)
                 return room[0] >= 0
 
-            kept = (sent, *(one for one in memory.sent if one.task_id != sent.task_id))
+            kept = (sent, *(one for one in memory.sent if not _same(one, sent)))
             self._write(_Memory(memory.seen, tuple(takewhile(fits, kept[:MAX_SENT]))))
 
-    def forget(self, task_id: str) -> None:
-        """Forget an approval: it was withdrawn, or the server did not take it.
+    def forget(self, withdrawn: SentApproval) -> None:
+        """Forget an approval that was withdrawn.
 
         Args:
-            task_id: UUID of the task.
+            withdrawn: The approval. Another one under the same task id stays: ids are given by the server.
 
         Raises:
             KeyturnError: As `first_seen`.
         """
         with self._locked():
             memory = self._read()
-            self._write(_Memory(memory.seen, tuple(one for one in memory.sent if one.task_id != task_id)))
+            self._write(_Memory(memory.seen, tuple(one for one in memory.sent if not _same(one, withdrawn))))
 
     def sent(self) -> tuple[SentApproval, ...]:
         """Every approval that is remembered, the newest first.
@@ -145,8 +145,8 @@ class OfficerMemory:
         """
         return self._read().sent
 
-    def approval(self, task_id: str) -> SentApproval:
-        """One approval that is remembered.
+    def approvals(self, task_id: str) -> tuple[SentApproval, ...]:
+        """What was approved under a task id, the newest first: one approval, unless the server gave the id twice.
 
         Args:
             task_id: UUID of the task.
@@ -154,9 +154,9 @@ class OfficerMemory:
         Raises:
             KeyturnError: 652 `withdraw.unknown` when there is none.
         """
-        for one in self.sent():
-            if one.task_id.lower() == task_id.lower():
-                return one
+        found = tuple(one for one in self.sent() if one.task_id.lower() == task_id.lower())
+        if found:
+            return found
         raise KeyturnError(
             ErrorCode.TASK_NOT_EXISTENT,
             "No approval of this task is remembered here, so the bytes that a withdrawal names are not at hand. "
@@ -215,6 +215,10 @@ class OfficerMemory:
             self._path.parent.joinpath(fresh).replace(self._path)
         except OSError as error:
             raise _unwritable(self._path, error) from None
+
+
+def _same(one: SentApproval, other: SentApproval) -> bool:
+    return (one.task_id, one.approval) == (other.task_id, other.approval)
 
 
 def _encode(memory: _Memory) -> bytes:

@@ -117,7 +117,15 @@ def approve(
     screen = console(err=as_json)
     sent: list[Sent] = []
     with session(**options) as client:
-        reviews = [client.review(task) for task in _chosen(client, task_ids, request_id)]
+        chosen = _chosen(client, task_ids, request_id)
+        if request_id is not None and len(chosen) > 1:
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED,
+                f"The server gave {len(chosen)} tasks for one request, of which each approver has one. Look at them "
+                "with `keyturn approver show`, approve by the ids of tasks, and ask why there are several.",
+                refusal="review.several-tasks",
+            )
+        reviews = [client.review(task) for task in chosen]
         for review in reviews:
             client.require_approvable(review, accept_old_timestamp=accept_old_timestamp)
         for review in reviews:

@@ -71,7 +71,7 @@ def withdraw(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: 
     through the server: if the server may be hostile, block the key, too.
     """
     memory = open_memory(options["key_path"], options["memory_path"])
-    chosen = [memory.approval(task_id) for task_id in dict.fromkeys(task_ids)]
+    chosen = [one for task_id in dict.fromkeys(task_ids) for one in memory.approvals(task_id)]
     screen = console(err=as_json)
     sent: list[Sent] = []
     with session(**options) as client:
