@@ -1,0 +1,89 @@
+"""Weak but legal shapes of a protected key: what its attributes and limits leave open to whoever carries approvals.
+
+`policy_lint` looks at the policy; this looks at what the key may do under it. These warnings stop nothing.
+
+Source: docs/security/rules.md R7, R9.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from keyturn.ska.policy_lint import LintWarning
+from keyturn.ska.policy_rules import is_protected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from keyturn.ska.policy import Policy
+
+_OPERATIONS: Final = ("sign", "decrypt", "unwrap")
+_BOTH_FORMS: Final = frozenset({"RSA", "EC"})
+"""Kinds of keys that sign data and digests unless a list says otherwise."""
+
+
+def lint_key(
+    policy: Policy | None,
+    *,
+    algorithm: str,
+    attributes: Mapping[str, bool | None],
+    allowed_operations: Sequence[str] = (),
+    allowed_algorithms: Sequence[str] = (),
+) -> tuple[LintWarning, ...]:
+    """Find weak but legal shapes of a key.
+
+    Args:
+        policy: Its policy, None for an ordinary key.
+        algorithm: Its kind, by its API name.
+        attributes: Attributes by their API names; those left out are false.
+        allowed_operations: `allowedOperations`, empty for no limit.
+        allowed_algorithms: `allowedAlgorithms`, empty for no limit.
+
+    Returns:
+        `lint.several-operations`, `lint.data-and-digests`, `lint.unbound`; none for a key that is not protected.
+    """
+    if policy is None or not is_protected(policy):
+        return ()
+    operations = [
+        name for name in _OPERATIONS if attributes.get(name) and (not allowed_operations or name in allowed_operations)
+    ]
+    return tuple(
+        _warnings(
+            operations,
+            mixed="sign" in operations and _signs_both(algorithm, allowed_algorithms),
+            bound=bool(attributes.get("boundApprovals")),
+        )
+    )
+
+
+def _signs_both(algorithm: str, allowed: Sequence[str]) -> bool:
+    if not allowed:
+        return algorithm in _BOTH_FORMS
+    signing = [name for name in allowed if "_WITH_" in name and not name.startswith(("RSA_PADDING", "AES_"))]
+    digests = [name for name in signing if name.startswith("NONE")]
+    return bool(digests) and len(digests) < len(signing)
+
+
+def _warnings(operations: Sequence[str], *, mixed: bool, bound: bool) -> Iterator[LintWarning]:
+    if len(operations) > 1:
+        yield _warning(
+            "lint.several-operations",
+            f"The key may {' and '.join(operations)}, and one operation code in approvals stands for all of it. Give "
+            "it one of them, or limit it with allowedOperations.",
+        )
+    if mixed:
+        yield _warning(
+            "lint.data-and-digests",
+            "The key signs data and digests: bytes that were approved as data can be signed as the digest of something "
+            "else. Limit it to one kind with allowedAlgorithms.",
+        )
+    if not bound:
+        yield _warning(
+            "lint.unbound",
+            "Approvals for the key name neither the algorithm nor the request nor the key itself, only its label. "
+            "Create it with boundApprovals.",
+        )
+
+
+def _warning(word: str, sentence: str) -> LintWarning:
+    return LintWarning(word, "", None, None, sentence)

@@ -1,0 +1,62 @@
+"""What the linter says of a protected key's attributes and limits (R9)."""
+
+from __future__ import annotations
+
+import pytest
+
+from keyturn.ska.key_lint import lint_key
+from keyturn.ska.policy import Policy, Rule
+from keyturn_testing.officers import Officer, make_policy, quorum
+
+POLICY = make_policy(quorum(1, Officer("ada")))
+OPEN = Policy(Rule.ALWAYS, Rule.NEVER, Rule.NEVER, Rule.NEVER)
+
+pytestmark = pytest.mark.rule("R9")
+
+
+def words(
+    *attributes: str,
+    algorithm: str = "EC",
+    operations: tuple[str, ...] = (),
+    algorithms: tuple[str, ...] = (),
+    policy: Policy | None = POLICY,
+) -> list[str]:
+    found = lint_key(
+        policy,
+        algorithm=algorithm,
+        attributes=dict.fromkeys(attributes, True),
+        allowed_operations=operations,
+        allowed_algorithms=algorithms,
+    )
+    assert all(warning.sentence.endswith(".") for warning in found)
+    return [warning.word.removeprefix("lint.") for warning in found]
+
+
+def test_r9_a_protected_key_with_more_than_one_operation_is_pointed_out() -> None:
+    assert "several-operations" in words("sign", "decrypt", algorithm="RSA")
+    assert "several-operations" in words("decrypt", "unwrap", "boundApprovals", algorithm="RSA")
+    assert "several-operations" not in words("sign", "decrypt", algorithm="RSA", operations=("sign",))
+    assert "several-operations" not in words("sign")
+
+
+def test_r9_a_protected_key_that_signs_data_and_digests_is_pointed_out() -> None:
+    assert "data-and-digests" in words("sign")
+    assert "data-and-digests" in words("sign", algorithms=("NONE_WITH_ECDSA", "SHA256_WITH_ECDSA"))
+    assert "data-and-digests" in words("sign", algorithm="RSA", algorithms=("NONE_WITH_RSA_PSS", "SHA256_WITH_RSA_PSS"))
+    assert "data-and-digests" not in words("sign", algorithms=("SHA256_WITH_ECDSA", "SHA512_WITH_ECDSA"))
+    assert "data-and-digests" not in words("sign", algorithms=("NONE_WITH_ECDSA",))
+    assert "data-and-digests" not in words("sign", algorithm="ED")
+    assert "data-and-digests" not in words("decrypt", algorithm="RSA")
+    ciphers = ("NONE_WITH_RSA", "RSA_PADDING_OAEP_WITH_SHA256")
+    assert "data-and-digests" not in words("sign", "decrypt", algorithm="RSA", algorithms=ciphers)
+
+
+@pytest.mark.rule("R7")
+def test_r7_bound_approvals_are_advised_and_nothing_is_said_of_a_key_that_has_all() -> None:
+    assert words("sign", algorithm="ED") == ["unbound"]
+    assert words("sign", "boundApprovals", algorithms=("SHA256_WITH_ECDSA",)) == []
+
+
+def test_r9_keys_that_nobody_needs_approvals_for_are_left_alone() -> None:
+    assert words("sign", "decrypt", policy=None) == []
+    assert words("sign", "decrypt", policy=OPEN) == []
