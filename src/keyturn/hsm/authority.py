@@ -18,7 +18,7 @@ from keyturn.ska.actions import Action
 from keyturn.ska.decision import NotAuthorisedError, Question, Verdict, decide, require_authorised
 from keyturn.ska.messages import decode_authorization
 from keyturn.ska.policy import decode_policy
-from keyturn.ska.policy_rules import is_protected
+from keyturn.ska.policy_rules import is_protected, serves_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -194,7 +194,7 @@ class Authority:
 
         For the use of a single-use key those do not count that are not newer than what its ledger has forgotten.
 
-        For unblock and modify of a protected key a timestamp of the very second in which the key was blocked may have
+        For unblock and modify a timestamp of the very second in which the key was blocked may have
         been given before it was; so that second does not count. An unblock that was stamped before the last unblock is
         one for an earlier block, whatever the clock was set to since.
         """
@@ -214,7 +214,7 @@ class Authority:
         return self._store.ledger(record.uuid, SPENT[action]).keys()
 
     def _never_replayed(self, record: KeyRecord, action: Action) -> bool:
-        return action in SPENT and not self._allow_replayed and protects(record.policy)
+        return action in SPENT and not self._allow_replayed and serves_once(parse_policy(record.policy), action)
 
 
 def _is_single_use(record: KeyRecord, action: Action) -> bool:
@@ -226,4 +226,4 @@ def _what_served(question: Question, refused: Decision) -> bytes:
     if not question.single_use or all(found.refusal != "approval.spent" for found in refused.approvals):
         return b""
     statement = decide(replace(question, spent=())).statement
-    return statement if statement in question.spent else b""
+    return statement if statement and statement in question.spent else b""
