@@ -146,7 +146,7 @@ class MemoryHsm:
                     policy=decode_policy(key.policy),
                     action=action,
                     label=key.label,
-                    payload=payload,
+                    payload=None if action in {Action.BLOCK, Action.UNBLOCK} else payload,
                     approvals=approvals,
                     now=int(self.clock.now()),
                     integrity_keys=self._integrity(),

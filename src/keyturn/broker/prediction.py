@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from keyturn.broker.executor import KeyRecord
     from keyturn.ska.decision import IntegrityKey
 
+WITHOUT_PAYLOAD: Final = frozenset({Action.BLOCK, Action.UNBLOCK})
+"""Actions whose approvals name the key alone (ska-wire-format.md section 7), unless it is bound."""
 CALL_ROOM: Final = MAX_FRAME - 8_192
 """Bytes of payload and approvals that one call to an HSM takes; the rest is for its other fields."""
 
@@ -114,7 +116,8 @@ def predict(
             policy=parsed_policy(request.policy),
             action=Action(request.action),
             label=request.key_label,
-            payload=covered_by_approvals(request),
+            # Block and unblock have no payload, unless the key is bound.
+            payload=covered_by_approvals(request) or (None if request.action in WITHOUT_PAYLOAD else b""),
             approvals=[task.authorization or b"" for task in approved],
             now=None if now is None else int(now),
             integrity_keys=integrity_keys,

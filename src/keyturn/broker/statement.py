@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keyturn.broker.prediction import CALL_ROOM, most_needed_approvals, parsed_policy
+from keyturn.broker.prediction import CALL_ROOM, WITHOUT_PAYLOAD, most_needed_approvals, parsed_policy
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.ska.actions import Action
 from keyturn.ska.messages import ApprovalToken, encode_approval
 from keyturn.ska.policy_rules import listed_approvers
 from keyturn.ska.signatures import wrap_signature
@@ -14,15 +13,13 @@ from keyturn.ska.tlv import MAX_BLOB
 
 if TYPE_CHECKING:
     from keyturn.broker.executor import SignedStamp
+    from keyturn.ska.actions import Action
 
 SIGNED_APPROVAL_ROOM: Final = 4_096
 """Bytes kept free beside an approval for its signature and the signer's key or certificate: all of it must fit into
 one blob. The largest keys and signatures (RSA 8192) take about 1 100 bytes each."""
 APPROVAL_FRAME: Final = 128
 """Bytes in an approval beside statement, signature and signer, generously."""
-
-WITHOUT_PAYLOAD: Final = frozenset({Action.BLOCK, Action.UNBLOCK})
-"""Actions whose approvals name the key alone (ska-wire-format.md section 7), unless it is bound."""
 
 
 def statement_for(label: str, policy: bytes, action: Action, payload: bytes, stamp: SignedStamp | None) -> bytes:
