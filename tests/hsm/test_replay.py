@@ -148,17 +148,18 @@ async def test_uses_and_blocks_may_be_repeated_as_documented(client: HsmClient, 
         await client.unblock(operation_id(), label, both(label, Action.UNBLOCK, None, stamped))
 
 
-async def test_a_key_that_is_not_protected_may_be_unblocked_again_until_it_is(client: HsmClient, label: str) -> None:
+async def test_r15_an_emergency_stop_on_an_open_key_is_not_lifted_by_what_lifted_an_earlier_one(
+    client: HsmClient, label: str
+) -> None:
     two = quorum(2, ADA, BEN)
     await create_ec(client, label, make_policy(Rule.ALWAYS, unblock=two, modify=two, block=Rule.ALWAYS))
     approvals = both(label, Action.UNBLOCK)
-    for _ in range(2):
-        await client.block(operation_id(), label)
-        await client.unblock(operation_id(), label, approvals)
-    # Protected by a modify, it does not fall for what served before.
-    await modify(client, label, STRICT)
-    await block(client, label)
+    await client.block(operation_id(), label)
+    await client.unblock(operation_id(), label, approvals)
+    await client.block(operation_id(), label)
     assert words(await refused(client.unblock(operation_id(), label, approvals))) == {"approval.spent"}
+    stamped = await stamp(client, label, Action.UNBLOCK)
+    await client.unblock(operation_id(), label, both(label, Action.UNBLOCK, None, stamped))
 
 
 async def test_the_ledger_of_a_key_goes_with_it(client: HsmClient, label: str) -> None:

@@ -34,6 +34,7 @@ from keyturn.ska.messages import (
 )
 from keyturn.ska.policy import EMPTY_POLICY, Approver, Group, Policy, Rule, TimeUnit, encode_policy
 from keyturn.ska.signatures import SignatureScheme, unwrap_signature, verify, wrap_signature
+from keyturn.ska.statement import MAGIC
 from keyturn_testing.ska import (
     LABEL,
     PAYLOAD,
@@ -303,6 +304,10 @@ def test_block_and_unblock_have_no_payload_and_tolerate_one(action: Action) -> N
     for payload in (None, b"tolerated"):
         approval = person("alice").approve(payload, action=action)
         assert ask(policy, approval, action=action, payload=None).authorised
+    # What was approved for a bound key, whichever one, does nothing for this one (R7).
+    assert words(ask(policy, person("alice").approve(MAGIC, action=action), action=action, payload=None)) == [
+        "approval.wrong-payload"
+    ]
     other = Action.UNBLOCK if action is Action.BLOCK else Action.BLOCK
     crossed = ask(policy, person("alice").approve(None, action=other), action=action, payload=None)
     assert words(crossed) == ["approval.wrong-operation"]

@@ -19,7 +19,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.decision import can_still_be_reached
-from keyturn.ska.policy_rules import is_protected, listed_approvers
+from keyturn.ska.policy_rules import listed_approvers, serves_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -230,9 +230,10 @@ def follow_key(tx: Transaction, key: KeyRecord, now: float, *, replayable: bool 
 
 def is_stale(request: RequestRow, key: KeyRecord, *, replayable: bool) -> bool:
     """Whether the HSM will not count a request's timestamp any more; arguments as in `follow_key`."""
-    if replayable or request.stamp is None or not key.policy or not is_protected(parsed_policy(key.policy)):
+    action = Action(request.action)
+    if replayable or request.stamp is None or not key.policy or not serves_once(parsed_policy(key.policy), action):
         return False
-    return stamp_seconds(request.stamp) <= last_change(key, Action(request.action))
+    return stamp_seconds(request.stamp) <= last_change(key, action)
 
 
 def is_superseded(request: RequestRow, key: KeyRecord) -> bool:

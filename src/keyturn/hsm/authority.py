@@ -121,7 +121,8 @@ class Authority:
         system_keys: For the keys that signed timestamps.
         clock_guard: The HSM's one clock.
         allow_unlabelled: Whether tokens with an empty label count (decisions 29).
-        allow_replayed: Whether approvals for unblock and modify serve again and again, as documented (R15).
+        allow_replayed: Whether approvals for unblock and modify serve again and again, as documented (R15); never for
+            keys with `boundApprovals` or `singleUse`.
     """
 
     def __init__(

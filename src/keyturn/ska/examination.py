@@ -176,7 +176,10 @@ class Examination:
             )
         # Approvals for block and unblock have a payload that means something only for bound keys (R7).
         compares_payload = question.action in (Action.USE, Action.MODIFY) or question.payload is not None
-        if compares_payload and token.payload != question.payload:
+        if (compares_payload and token.payload != question.payload) or (
+            # What is approved for a bound key says which key it means; it serves no other one (R7).
+            not compares_payload and is_statement(token.payload or b"")
+        ):
             return Fault("approval.wrong-payload", "The approval is for other bytes than the ones to be processed.")
         if question.single_use and stamp is None and not is_statement(token.payload or b""):
             return Fault(

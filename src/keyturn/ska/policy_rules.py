@@ -80,6 +80,19 @@ def is_always_fulfilled(rule: Rule) -> bool:
     return any(not token.groups and not token.time_bound for token in rule.tokens)
 
 
+def serves_once(policy: Policy, action: Action) -> bool:
+    """Whether what was approved once for unblock or modify must never serve again (R15).
+
+    That is so on protected keys, and beyond the rule wherever the action itself can need an approval: an emergency stop
+    that only officers may lift is worth nothing if an approval of theirs from last year lifts it.
+
+    Args:
+        policy: The key's policy.
+        action: Unblock or modify.
+    """
+    return is_protected(policy) or not is_always_fulfilled(policy.rule(action))
+
+
 def open_modify(policy: Policy) -> bool:
     """Whether the policy can be replaced without approvals, or by fewer listed keys than using the key takes (R10).
 
