@@ -222,7 +222,8 @@ def test_a_wrap_method_is_one_of_those_for_the_key(http: httpx.Client, bodies: d
     [
         ({"attributes": {"decrypt": True, "sign": False}}, 600),
         ({"attributes": AES_ATTRIBUTES | {"sign": "yes"}}, 600),
-        ({"attributes": AES_ATTRIBUTES | {"allowedOperations": ["decrypt"]}}, 606),
+        ({"attributes": AES_ATTRIBUTES | {"allowedOperations": "decrypt"}}, 600),
+        ({"attributes": AES_ATTRIBUTES | {"allowedOperations": ["sign"]}}, 606),
         ({"label": "a/b"}, 610),
         ({"policy": {}}, 600),
     ],

@@ -296,23 +296,60 @@ def test_a_key_as_real_clients_ask_for_it(http: httpx.Client) -> None:
 
 
 @pytest.mark.rule("R4")
-@pytest.mark.parametrize(
-    "promise",
-    [
-        {"boundApprovals": True},
-        {"singleUse": True},
-        {"allowedOperations": ["sign"]},
-        {"allowedAlgorithms": ["SHA256_WITH_ECDSA"]},
-    ],
-    ids=lambda promise: next(iter(promise)),
-)
-def test_r4_a_promise_that_cannot_be_kept_is_refused_never_dropped(http: httpx.Client, promise: dict[str, Any]) -> None:
-    label = f"promise-{next(iter(promise))}"
+@pytest.mark.parametrize("promise", ["boundApprovals", "singleUse"])
+def test_r4_a_promise_that_cannot_be_kept_is_refused_never_dropped(http: httpx.Client, promise: str) -> None:
     attributes = {"decrypt": False, "sign": True, "unwrap": False}
-    body = error_of(http.post("/v1/key", json=key_body(label, attributes=attributes | promise)), 400, 606)
-    assert body["refusal"] == "attribute.not-available"
-    nothing = dict.fromkeys(promise)
-    assert http.post("/v1/key", json=key_body(label, attributes=attributes | nothing)).status_code == 201
+    body = error_of(http.post("/v1/key", json=key_body("promise", attributes=attributes | {promise: True})), 400, 606)
+    assert body["refusal"].endswith("-without-policy")
+    error_of(http.post("/v1/key", json=key_body("promise", attributes=attributes | {promise: "yes"})), 400, 600)
+    for nothing in (None, False):
+        label = f"no-{promise}-{nothing}"
+        given = attributes | {promise: nothing}
+        assert http.post("/v1/key", json=key_body(label, attributes=given)).status_code == 201
+
+
+@pytest.mark.rule("R9")
+@pytest.mark.parametrize(
+    ("limits", "refusal"),
+    [
+        ({"allowedOperations": "sign"}, "json.wrong-type"),
+        ({"allowedOperations": [1]}, "json.wrong-type"),
+        ({"allowedAlgorithms": {"sign": True}}, "json.wrong-type"),
+        ({"allowedAlgorithms": ["SHA256_WITH_ECDSA"] * 257}, "json.wrong-type"),
+        ({"allowedOperations": ["enchant"]}, "attribute.unknown-operation"),
+        ({"allowedOperations": ["decrypt"]}, "attribute.useless-operation"),
+        ({"allowedAlgorithms": ["SHA256_WITH_MAGIC"]}, "attribute.unknown-algorithm"),
+    ],
+)
+def test_r9_a_limit_that_cannot_be_kept_is_refused_never_dropped(
+    http: httpx.Client, limits: dict[str, Any], refusal: str
+) -> None:
+    attributes = {"decrypt": False, "sign": True, "unwrap": False}
+    body = error_of(http.post("/v1/key", json=key_body("limited", attributes=attributes | limits)), 400)
+    assert body["refusal"] == refusal
+    label = f"unlimited-{refusal}-{len(str(limits))}"
+    values: tuple[list[str] | None, ...] = (None, [])
+    for nothing in values:
+        given = attributes | dict.fromkeys(limits, nothing)
+        answer = http.post("/v1/key", json=key_body(f"{label}-{nothing is None}", attributes=given))
+        assert answer.status_code == 201
+        assert not set(limits) & set(answer.json()["json"]["attributes"])
+
+
+@pytest.mark.rule("R9")
+def test_r9_limits_are_kept_from_the_first_request_on_and_shown(http: httpx.Client) -> None:
+    limits = {"allowedOperations": ["sign"], "allowedAlgorithms": ["SHA512_WITH_ECDSA", "SHA256_WITH_ECDSA"]}
+    attributes = {"decrypt": False, "sign": True, "unwrap": False}
+    made = http.post("/v1/key", json=key_body("limited", attributes=attributes | limits)).json()
+    shown = made["json"]["attributes"]
+    assert shown["allowedOperations"] == ["sign"]
+    assert shown["allowedAlgorithms"] == ["SHA256_WITH_ECDSA", "SHA512_WITH_ECDSA"]
+    for path in ("/v1/sign", "/v1/synchronousSign"):
+        inner = {"payload": "AAAA", "signKeyName": "limited", "signatureAlgorithm": "SHA384_WITH_ECDSA"}
+        body = error_of(http.post(path, json={"signRequest": inner}), 400, 607)
+        assert body["refusal"] == "key.algorithm-not-allowed"
+        inner["signatureAlgorithm"] = "SHA512_WITH_ECDSA"
+        assert http.post(path, json={"signRequest": inner}).status_code in {200, 201}
 
 
 @pytest.mark.parametrize(

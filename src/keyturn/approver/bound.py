@@ -12,12 +12,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from keyturn.approver.tasks import disagrees
-from keyturn.errors import FormatError, KeyturnError
+from keyturn.errors import KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.policy import decode_policy, encode_policy
 from keyturn.ska.policy_rules import check_policy
 from keyturn.ska.statement import decode_statement, is_statement
-from keyturn.ska.unwrap_flags import unwrap_payload_for
 
 if TYPE_CHECKING:
     from keyturn.approver.stamps import AttestedKey
@@ -141,15 +140,5 @@ def payload_beside(token: ApprovalToken, statement: Statement | None) -> bytes:
     Args:
         token: The approval.
         statement: The statement, if there is one.
-
-    Returns:
-        The bytes; for an unwrap the structure of wrapped key, label and attributes.
     """
-    if statement is None:
-        return token.payload or b""
-    if statement.kind != "unwrap":
-        return statement.data
-    try:
-        return unwrap_payload_for(statement.new_attributes or {}, statement.data, statement.new_label or "")
-    except (FormatError, KeyturnError):
-        return b""
+    return (token.payload or b"") if statement is None else statement.data

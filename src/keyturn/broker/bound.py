@@ -43,23 +43,23 @@ def covered_by_approvals(request: RequestRow) -> bytes:
     return request.payload if request.bound_statement is None else request.bound_statement
 
 
-def bound_statement(request: RequestRow) -> bytes | None:
-    """Make the statement of a request for a key with `boundApprovals`.
+def with_statement(request: RequestRow) -> RequestRow:
+    """Give a request for a key with `boundApprovals` its statement.
 
     Args:
         request: The request, with its id, its key and the policy in force.
 
     Returns:
-        Its bytes; None for a change of the policy, whose approvals cover the new policy itself.
+        The request with it; unchanged for a change of the policy, whose approvals cover the new policy itself.
 
     Raises:
         KeyturnError: 612 `payload.too-large`.
     """
-    statement = _statement(request)
-    if statement is None:
-        return None
+    if request.kind == RequestKind.MODIFY:
+        return request
     try:
-        return encode_statement(statement)
+        # Its payload is read as that of a bound key from here on.
+        return request._replace(bound_statement=encode_statement(_statement(request._replace(bound_statement=b""))))
     except FormatError as error:
         if error.refusal != "statement.size":
             raise
@@ -71,7 +71,7 @@ def bound_statement(request: RequestRow) -> bytes | None:
         ) from None
 
 
-def _statement(request: RequestRow) -> Statement | None:
+def _statement(request: RequestRow) -> Statement:
     key = BoundKey(request.key_uuid, request.key_public, request.policy)
     match RequestKind(request.kind):
         case RequestKind.SIGN:
@@ -103,7 +103,5 @@ def _statement(request: RequestRow) -> Statement | None:
             )
         case RequestKind.BLOCK:
             return key.block(request.id)
-        case RequestKind.UNBLOCK:
+        case _:
             return key.unblock(request.id)
-        case RequestKind.MODIFY:
-            return None

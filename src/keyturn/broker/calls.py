@@ -1,7 +1,8 @@
 """Stored requests as calls of an HSM, and back: what stands beside payload and algorithm, as JSON.
 
-What approvers approve stands in the payload (ska-wire-format.md section 7). For an unwrap these are the bytes that
-bind attributes, wrapped key and new label; here stands what the call says beside them.
+What approvers approve stands in the payload (ska-wire-format.md section 7), or in the statement of a bound key. For an
+unwrap the payload is the bytes that bind attributes, wrapped key and new label, for a bound key the wrapped key; here
+stands what the call says beside it.
 """
 
 from __future__ import annotations
@@ -105,8 +106,9 @@ def unwrap_call(request: RequestRow) -> UnwrapCall:
     """The call that a stored request to unwrap makes."""
     kept = _kept(request)
     policy = _bytes(kept["policy"])
+    bound = request.bound_statement is not None
     return UnwrapCall(
-        wrapped_key=decode_unwrap_payload(request.payload).wrapped_key,
+        wrapped_key=request.payload if bound else decode_unwrap_payload(request.payload).wrapped_key,
         key_name=request.key_label,
         method=kept["method"],
         new_label=kept["label"],

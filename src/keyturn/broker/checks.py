@@ -15,6 +15,8 @@ from keyturn.crypto.keys import describe_spki
 from keyturn.crypto.registry import require_single_meaning, signature_algorithm
 from keyturn.crypto.wrapping import wrap_method
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.limits import check_limits
+from keyturn.ska.key_attributes import filled_in
 from keyturn.ska.labels import check_label
 from keyturn.ska.policy import encode_policy
 from keyturn.ska.policy_json import policy_from_json, policy_to_json
@@ -51,11 +53,12 @@ def check_signing(call: SignCall, key: KeyRecord) -> None:
     """Refuse a signature that the key cannot make, or a protected one must not (R8).
 
     Raises:
-        KeyturnError: 606 `key.attribute`, 607, 612, 600 for an unknown algorithm.
+        KeyturnError: 606 `key.attribute`, 614 `key.operation-not-allowed`, 607, 612, 600 for an unknown algorithm.
     """
     entry = signature_algorithm(call.algorithm)
     _check_key_type(call.algorithm, entry.key_type, key, "signature.wrong-key-type")
     _check_attribute(key, "sign")
+    _check_limits(key, "sign", call.algorithm)
     if protected(key):
         _, _, curve_oid, _ = describe_spki(key.public_key)
         require_single_meaning(call.algorithm, call.payload, curve_oid=curve_oid or "")
@@ -65,11 +68,13 @@ def check_decrypting(call: DecryptCall, key: KeyRecord) -> None:
     """Refuse a decryption that the key cannot do, or a protected one must not (R8).
 
     Raises:
-        KeyturnError: 606 `key.attribute`, 607, 612, 629 for an unknown cipher, 600 `cipher.parameters`.
+        KeyturnError: 606 `key.attribute`, 614 `key.operation-not-allowed`, 607, 612, 629 for an unknown cipher, 600
+            `cipher.parameters`.
     """
     entry = cipher_algorithm(call.algorithm)
     _check_key_type(call.algorithm, entry.key_type, key, "cipher.wrong-key-type")
     _check_attribute(key, "decrypt")
+    _check_limits(key, "decrypt", call.algorithm)
     if not entry.needs_iv and not entry.aead and (call.iv or call.aad or call.tag_length):
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
@@ -84,16 +89,35 @@ def check_unwrapping(call: UnwrapCall, key: KeyRecord) -> None:
     """Refuse an unwrap that the key cannot do, or approvals for a protected one do not cover (R16).
 
     Raises:
-        KeyturnError: 606 `key.attribute`, 607, 600 `wrap.method` and `unwrap.unapproved-policy`, 610 for the new label,
-            and what `check_policy` raises.
+        KeyturnError: 606 `key.attribute`, 614 `key.operation-not-allowed`, 607, 600 `wrap.method`,
+            `unwrap.unapproved-policy` and `unwrap.unapproved-limits`, 610 for the new label, and what `check_policy`
+            and `check_limits` raise.
     """
-    _check_key_type(call.method, wrap_method(call.method).wrapping_key_type, key, "wrap.wrong-key-type")
+    method = wrap_method(call.method)
+    _check_key_type(call.method, method.wrapping_key_type, key, "wrap.wrong-key-type")
     _check_attribute(key, "unwrap")
+    _check_limits(key, "unwrap", call.method)
     check_label(call.new_label)
+    check_limits(
+        call.allowed_operations,
+        call.allowed_algorithms,
+        key_type=method.wrapped_key_type,
+        attributes=filled_in(call.attributes),
+    )
+    if (call.allowed_operations or call.allowed_algorithms) and protected(key) and not is_bound(key):
+        raise KeyturnError(
+            ErrorCode.VALIDATION_FAILED,
+            f"Approvals for an unwrap with the protected key {key.label} do not cover allowedOperations and "
+            "allowedAlgorithms. Leave them out, or unwrap with a key that has no policy or that was created with "
+            "boundApprovals.",
+            refusal="unwrap.unapproved-limits",
+        )
     if call.policy is None:
         return
     check_policy(call.policy, blocked=call.blocked)
-    if protected(key) and not is_bound(key):
+    if is_bound(key):
+        _with_json_form(call.policy)
+    elif protected(key):
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
             f"Approvals for an unwrap do not cover a policy: what the protected key {key.label} unwraps gets none. "
@@ -138,8 +162,12 @@ def checked_new_policy(policy: Policy, key: KeyRecord) -> bytes:
         KeyturnError: What `check_policy` raises; 600 `policy.no-json-form`.
     """
     check_policy(policy, blocked=key.blocked)
+    return _with_json_form(policy)
+
+
+def _with_json_form(policy: Policy) -> bytes:
+    """The blob of a policy that approvals bind; the offline side makes it anew out of the JSON."""
     blob = encode_policy(policy)
-    # The offline side makes the blob anew out of the JSON; approvals bind its bytes.
     if encode_policy(policy_from_json(policy_to_json(policy, blocked=None), allow_seconds=True)[0]) != blob:
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
@@ -169,4 +197,22 @@ def _check_attribute(key: KeyRecord, attribute: str) -> None:
             ErrorCode.KEY_ATTRIBUTES_INVALID,
             f"The key {key.label} was created without the attribute {attribute}.",
             refusal="key.attribute",
+        )
+
+
+def _check_limits(key: KeyRecord, operation: str, algorithm: str) -> None:
+    """What a key was limited to at its creation (R9)."""
+    if key.allowed_operations and operation not in key.allowed_operations:
+        raise KeyturnError(
+            ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+            f"The key {key.label} may only {' and '.join(key.allowed_operations)}: its allowedOperations were fixed at "
+            "creation.",
+            refusal="key.operation-not-allowed",
+        )
+    if key.allowed_algorithms and algorithm not in key.allowed_algorithms:
+        raise KeyturnError(
+            ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
+            f"The key {key.label} works only with {', '.join(key.allowed_algorithms)}: its allowedAlgorithms were "
+            "fixed at creation.",
+            refusal="key.algorithm-not-allowed",
         )

@@ -1,7 +1,7 @@
 """`inputOfflineHsm`: a request as the body that the offline side takes as it is. Pure.
 
-It carries the request's id, so that the HSM gives its receipt, and the approvals in the order of the policy. While
-the request waits for signed time, it is a request for a timestamp instead.
+It carries the request's id, so that the HSM gives its receipt and knows what bound approvals name, and the approvals in
+the order of the policy. While the request waits for signed time, it is a request for a timestamp instead.
 
 Source: decisions 13 and 15; rest-api.md section 3.3; docs/security/rules.md R24.
 """
@@ -90,10 +90,11 @@ def _decrypt(request: RequestRow) -> dict[str, Any]:
 
 def _unwrap(request: RequestRow) -> dict[str, Any]:
     call = unwrap_call(request)
+    limits = {"allowedOperations": call.allowed_operations, "allowedAlgorithms": call.allowed_algorithms}
     inner: dict[str, Any] = {
         "wrappedKey": _text(call.wrapped_key),
         "label": call.new_label,
-        "attributes": dict(call.attributes),
+        "attributes": {**call.attributes, **{name: list(names) for name, names in limits.items() if names}},
         "unwrapKeyName": call.key_name,
         "wrapMethod": call.method,
     }

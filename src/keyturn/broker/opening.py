@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from keyturn.broker import checks, progress
-from keyturn.broker.bound import bound_statement, covered_by_approvals, is_bound
+from keyturn.broker.bound import covered_by_approvals, is_bound, with_statement
 from keyturn.broker.calls import decrypt_parameters, unwrap_parameters
 from keyturn.broker.model import DecryptCall, ModifyCall, RequestKind, SignCall, StatusCall, UnwrapCall
 from keyturn.broker.prediction import StepKind, last_change, next_step, parsed_policy, stamp_seconds
@@ -102,7 +102,9 @@ class Opening:
             key,
             Action.USE,
             RequestKind.UNWRAP,
-            payload=unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label),
+            payload=call.wrapped_key
+            if is_bound(key)
+            else unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label),
             original=original,
             call=call,
             algorithm=call.method,
@@ -190,7 +192,7 @@ class Opening:
             parameters=parameters,
         )
         if is_bound(key):
-            request = request._replace(bound_statement=bound_statement(request))
+            request = with_statement(request)
         covered = covered_by_approvals(request)
         stamp = await self._stamp(key, action, rule, covered)
         # Without bytes to be approved there are no tasks yet.

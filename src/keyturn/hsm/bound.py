@@ -49,8 +49,8 @@ def statement_for(call: BoundCall, record: KeyRecord) -> bytes | None:
     if not call.request_id:
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
-            f"the key {record.label!r} takes bound approvals: they are for one request, so that the call needs its "
-            "request id",
+            f"the key {record.label!r} takes bound approvals: they are for one request, so that the call needs its id. "
+            "Give it as `requestId`, as it stands in `inputOfflineHsm`",
             refusal="request-id.missing",
         )
     if not is_bound_request_id(call.request_id):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import Done, SignedKeyAttributes
-from keyturn.api.endpoints.parts import chosen_attributes, signed_attributes
+from keyturn.api.endpoints.parts import chosen_attributes, chosen_limits, signed_attributes
 from keyturn.api.fields import no_password, not_available
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.policies import new_policy
@@ -53,6 +53,7 @@ async def create_key(services: Services, call: Call, body: CreateKeyBody) -> Sig
                 blocked=blocked,
                 # Clients send an empty id for none, and the Go client cannot read an id that is not null.
                 key_id=body.id or None,
+                **chosen_limits("attributes", body.attributes),
             )
         )
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from keyturn.api.answers import SignedKeyAttributes
 from keyturn.api.fields import base64_list, from_base64, keyed_base64
-from keyturn.api.schemas.keys import KNOWN_ATTRIBUTES, LIMITS_TO_COME, REQUIRED_ATTRIBUTES
-from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.api.schemas.keys import KNOWN_ATTRIBUTES, MAX_LIMITS, REQUIRED_ATTRIBUTES
+from keyturn.errors import ErrorCode, FormatError
 from keyturn.hsm.protocol import MAX_APPROVALS
 from keyturn.ska.attestation import attestation_to_json
 
@@ -87,7 +87,6 @@ def chosen_attributes(name: str, sent: dict[str, Any]) -> dict[str, bool]:
 
     Raises:
         FormatError: If a required attribute is missing, or one is no boolean.
-        KeyturnError: With 606, if a limit is asked for that this version would not keep (R9).
     """
     for required in REQUIRED_ATTRIBUTES:
         if sent.get(required) is None:
@@ -95,13 +94,6 @@ def chosen_attributes(name: str, sent: dict[str, Any]) -> dict[str, bool]:
                 f"Field '{name}.{required}' must be given.",
                 code=ErrorCode.VALIDATION_FAILED,
                 refusal="json.missing-field",
-            )
-    for limit in LIMITS_TO_COME:
-        if sent.get(limit) is not None:
-            raise KeyturnError(
-                ErrorCode.KEY_ATTRIBUTES_INVALID,
-                f"`{limit}` is not available in this version; leave it out.",
-                refusal="attribute.not-available",
             )
     chosen = {attribute: value for attribute, value in sent.items() if value is not None}
     chosen = {attribute: value for attribute, value in chosen.items() if attribute in KNOWN_ATTRIBUTES}
@@ -112,3 +104,41 @@ def chosen_attributes(name: str, sent: dict[str, Any]) -> dict[str, bool]:
                 refusal="json.wrong-type",
             )
     return chosen
+
+
+class Limits(TypedDict):
+    """What a new key is limited to (R9)."""
+
+    allowed_operations: tuple[str, ...]
+    allowed_algorithms: tuple[str, ...]
+
+
+def chosen_limits(name: str, sent: dict[str, Any]) -> Limits:
+    """Read the lists that limit a new key; which names there are, the HSM knows.
+
+    Args:
+        name: The dotted path of the attributes, for messages.
+        sent: The attributes as they were sent.
+
+    Returns:
+        The limits, each empty for none.
+
+    Raises:
+        FormatError: If one is no list of texts.
+    """
+    return Limits(
+        allowed_operations=_names(f"{name}.allowedOperations", sent.get("allowedOperations")),
+        allowed_algorithms=_names(f"{name}.allowedAlgorithms", sent.get("allowedAlgorithms")),
+    )
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_LIMITS or not all(isinstance(one, str) for one in value):
+        raise FormatError(
+            f"A provided argument is of the wrong type. Field '{name}' must be a list of at most {MAX_LIMITS} texts, "
+            "or null.",
+            refusal="json.wrong-type",
+        )
+    return tuple(value)

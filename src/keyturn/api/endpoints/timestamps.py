@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from keyturn.api.schemas.timestamps import TimestampRequest
 
 _BOUND: Final = {Action.USE: "payload", Action.MODIFY: "policy"}
-"""Which field holds what the time is signed with; the other two actions have nothing of the kind."""
+"""Which field holds what the time is signed with. The other two actions have it for a key with bound approvals only."""
+_WITH_STATEMENT: Final = frozenset({Action.BLOCK, Action.UNBLOCK})
 
 
 async def _bound_bytes(services: Services, action: Action, request: TimestampRequest) -> bytes:
@@ -32,7 +33,7 @@ async def _bound_bytes(services: Services, action: Action, request: TimestampReq
                 f"Field 'timestampRequest.{name}' must be given for the operation {request.operation}.",
                 refusal="json.missing-field",
             )
-        if value and not wanted:
+        if value and not wanted and not (name == "payload" and action in _WITH_STATEMENT):
             raise FormatError(
                 f"Field 'timestampRequest.{name}' has no place in the operation {request.operation}; leave it out.",
                 refusal="timestamp.ambiguous",

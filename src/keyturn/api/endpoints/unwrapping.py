@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import SignedKeyAttributes, UnwrapRequestId
 from keyturn.api.codec import request_text
-from keyturn.api.endpoints.parts import check_form, chosen_attributes, executed_attributes, signed_approvals
+from keyturn.api.endpoints.parts import (
+    check_form,
+    chosen_attributes,
+    chosen_limits,
+    executed_attributes,
+    signed_approvals,
+)
 from keyturn.api.fields import from_base64, no_password, optional_base64, receipt_for
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.policies import new_policy
@@ -36,6 +42,7 @@ async def _call(services: Services, request: UnwrapKeyRequest) -> UnwrapCall:
         attributes=chosen_attributes("unwrapKeyRequest.attributes", request.attributes),
         policy=policy,
         blocked=blocked,
+        **chosen_limits("unwrapKeyRequest.attributes", request.attributes),
         meta_data=optional_base64("unwrapKeyRequest.metaData", request.meta_data),
         meta_data_signature=optional_base64("unwrapKeyRequest.metaDataSignature", request.meta_data_signature),
     )

@@ -43,7 +43,7 @@ RequestId = Annotated[
     Meta(
         max_length=MAX_REQUEST_ID,
         description="Id of the request on the caller's side. With it the answer, or the error body of a refusal, "
-        "carries the HSM's signed receipt.",
+        "carries the HSM's signed receipt. A key with bound approvals needs it: the id that its approvals name.",
     ),
 ]
 

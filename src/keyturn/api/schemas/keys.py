@@ -30,13 +30,20 @@ KNOWN_ATTRIBUTES: Final = (
     "singleUse",
 )
 """What may be chosen at creation; the rest is answered only, and ignored when sent (decisions 9)."""
-LIMITS_TO_COME: Final = ("allowedOperations", "allowedAlgorithms")
-"""Limits that a later version will keep (R9). Whoever asks for one must not get a key without it."""
+MAX_LIMITS: Final = 256
+"""Most names in a list that limits a key; there are fewer algorithms."""
+_OPERATIONS: Final = ("sign", "decrypt", "unwrap")
+_LIMITS_SCHEMA: Final = {
+    "allowedOperations": {"type": ["array", "null"], "items": {"type": "string", "enum": list(_OPERATIONS)}},
+    "allowedAlgorithms": {"type": ["array", "null"], "items": {"type": "string"}, "maxItems": MAX_LIMITS},
+}
+"""Lists that limit a key for life (R9); absent, null and empty set no limit."""
 _ATTRIBUTES_SCHEMA: Final = {
     "required": list(REQUIRED_ATTRIBUTES),
     "properties": {
         name: {"type": "boolean" if name in REQUIRED_ATTRIBUTES else ["boolean", "null"]} for name in KNOWN_ATTRIBUTES
-    },
+    }
+    | _LIMITS_SCHEMA,
 }
 
 KeyAttributes = Annotated[

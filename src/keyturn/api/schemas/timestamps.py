@@ -16,7 +16,8 @@ OperationWord = Literal["use", "block", "unblock", "modify"]
 class TimestampRequest(Body, frozen=True, rename="camel"):
     """What the time is signed for. `payload` for `use`, `policy` for `modify`, neither for the other two.
 
-    For an unwrap `payload` is the structure that approvals cover, not the wrapped key alone.
+    For an unwrap `payload` is the structure that approvals cover, not the wrapped key alone. For a key with bound
+    approvals it is the statement, for `block` and `unblock`, too.
     """
 
     key_name: NonEmpty
