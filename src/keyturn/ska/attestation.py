@@ -1,7 +1,7 @@
 """Attested key attributes: what the HSM signs about a key, and the strict reading of it.
 
 The text is the documented XML form, so that existing readers find what they know, followed by exactly one element of
-our own, `<keyturn version="1">`. It says what a label cannot: which key of which HSM this is, in which state, under
+our own, `<keyturn version="3">`. It says what a label cannot: which key of which HSM this is, in which state, under
 which switches, and whether its policy can be replaced without approvals.
 
 A reader verifies the signature first, over the exact bytes, and only then parses. What is parsed must be byte for
@@ -12,10 +12,8 @@ Source: rest-api.md section 3.1; ska-wire-format.md section 8; docs/security/rul
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -24,19 +22,32 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.approver_keys import load_approver_certificate
+from keyturn.ska.attestation_facts import (
+    ATTRIBUTE_NAMES,
+    ATTRIBUTES,
+    CREATIONS,
+    LIMITS,
+    NUMBER_DIGITS,
+    OWN_ATTRIBUTES,
+    Creation,
+    KeyAttestation,
+    attestation_to_json,
+    check_attestation,
+)
 from keyturn.ska.attestation_policy import read_base64, read_bool, read_number, read_policy, write_policy
 from keyturn.ska.iso_time import format_time, parse_time
-from keyturn.ska.labels import check_label
-from keyturn.ska.policy_json import policy_to_json
 from keyturn.ska.xml_tree import MAX_XML, Children, Node, Writer, check_attributes, read_tree
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from keyturn.ska.policy import Policy
-
-Creation = Literal["generated", "imported", "derived"]
-_CREATIONS: Final[dict[str, Creation]] = {"generated": "generated", "imported": "imported", "derived": "derived"}
+__all__ = [
+    "ATTRIBUTE_NAMES",
+    "FORMAT_VERSION",
+    "Creation",
+    "KeyAttestation",
+    "attestation_to_json",
+    "parse_attestation",
+    "render_attestation",
+    "verify_attestation",
+]
 
 FORMAT_VERSION: Final = "3"
 """Version of the `<keyturn>` element; it changes with every change of what stands in it."""
@@ -45,114 +56,6 @@ VERSION_WITHOUT_STORE: Final = "2"
 VERSION_WITHOUT_RECEIPTS: Final = "1"
 """The first version, from before there were receipts; still read, and written where there is no receipt key."""
 _VERSIONS: Final = (VERSION_WITHOUT_RECEIPTS, VERSION_WITHOUT_STORE, FORMAT_VERSION)
-
-# API name, XML name, and whether the `json` object has it always (null where unknown), when it is true, or never.
-_ATTRIBUTES: Final[tuple[tuple[str, str, Literal["always", "true", "never"]], ...]] = (
-    ("decrypt", "decrypt", "always"),
-    ("sign", "sign", "always"),
-    ("ekaSign", "eka_sign", "always"),
-    ("unwrap", "unwrap", "always"),
-    ("derive", "derive", "always"),
-    ("sensitive", "sensitive", "always"),
-    ("alwaysSensitive", "always_sensitive", "always"),
-    ("extractable", "extractable", "always"),
-    ("neverExtractable", "never_extractable", "always"),
-    ("modifiable", "modifiable", "always"),
-    ("copyable", "copyable", "always"),
-    ("destroyable", "destroyable", "always"),
-    ("unique", "unique", "never"),
-    ("encrypt", "encrypt", "true"),
-    ("verify", "verify", "true"),
-    ("wrap", "wrap", "true"),
-    ("bip32", "bip32", "true"),
-    ("slip10", "slip10", "true"),
-)
-_SYMMETRIC: Final = frozenset({"AES"})
-"""Kinds of keys without a public part."""
-_BOTH_WAYS: Final = frozenset({"encrypt", "verify", "wrap"})
-"""Attributes that the `json` object of a symmetric key has always (rest-api.md section 3.1)."""
-_OWN_ATTRIBUTES: Final = {"boundApprovals": "bound_approvals", "singleUse": "single_use"}
-"""Attributes of ours: written into our own element, and into `json` where they are true."""
-_LIMITS: Final = {"allowed_operations": "operation", "allowed_algorithms": "algorithm"}
-"""Lists that narrow a key (R9), and what an entry is called; written where they are not empty."""
-ATTRIBUTE_NAMES: Final = frozenset((*(name for name, _, _ in _ATTRIBUTES), *_OWN_ATTRIBUTES))
-"""API names of the attributes that can be attested."""
-
-_UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,31}")
-_WORD: Final = re.compile("[A-Za-z][A-Za-z0-9._-]{0,63}")
-_NUMBER_DIGITS: Final = 18  # Below 2**63 whatever the digits.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyAttestation:
-    """What the HSM says about a key at one moment.
-
-    Args:
-        label: The key's label.
-        uuid: The key's identity, UUID text in lower case.
-        generation: How many keys have borne this label in this HSM, this one included.
-        creation: How the key came to be.
-        create_time: Seconds since the epoch.
-        attest_time: Seconds since the epoch.
-        key_use_count: How often it was used.
-        algorithm: API name of its kind.
-        algorithm_oid: Dotted OID of its kind.
-        curve_oid: Dotted OID of its curve; None for RSA and ED.
-        key_size: Bits; None where the kind or curve says it.
-        public_key: DER SubjectPublicKeyInfo; empty for a symmetric key, whose text is that of a `secret_key`.
-        key_id: The API's `id`, or None.
-        attributes: API names to values; None (unknown) is not written.
-        policy: The policy; None for an ordinary key.
-        blocked: Whether the key is blocked; an ordinary key is not.
-        instance_id: UUID text of the HSM's store.
-        restore_epoch: How often that store was restored from a backup.
-        state_counter: The store's state counter at the key's last change; compares only within one instance and epoch.
-        isolation: How well the HSM is separated from the broker: `none`, `user` or `machine` (R1).
-        switches: Names of active weakening switches, sorted.
-        open_modify: Whether this policy can be replaced without the approvals that use needs (R10).
-        open_unblock: The same for unblocking.
-        integrity_key_name: Name of the key that signs timestamps.
-        integrity_key: Its DER SubjectPublicKeyInfo (R12).
-        receipt_key: DER SubjectPublicKeyInfo of the key that signs receipts (R24); None in texts of the first version.
-        store_counter: The store's state counter at `attest_time`, whichever key changed last: as a witness (R6) it says
-            more than `state_counter`. None in texts of the first two versions.
-        accepted_rollbacks: How often an administrator accepted that the store had been put back to an older state (R6);
-            None in texts of the first two versions.
-        allowed_operations: `allowedOperations`, sorted; empty for no limit (R9) and in texts of the first two versions.
-        allowed_algorithms: `allowedAlgorithms`, the same.
-    """
-
-    label: str
-    uuid: str
-    generation: int
-    creation: Creation
-    create_time: int
-    attest_time: int
-    key_use_count: int
-    algorithm: str
-    algorithm_oid: str
-    curve_oid: str | None
-    key_size: int | None
-    public_key: bytes
-    key_id: str | None
-    attributes: Mapping[str, bool | None]
-    policy: Policy | None
-    blocked: bool
-    instance_id: str
-    restore_epoch: int
-    state_counter: int
-    isolation: str
-    switches: tuple[str, ...]
-    open_modify: bool
-    open_unblock: bool
-    integrity_key_name: str
-    integrity_key: bytes
-    receipt_key: bytes | None = None
-    store_counter: int | None = None
-    accepted_rollbacks: int | None = None
-    allowed_operations: tuple[str, ...] = ()
-    allowed_algorithms: tuple[str, ...] = ()
 
 
 def render_attestation(attestation: KeyAttestation) -> str:
@@ -168,7 +71,7 @@ def render_attestation(attestation: KeyAttestation) -> str:
         FormatError: When something in it cannot be written so that it is read back the same, such as a name with a
             character that XML does not have (`xml.character`), or the text becomes too large (`xml.size`).
     """
-    _check(attestation)
+    check_attestation(attestation)
     writer = Writer()
     writer.open("private_key" if attestation.public_key else "secret_key", {"creation": attestation.creation})
     writer.leaf("uuid", attestation.uuid)
@@ -182,7 +85,7 @@ def render_attestation(attestation: KeyAttestation) -> str:
     writer.leaf("key_size", None if attestation.key_size is None else str(attestation.key_size))
     writer.leaf("public_key", b64encode(attestation.public_key).decode() or None)
     writer.open("attributes")
-    for name, tag, _ in _ATTRIBUTES:
+    for name, tag, _ in ATTRIBUTES:
         value = attestation.attributes.get(name)
         writer.leaf(tag, None if value is None else _bool(value))
     writer.close()
@@ -217,10 +120,10 @@ def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
     if attestation.store_counter is not None:
         writer.leaf("store_counter", str(attestation.store_counter))
         writer.leaf("accepted_rollbacks", str(attestation.accepted_rollbacks))
-    for name, tag in _OWN_ATTRIBUTES.items():
+    for name, tag in OWN_ATTRIBUTES.items():
         value = attestation.attributes.get(name)
         writer.leaf(tag, None if value is None else _bool(value))
-    for tag, leaf in _LIMITS.items():
+    for tag, leaf in LIMITS.items():
         _write_words(writer, tag, leaf, getattr(attestation, tag))
     writer.close()
 
@@ -261,19 +164,19 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
             f"These are attributes of a {root.tag[:64]!a}; only a private_key and a secret_key are known here."
         )
     check_attributes(root, "creation")
-    creation = _CREATIONS.get(root.attributes.get("creation", ""))
+    creation = CREATIONS.get(root.attributes.get("creation", ""))
     if creation is None:
         raise FormatError("creation is neither generated nor imported nor derived.")
     parts = Children(root)
     uuid, label = parts.text("uuid"), parts.text("label")
     create_time, attest_time = parse_time(parts.text("create_time")), parse_time(parts.text("attest_time"))
-    key_use_count = read_number(parts.text("key_use_count"), "key_use_count", _NUMBER_DIGITS)
+    key_use_count = read_number(parts.text("key_use_count"), "key_use_count", NUMBER_DIGITS)
     algorithm, algorithm_oid = parts.text("algorithm"), parts.text("algorithm_oid")
     curve_oid, key_size = parts.text_if("curve_oid"), parts.text_if("key_size")
     public_key = read_base64(parts.text("public_key"), "public_key") if root.tag == "private_key" else b""
     given = Children(parts.take("attributes"))
     attributes: dict[str, bool | None] = {}
-    for name, tag, _ in _ATTRIBUTES:
+    for name, tag, _ in ATTRIBUTES:
         value = given.text_if(tag)
         if value is not None:
             attributes[name] = read_bool(value, tag)
@@ -305,9 +208,9 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
         blocked=blocked,
         # From here on in the order in which they stand in the text.
         instance_id=own.text("instance_id"),
-        restore_epoch=read_number(own.text("restore_epoch"), "restore_epoch", _NUMBER_DIGITS),
-        state_counter=read_number(own.text("state_counter"), "state_counter", _NUMBER_DIGITS),
-        generation=read_number(own.text("generation"), "generation", _NUMBER_DIGITS),
+        restore_epoch=read_number(own.text("restore_epoch"), "restore_epoch", NUMBER_DIGITS),
+        state_counter=read_number(own.text("state_counter"), "state_counter", NUMBER_DIGITS),
+        generation=read_number(own.text("generation"), "generation", NUMBER_DIGITS),
         key_id=own.text_if("key_id"),
         open_modify=read_bool(own.text("open_modify"), "open_modify"),
         open_unblock=read_bool(own.text("open_unblock"), "open_unblock"),
@@ -333,15 +236,15 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
 
 def _read_limits(own: Children, attributes: dict[str, bool | None]) -> dict[str, tuple[str, ...]]:
     """Read what narrows a key; our attributes go to the others."""
-    for name, tag in _OWN_ATTRIBUTES.items():
+    for name, tag in OWN_ATTRIBUTES.items():
         value = own.text_if(tag)
         if value is not None:
             attributes[name] = read_bool(value, tag)
-    return {tag: _read_words(own.take(tag), leaf) for tag, leaf in _LIMITS.items() if own.next_is(tag)}
+    return {tag: _read_words(own.take(tag), leaf) for tag, leaf in LIMITS.items() if own.next_is(tag)}
 
 
 def _read_counter(own: Children, name: str) -> int:
-    return read_number(own.text(name), name, _NUMBER_DIGITS)
+    return read_number(own.text(name), name, NUMBER_DIGITS)
 
 
 def _read_switches(own: Children) -> tuple[str, ...]:
@@ -403,51 +306,6 @@ def _bad_certificate() -> KeyturnError:
     )
 
 
-def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
-    """The `json` object that accompanies the XML: the same data for clients that do not read XML.
-
-    It is made from the signed text alone, so whoever has verified that text can compute and compare it (R19).
-
-    Args:
-        attestation: What was attested.
-
-    Returns:
-        The object of rest-api.md section 3.1; in its `attributes` also those of ours that narrow the key (R7, R9, R14).
-    """
-    curve = attestation.curve_oid
-    symmetric = not attestation.public_key
-    attributes: dict[str, object] = {
-        name: attestation.attributes.get(name)
-        for name, _, shown in _ATTRIBUTES
-        if shown == "always"
-        or (shown == "true" and attestation.attributes.get(name))
-        or (symmetric and name in _BOTH_WAYS)
-    }
-    attributes |= {name: True for name in _OWN_ATTRIBUTES if attestation.attributes.get(name)}
-    if attestation.allowed_operations:
-        attributes["allowedOperations"] = list(attestation.allowed_operations)
-    if attestation.allowed_algorithms:
-        attributes["allowedAlgorithms"] = list(attestation.allowed_algorithms)
-    policy = attestation.policy
-    return {
-        "label": attestation.label,
-        "id": attestation.key_id,
-        "uuid": attestation.uuid,
-        "algorithm": attestation.algorithm,
-        "algorithmOid": attestation.algorithm_oid,
-        "curveOid": curve,
-        "derivedAttributes": None,
-        "keySize": attestation.key_size,
-        "keyUsageCount": attestation.key_use_count,
-        "createTime": format_time(attestation.create_time),
-        "attestTime": format_time(attestation.attest_time),
-        "publicKey": None if symmetric else b64encode(attestation.public_key).decode(),
-        "addressTruncated": None,
-        "attributes": attributes,
-        "policy": None if policy is None else policy_to_json(policy, blocked=attestation.blocked),
-    }
-
-
 def _utf8(xml: str | bytes) -> bytes:
     if len(xml) > MAX_XML:
         raise FormatError(f"The attested attributes have more than {MAX_XML} bytes.", refusal="xml.size")
@@ -461,63 +319,3 @@ def _utf8(xml: str | bytes) -> bytes:
 
 def _bool(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _check(attestation: KeyAttestation) -> None:
-    """Refuse what the form cannot hold or must not; the same for writing and reading."""
-    check_label(attestation.label)
-    if attestation.creation not in _CREATIONS:
-        raise FormatError("creation is neither generated nor imported nor derived.")
-    for what, text in (("uuid", attestation.uuid), ("instance_id", attestation.instance_id)):
-        if not _UUID.fullmatch(text):
-            raise FormatError(f"The {what} is no UUID in lower case.")
-    for what, oid in (("algorithm_oid", attestation.algorithm_oid), ("curve_oid", attestation.curve_oid)):
-        if oid is not None and not _OID.fullmatch(oid):
-            raise FormatError(f"The {what} is no dotted OID.")
-    for what, word in (
-        ("algorithm", attestation.algorithm),
-        ("isolation", attestation.isolation),
-        *(("switch", switch) for switch in attestation.switches),
-        *(("allowed operation", one) for one in attestation.allowed_operations),
-        *(("allowed algorithm", one) for one in attestation.allowed_algorithms),
-    ):
-        if not _WORD.fullmatch(word):
-            raise FormatError(f"The {what} is no plain word.")
-    for words in (attestation.switches, attestation.allowed_operations, attestation.allowed_algorithms):
-        if list(words) != sorted(set(words)):
-            raise FormatError("The switches or a limit are not sorted, or one is there twice.")
-    narrowed = attestation.allowed_operations or attestation.allowed_algorithms
-    if attestation.store_counter is None and (narrowed or attestation.attributes.keys() & _OWN_ATTRIBUTES.keys()):
-        raise FormatError("What narrows a key is attested from the third version on, with the store's counter.")
-    for what, number in (
-        ("generation", attestation.generation),
-        ("key_use_count", attestation.key_use_count),
-        ("restore_epoch", attestation.restore_epoch),
-        ("state_counter", attestation.state_counter),
-        ("store_counter", attestation.store_counter or 0),
-        ("accepted_rollbacks", attestation.accepted_rollbacks or 0),
-    ):
-        if not 0 <= number < 10**_NUMBER_DIGITS:
-            raise FormatError(f"The {what} is not between 0 and {10**_NUMBER_DIGITS}.")
-    if attestation.generation == 0:
-        raise FormatError("The generation counts from 1.")
-    if not attestation.attributes.keys() <= ATTRIBUTE_NAMES:
-        unknown = min(attestation.attributes.keys() - ATTRIBUTE_NAMES)
-        raise FormatError(f"The attribute {unknown[:64]!a} cannot be attested.")
-    if attestation.policy is None and attestation.blocked:
-        raise FormatError("A key without a policy cannot be blocked.")
-    if (attestation.algorithm in _SYMMETRIC) == bool(attestation.public_key):
-        raise FormatError("A private key has a public key, a symmetric one has none.")
-    if attestation.policy is not None and not attestation.public_key:
-        raise FormatError("A symmetric key has no policy.")
-    if not attestation.integrity_key or not attestation.integrity_key_name:
-        raise FormatError("The integrity key and its name must be there.")
-    if attestation.receipt_key == b"":
-        raise FormatError("A receipt key that is there is not empty.")
-    if (attestation.store_counter is None) != (attestation.accepted_rollbacks is None):
-        raise FormatError("The counter of the store and of accepted rollbacks come together.")
-    if attestation.store_counter is not None:
-        if attestation.receipt_key is None:
-            raise FormatError("Where the store's counter is attested, the receipt key is, too.")
-        if attestation.store_counter < attestation.state_counter:
-            raise FormatError("The store's counter is not below that of one of its keys.")
