@@ -29,12 +29,23 @@ differs from what its run recorded, or when a line is not green. In each line th
 the real HSM process over its socket. It does one thing that is wrong, is refused with the word given here, finds that
 word in the decision log, and then sees the same message without the defect accepted.
 
-*Refused* says where a line was shown: with broker and HSM under *one user*, as in the embedded default, and under *two
+Under *An approval means one thing* one attack is tried on three keys, and there **succeeds** stands where it does: what
+a broker can do with keys as documented is not hidden on this page.
+
+*Refused*, or *shown*, says where a line was shown: with broker and HSM under *one user*, as in the embedded default, and under *two
 users* of one machine, which takes root. The answers of the kernel (`EACCES`, `EPERM`) are for a process of the broker's
 user that goes for the HSM itself. *Rule* names a rule of [rules.md](rules.md), a decision of
 [decisions.md](../decisions.md), a section of the wire format as the HSM enforces it, or a law of
 [ARCHITECTURE.md](../../ARCHITECTURE.md).
 """
+SUCCEEDS: Final = "succeeds"
+NOTES: Final = {
+    "An approval means one thing": """All officers approved in good faith, with programs that show them nothing. What they signed is presented for something
+else, to a key as documented, to one with `boundApprovals`, and to one with `singleUse`. **succeeds**: the documented
+format allows it, and keyturn does it. *The stored result*: nothing is executed; the answer is that of the first time.
+{open_ones} of the {all} attacks succeed on a key as documented; {left} on each of the three.
+""",
+}
 
 
 @dataclass
@@ -43,13 +54,13 @@ class Row:
 
     Args:
         attack: What was tried, in plain words.
-        answer: The word of the refusal.
+        answers: The word of the refusal; one for each kind of key where there are several.
         rule: What it would have broken.
         profiles: Surroundings in which it was shown.
     """
 
     attack: str
-    answer: str
+    answers: dict[str, str]
     rule: str
     profiles: set[str] = field(default_factory=set)
 
@@ -66,7 +77,8 @@ def read_rows(records: Sequence[dict[str, Any]]) -> dict[str, list[Row]]:
     subjects: dict[str, dict[str, Row]] = {}
     for record in sorted(records, key=lambda one: one["place"]):
         rows = subjects.setdefault(record["subject"], {})
-        row = rows.setdefault(record["attack"], Row(record["attack"], record["refused"], record["rule"]))
+        answers = record.get("keys") or {"answer": record["refused"]}
+        row = rows.setdefault(record["attack"], Row(record["attack"], answers, record["rule"]))
         row.profiles.add(record["profile"])
     return {subject: list(rows.values()) for subject, rows in subjects.items()}
 
@@ -84,12 +96,24 @@ def render(records: Sequence[dict[str, Any]]) -> str:
     count = sum(len(rows) for rows in subjects.values())
     parts = [HEAD, f"\n{count} attacks.\n"]
     for subject, rows in subjects.items():
-        parts.append(f"\n## {subject}\n\n| attack | answer | rule | refused |\n|---|---|---|---|\n")
+        # Kinds of keys stand in one order in all rows of a subject; not every row has all of them.
+        kinds = list(dict.fromkeys(kind for row in rows for kind in row.answers))
+        where = "refused" if kinds == ["answer"] else "shown"
+        parts.append(f"\n## {subject}\n\n{_note(subject, rows)}")
+        parts.append(f"| attack | {' | '.join(kinds)} | rule | {where} |\n|{'---|' * (len(kinds) + 3)}\n")
         parts += [
-            f"| {_cell(row.attack)} | {_words(row.answer)} | {_cell(row.rule)} | {', '.join(sorted(row.profiles))} |\n"
+            f"| {_cell(row.attack)} | {' | '.join(_words(row.answers.get(kind, '')) for kind in kinds)} "
+            f"| {_cell(row.rule)} | {', '.join(sorted(row.profiles))} |\n"
             for row in rows
         ]
     return "".join(parts)
+
+
+def _note(subject: str, rows: Sequence[Row]) -> str:
+    if subject not in NOTES:
+        return ""
+    won = [[answer.startswith(SUCCEEDS) for answer in row.answers.values()] for row in rows]
+    return NOTES[subject].format(open_ones=sum(one[0] for one in won), all=len(rows), left=sum(map(all, won))) + "\n"
 
 
 def _cell(text: str) -> str:
@@ -97,7 +121,10 @@ def _cell(text: str) -> str:
 
 
 def _words(answer: str) -> str:
-    return ", ".join(f"`{word}`" for word in answer.split(", "))
+    """Words of the HSM and the kernel as code; an attack that succeeds is not overlooked."""
+    if answer.startswith(SUCCEEDS):
+        return f"**{SUCCEEDS}**{answer.removeprefix(SUCCEEDS)}"
+    return ", ".join(f"`{word}`" if " " not in word and word else word for word in answer.split(", "))
 
 
 def complaints(records: Sequence[dict[str, Any]]) -> list[str]:

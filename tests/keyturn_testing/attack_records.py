@@ -1,6 +1,7 @@
 """A plugin of the test run: collects what became of every line of the table of attacks.
 
-A test that shows a line carries `pytest.mark.attack(subject=…, attack=…, refused=…, rule=…)`. With
+A test that shows a line carries `pytest.mark.attack(subject=…, attack=…, refused=…, rule=…)`; where the attack was made
+on several kinds of keys, `keys={kind: outcome}` stands in the place of `refused`. With
 `--attack-records FILE` the run writes one record for each such test into a file, and with `--attack-page PAGE` it fails
 when the page is not what `scripts/attacks.py` makes of these records, or when a line is not green. Both are given where
 the whole suite runs; a part of it neither writes nor fails. Works with several processes (xdist): records travel in
@@ -44,8 +45,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.user_properties.append((PROPERTY, _record(item, mark.kwargs)))
 
 
-def _record(item: pytest.Item, line: Mapping[str, str]) -> dict[str, Any]:
-    if set(line) - {"profile"} != {"subject", "attack", "refused", "rule"}:
+def _record(item: pytest.Item, line: Mapping[str, Any]) -> dict[str, Any]:
+    answers = {"keys"} if "keys" in line else {"refused"}
+    if set(line) - {"profile"} != {"subject", "attack", "rule"} | answers:
         raise pytest.UsageError(f"{item.nodeid}: an attack has subject, attack, refused and rule")
     callspec = getattr(item, "callspec", None)
     parameters = {} if callspec is None else callspec.params

@@ -215,7 +215,9 @@ class Authority:
         return self._store.ledger(record.uuid, SPENT[action]).keys()
 
     def _never_replayed(self, record: KeyRecord, action: Action) -> bool:
-        return action in SPENT and not self._allow_replayed and serves_once(parse_policy(record.policy), action)
+        # The switch restores what is documented; of keys that promise more in their attributes nothing is documented.
+        replayable = self._allow_replayed and not (record.bound or record.attributes.get("singleUse"))
+        return action in SPENT and not replayable and serves_once(parse_policy(record.policy), action)
 
 
 def _is_single_use(record: KeyRecord, action: Action) -> bool:
