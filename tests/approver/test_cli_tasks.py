@@ -84,7 +84,7 @@ def test_the_list_fits_a_terminal_of_eighty_columns(
     assert all(len(line) <= 80 for line in listed.splitlines())
     whole = ["".join(cells).replace(" ", "") for cells in zip(*(columns(line) for line in rows(listed)), strict=True)]
     assert whole[0] == TASK_ID
-    assert whole[2] == "treasury"
+    assert whole[2] == "treasury(notaccepted)"
     assert whole[3] == "text:" + PAYLOAD.decode().replace(" ", "")
 
 

@@ -1,4 +1,4 @@
-"""The officer's own address book: which fingerprint is whom.
+"""The officer's own address book: which fingerprint is whom, and which keys were accepted.
 
 Names inside a policy are written by whoever wrote the policy. The officer's own book is the only place where a name
 means something, because the officer put it there after comparing words with that person.
@@ -10,15 +10,18 @@ import json
 import os
 import tempfile
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from keyturn.approver.accepted_keys import keys_from_json, keys_to_json
 from keyturn.approver.terminal import visible
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from keyturn.approver.accepted_keys import AcceptedKey
 
 FORMAT_VERSION: Final = 1
 MAX_FILE: Final = 4 << 20
@@ -56,9 +59,11 @@ class AddressBook:
 
     Args:
         contacts: Fingerprint (64 lower-case hex digits) to name.
+        keys: Keys that their owner has accepted (R20), by UUID.
     """
 
     contacts: Mapping[str, str]
+    keys: Mapping[str, AcceptedKey] = field(default_factory=dict)
 
     @classmethod
     def empty(cls) -> AddressBook:
@@ -99,7 +104,7 @@ class AddressBook:
         known = {clean_fingerprint(digits): _clean_name(name) for digits, name in contacts.items()}
         if len({_compared(name) for name in known.values()}) < len(contacts):
             raise _refusal("address-book.unreadable", f"Address book {path} is damaged: a name or key stands twice.")
-        return cls(known)
+        return cls(known, keys_from_json(document.get("keys")))
 
     def save(self, path: Path) -> None:
         """Write the book in place of the old one, whole or not at all, readable by its owner only.
@@ -110,7 +115,12 @@ class AddressBook:
         Raises:
             KeyturnError: `address-book.unwritable`.
         """
-        text = json.dumps({"version": FORMAT_VERSION, "contacts": dict(self.contacts)}, indent=2, ensure_ascii=False)
+        document = {
+            "version": FORMAT_VERSION,
+            "contacts": dict(self.contacts),
+            "keys": keys_to_json(self.keys),
+        }
+        text = json.dumps(document, indent=2, ensure_ascii=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle, fresh = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -147,7 +157,7 @@ class AddressBook:
                     "address-book.name-taken",
                     f"'{cleaned}' already stands for {known}; remove that contact first or take another name.",
                 )
-        return AddressBook({**self.contacts, digits: cleaned})
+        return replace(self, contacts={**self.contacts, digits: cleaned})
 
     def without(self, who: str) -> AddressBook:
         """A book without one contact.
@@ -162,7 +172,30 @@ class AddressBook:
         remaining = {known: name for known, name in self.contacts.items() if known != digits and name != who}
         if len(remaining) == len(self.contacts):
             raise _refusal("address-book.unknown", "No contact has this name or fingerprint.")
-        return AddressBook(remaining)
+        return replace(self, contacts=remaining)
+
+    def with_key(self, key: AcceptedKey) -> AddressBook:
+        """A book in which a key is accepted, in the place of the one that bore its label or identity.
+
+        Args:
+            key: The key.
+        """
+        others = {uuid: known for uuid, known in self.keys.items() if known.label != key.label}
+        return replace(self, keys={**others, key.uuid: key})
+
+    def without_key(self, which: str) -> AddressBook:
+        """A book in which a key is accepted no more.
+
+        Args:
+            which: Its label or UUID.
+
+        Raises:
+            KeyturnError: `address-book.unknown-key`.
+        """
+        remaining = {uuid: key for uuid, key in self.keys.items() if which not in {uuid, key.label}}
+        if len(remaining) == len(self.keys):
+            raise _refusal("address-book.unknown-key", "No accepted key has this name or UUID.")
+        return replace(self, keys=remaining)
 
 
 def _clean_name(name: object) -> str:

@@ -18,6 +18,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from keyturn.approver.accepted_keys import acceptance_of_task
 from keyturn.approver.bound import check_bound_key, check_statement, payload_beside, statement_in
 from keyturn.approver.cautions import (
     attested_cautions,
@@ -45,6 +46,7 @@ from keyturn.ska.statement import describe_statement
 from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 
 if TYPE_CHECKING:
+    from keyturn.approver.accepted_keys import Acceptance
     from keyturn.approver.address_book import AddressBook
     from keyturn.approver.tasks import Task
     from keyturn.ska.statement import Statement
@@ -88,6 +90,7 @@ class Review:
         windows: When the approval counts, for each way of the attested policy; empty without timestamp or policy.
         now: Seconds since the epoch at which it was reviewed.
         attested: The attested key attributes, where the task carried them.
+        acceptance: How the key stands to the keys that the officer has accepted (R20).
         claims: What the server says and the signature does not cover; escaped.
         warnings: Sentences the officer must read.
     """
@@ -111,6 +114,7 @@ class Review:
     windows: tuple[Window, ...]
     now: int
     attested: AttestedKey | None
+    acceptance: Acceptance
     claims: tuple[Claim, ...]
     warnings: tuple[str, ...]
 
@@ -150,6 +154,9 @@ def review_task(
     before = None if attested is None else attested.attestation.policy
     windows = () if before is None or stamp is None else windows_of(before.rule(token.action), stamp.seconds, own_spki)
     unwrap = view_unwrap(token, statement)
+    acceptance = acceptance_of_task(
+        address_book.keys, token.label.decode("utf-8", errors="replace"), attested, statement
+    )
     payload = view_use(token, said.kind, attested, statement) if unwrap is None else None
     return Review(
         task=task,
@@ -171,6 +178,7 @@ def review_task(
         windows=windows,
         now=now,
         attested=attested,
+        acceptance=acceptance,
         claims=tuple(
             Claim(visible(claim.name[:MAX_CLAIM_NAME]), _claimed_text(claim.text))
             for claim in dict.fromkeys((*said.claims, *_metadata(task)))
@@ -178,6 +186,7 @@ def review_task(
         warnings=(
             *tall_payload(payload),
             *label_cautions(token),
+            *((f"The key is {acceptance.words}.",) if acceptance.alarming else ()),
             *use_cautions(token, said.kind, unwrap, attested, statement),
             *(() if policy is None else policy_cautions(policy, reader, own_spki, said.onboarded)),
             *attested_cautions(attested, token, own_spki),

@@ -61,6 +61,8 @@ def show_review(review: Review, to: Console) -> None:
     facts.add_column(overflow="fold")
     facts.add_row("Operation", Text(review.operation))
     facts.add_row("Key", Text(review.label))
+    alarm = "bold red" if review.acceptance.alarming else "none"
+    facts.add_row("", Text(visible(review.acceptance.words), style=alarm))
     facts.add_row("HSM's timestamp", Text(_stamp_text(review)))
     for words in _window_texts(review):
         facts.add_row("Counts", Text(words))
@@ -115,6 +117,7 @@ def review_json(review: Review) -> dict[str, Any]:
         "taskId": review.task_id,
         "operation": review.token.action.name.lower(),
         "keyLabel": review.label,
+        "acceptance": {"standing": review.acceptance.standing.value, "words": visible(review.acceptance.words)},
         "timestamp": None
         if review.stamp is None
         else {
@@ -215,7 +218,9 @@ def _summary(outcome: Review | KeyturnError) -> tuple[str, str, str]:
         if outcome.payload.kind == "ciphertext":
             line = f"{outcome.payload.size} bytes"
         what = f"{outcome.payload.kind}: {line if len(line) <= SUMMARY else line[:SUMMARY] + '…'}"
-    return outcome.token.action.name.lower(), outcome.label, what
+    standing = outcome.acceptance.standing.value.replace("-", " ")
+    key = f"{outcome.label} ({standing.upper() if outcome.acceptance.alarming else standing})"
+    return outcome.token.action.name.lower(), key, what
 
 
 def _stamp_text(review: Review) -> str:

@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from keyturn.approver.accepted_keys import KeyIdentity, acceptance_of
 from keyturn.approver.payload import view_payload
 from keyturn.approver.policy_words import Reader, describe_policy
 from keyturn.approver.stamps import LAST_SECOND
@@ -67,7 +68,7 @@ def show_bundle(bundle: Bundle, contents: Contents, station: Station, reader: Re
     elif isinstance(contents, ResultContents):
         _show_result(contents, reader, to)
     else:
-        to.print(_panel("The key, as its XML says; the broker verifies who signed that", _key_table(contents)))
+        to.print(_panel("The key, as its XML says; the broker verifies who signed that", _key_table(contents, reader)))
         _show_policy("Its policy", contents.attestation, reader, to)
 
 
@@ -77,6 +78,9 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
     if contents.asks_for_time:
         facts.add_row("For", Text(f"approvals to {contents.action.name.lower()}, which are asked for afterwards"))
     facts.add_row("Key", Text(visible(contents.key_label)))
+    known = contents.statement
+    identity = None if known is None else KeyIdentity.of_statement(known)
+    facts.add_row("", _standing(reader, contents.key_label, identity))
     if contents.algorithm:
         facts.add_row("Algorithm", Text(visible(contents.algorithm)))
     for name, value in contents.others:
@@ -131,7 +135,7 @@ def _show_result(contents: ResultContents, reader: Reader, to: Console) -> None:
         facts.add_row("SHA-256", Text(hashlib.sha256(contents.result).hexdigest()))
         to.print(_panel("The signature, or what was decrypted; the broker verifies it before it counts", facts))
     if contents.attestation is not None:
-        to.print(_panel("The key afterwards; the broker verifies who says so", _key_table(contents)))
+        to.print(_panel("The key afterwards; the broker verifies who says so", _key_table(contents, reader)))
         _show_policy("Its policy now", contents.attestation, reader, to)
     if contents.stamp is not None:
         facts = _grid()
@@ -153,12 +157,20 @@ def _when(seconds: int) -> str:
     return iso(seconds) if seconds <= LAST_SECOND else f"{seconds} seconds since 1970"
 
 
-def _key_table(contents: KeyContents | ResultContents) -> Table:
+def _standing(reader: Reader, label: str, identity: KeyIdentity | None) -> Text:
+    """How a key stands to those that this person has accepted."""
+    found = acceptance_of(reader.book.keys, label, identity)
+    return Text(visible(found.words), style="bold red" if found.alarming else "none")
+
+
+def _key_table(contents: KeyContents | ResultContents, reader: Reader) -> Table:
     attestation = contents.attestation
     facts = _grid()
     if attestation is None:
         return facts
     facts.add_row("Key", Text(visible(attestation.label)))
+    facts.add_row("", _standing(reader, attestation.label, KeyIdentity.of_attestation(attestation)))
+    facts.add_row("", Text("(as this XML says; here nobody verifies who signed it)"))
     facts.add_row("Identity", Text(f"{attestation.uuid}, generation {attestation.generation}"))
     facts.add_row("Kind", Text(f"{attestation.algorithm}, {attestation.creation} {iso(attestation.create_time)}"))
     facts.add_row("Public key", Text(spaced_fingerprint(hashlib.sha256(attestation.public_key).hexdigest())))
