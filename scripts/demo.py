@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -78,6 +79,7 @@ class Story:
                 self.register_key()
                 self.sign_across_the_gap()
                 self.too_few_approvals()
+                self.another_algorithm()
                 self.change_policy()
         self.read_the_log()
         self.end()
@@ -118,11 +120,21 @@ class Story:
                 label=KEY,
                 algorithm="EC",
                 curve_oid="1.3.132.0.10",
-                attributes={"sign": True, "decrypt": False, "unwrap": False, "destroyable": False},
+                attributes={
+                    "sign": True,
+                    "decrypt": False,
+                    "unwrap": False,
+                    "destroyable": False,
+                    # An approval then means one thing: this algorithm, this key, this policy, this request (R7).
+                    "boundApprovals": True,
+                },
                 policy={**policy, "keyStatus": {"blocked": False}},
             )
         self.public_key = base64.b64decode(made["json"]["publicKey"])
         self.stage.good(f"secp256k1 key [bold]{KEY}[/bold], uuid {made['json']['uuid']}, made inside the HSM process")
+        self.stage.good(
+            "its approvals are bound: each says algorithm, key, policy and request, and counts for nothing else"
+        )
 
     def first_trust(self) -> None:
         """Both sides compare words before anything else."""
@@ -238,7 +250,7 @@ class Story:
     def show_what_anna_sees(self, request: str) -> None:
         """What an officer is shown: only what stands in the bytes to be signed."""
         done = self.stage.command("approver", "show", "--request", request, *self.as_officer("anna"))
-        self.stage.quote(done.stdout, lines=30)
+        self.stage.quote(done.stdout, lines=48)
 
     def judge(self, payload: bytes, signature: bytes) -> None:
         """`openssl` says whether the signature is good; it is nobody's friend."""
@@ -277,17 +289,46 @@ class Story:
             self.decide(request, "ben", "approve")
             self.preflight(request)
             body = rest.request(request)["inputOfflineHsm"]
+        self.refused_by_the_vault(body, "the HSM signed with one approval of two")
+        with RestClient(self.office_url) as rest:
+            rest.cancel_request(request)
+
+    # --- the third act: another algorithm ------------------------------------------------------------------------
+
+    def another_algorithm(self) -> None:
+        """Enough genuine approvals are carried to the vault under another algorithm: the HSM refuses.
+
+        They are for a digest, to be hashed once more. Signed as a digest it would be a payment that nobody was shown.
+        """
+        self.stage.scene(
+            "An attempt with two genuine approvals, for another algorithm",
+            "Approved: 32 bytes, hashed and signed. Sent: the same bytes as if they were the hash. "
+            "That would be a valid signature under a payment which no officer saw.",
+        )
+        hidden = b"Pay 9,000,000 EUR to Mallory"
+        with RestClient(self.office_url) as rest:
+            request = rest.sign(self.sign_request(hashlib.sha256(hidden).digest()))
+            for name in ("anna", "ben"):
+                self.decide(request, name, "approve")
+            self.preflight(request)
+            body = rest.request(request)["inputOfflineHsm"]
+        body["signRequest"]["signatureAlgorithm"] = "NONE_WITH_ECDSA"
+        self.refused_by_the_vault(body, "the HSM signed with an algorithm that nobody approved")
+        self.stage.good("both approvals are genuine, and bound to SHA256_WITH_ECDSA: for NONE_WITH_ECDSA there is none")
+        with RestClient(self.office_url) as rest:
+            rest.cancel_request(request)
+
+    def refused_by_the_vault(self, body: dict[str, Any], otherwise: str) -> None:
+        """Have the vault execute what it must refuse."""
         with RestClient(self.vault_url) as vault:
             try:
                 vault.execute_offline_input(body)
             except KeyturnError as refusal:
                 self.stage.refused(f"HSM: {refusal.message} [dim]({refusal.code.number} {refusal.code.reason})[/dim]")
-            else:
-                raise DemoError("the HSM signed with one approval of two")
-        with RestClient(self.office_url) as rest:
-            rest.cancel_request(request)
+                return
+        raise DemoError(otherwise)
 
-    # --- the third act: another policy --------------------------------------------------------------------------
+    # --- the fourth act: another policy -------------------------------------------------------------------------
 
     def change_policy(self) -> None:
         """Chloe leaves; the new policy crosses by the same road and needs the approvals of the old one."""
@@ -354,7 +395,7 @@ class Story:
         ):
             self.stage.say(f"  {name:24} {what}")
         self.stage.good(
-            "[bold]signature verified by openssl; one attempt refused by the HSM; one policy changed[/bold]"
+            "[bold]signature verified by openssl; two attempts refused by the HSM; one policy changed[/bold]"
         )
 
     # --- small things ---------------------------------------------------------------------------------------------

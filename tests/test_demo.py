@@ -25,7 +25,10 @@ def test_the_demo_tells_the_whole_story_and_openssl_agrees(tmp_path: Path) -> No
         "pre-flight: green, 2 of 2 approvals",
         "part-02.png of",
         "Verified OK, says openssl",
+        "BOUND to exactly this",
         "1 of 2 approvals in group 'officers' is missing",
+        "2 of 2 approvals in group 'officers' are missing",
+        "bound to SHA256_WITH_ECDSA: for NONE_WITH_ECDSA there is none",
         "the office's register now says 2 of 2, attested",
         "the chain holds",
     ):

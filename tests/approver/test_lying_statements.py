@@ -75,7 +75,7 @@ def test_r7_every_field_of_a_bound_approval_is_shown_as_a_fact(kind: str) -> Non
     assert facts["request"] == REQUEST_ID
     assert facts["key fingerprint (SHA-256)"] == sha256(HSM.operational_spki).hexdigest()
     assert facts["policy in force (SHA-256)"] == sha256(encode_policy(POLICY)).hexdigest()
-    assert "bound to all of what is shown here" in shown.operation
+    assert "and nothing else" in shown.operation
     # What is bound is no claim any more, and there is nothing left to be careful about.
     assert shown.claims == ()
     assert not any("word alone" in one or "does not say which" in one for one in shown.warnings)

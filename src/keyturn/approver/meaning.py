@@ -36,7 +36,7 @@ OPERATIONS: Final = {
 }
 _USES: Final = {"sign": "sign with the key", "decrypt": "decrypt with the key"}
 _UNWRAP: Final = "unwrap: bring a new key into the HSM"
-_BOUND: Final = "and nothing else: the approval is bound to all of what is shown here"
+_BOUND: Final = "and nothing else: the frame BOUND says all that it is for"
 _DECRYPTS: Final = (
     "A ciphertext: what is in it cannot be seen here. Whoever can read the answer will see the plaintext, and the "
     "answer passes through the server. Approve only if you know what was encrypted and who may read it."
