@@ -200,7 +200,7 @@ def test_rules_without_a_window_and_rules_for_nobody() -> None:
 
 
 def test_an_unknown_person_or_time_is_refused() -> None:
-    words = ("simulate", "-", "--action", "use")
+    words = ("simulate", "-")
     assert refusal(run(*words, "--approved", "eve", of=shown())).refusal == "simulate.unknown-approver"
     assert refusal(run(*words, "--at", "soon", of=shown())).refusal == "simulate.delay"
     assert run(*words, "--approved", "alice", "--at", "+1h", of=shown()).exit_code == 0

@@ -121,7 +121,14 @@ def explain(*, source: str, address_book_path: Path | None) -> None:
     epilog=examples("keyturn policy simulate payments.json --action use --approved Ada,Ben --at +2h"),
 )
 @source_argument
-@click.option("--action", "action_name", type=click.Choice(list(ACTIONS)), required=True, help="What is to be done.")
+@click.option(
+    "--action",
+    "action_name",
+    type=click.Choice(list(ACTIONS)),
+    default="use",
+    show_default=True,
+    help="What is to be done.",
+)
 @click.option(
     "--approved", default="", metavar="NAME,NAME…", help="Names in the policy, or the first digits of fingerprints."
 )
