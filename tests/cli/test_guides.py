@@ -70,3 +70,44 @@ def test_the_timestamps_workflow_by_hand_r12_r26(tmp_path: Path, monkeypatch: py
         assert milestone in told, f"{milestone}\n{told}"
         told = told[told.index(milestone) :]
     assert told.rstrip().endswith("EXECUTED")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.rule("R18")
+@pytest.mark.rule("R20")
+def test_a_key_is_accepted_and_its_twin_is_seen_r18_r20(tmp_path: Path) -> None:
+    typed = commands("acceptance.md")
+    place = tmp_path / "officer"
+    place.mkdir()
+    with ServeProcess(tmp_path / "vault") as vault:
+        assert "URL=http://127.0.0.1:8080" in typed
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", typed.replace("URL=http://127.0.0.1:8080", f"URL={vault.url}")],
+            cwd=place,
+            env={
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "XDG_CONFIG_HOME": str(place),
+                "LC_ALL": "C.UTF-8",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    told = " ".join(done.stdout.split())
+    for milestone in (
+        "The device certificate is the same on both sides",
+        "generated in this HSM",
+        "NOT ACCEPTED",
+        "unknown",
+        "1 of those who may approve are not in your address book",
+        "Accepted. It stands in your address book",
+        "approvers: Ada Ben",
+        "accepted by you on",
+        "ANOTHER KEY than the one that you accepted",
+        "exit code 3",
+    ):
+        assert milestone in told, f"{milestone}\n{done.stdout}{done.stderr}"
+        told = told[told.index(milestone) :]
