@@ -32,17 +32,19 @@ word in the decision log, and then sees the same message without the defect acce
 Under *An approval means one thing* one attack is tried on three keys, and there **succeeds** stands where it does: what
 a broker can do with keys as documented is not hidden on this page.
 
-*Refused*, or *shown*, says where a line was shown: with broker and HSM under *one user*, as in the embedded default, and under *two
-users* of one machine, which takes root. The answers of the kernel (`EACCES`, `EPERM`) are for a process of the broker's
-user that goes for the HSM itself. *Rule* names a rule of [rules.md](rules.md), a decision of
+*Refused*, or *shown*, says where a line was shown: with broker and HSM under *one user*, as in the embedded default,
+and under *two users* of one machine, which takes root. The answers of the kernel (`EACCES`, `EPERM`) are for a process
+of the broker's user that goes for the HSM itself. *Rule* names a rule of [rules.md](rules.md), a decision of
 [decisions.md](../decisions.md), a section of the wire format as the HSM enforces it, or a law of
 [ARCHITECTURE.md](../../ARCHITECTURE.md).
 """
 SUCCEEDS: Final = "succeeds"
 NOTES: Final = {
-    "An approval means one thing": """All officers approved in good faith, with programs that show them nothing. What they signed is presented for something
+    "An approval means one thing": """\
+All officers approved in good faith, with programs that show them nothing. What they signed is presented for something
 else, to a key as documented, to one with `boundApprovals`, and to one with `singleUse`. **succeeds**: the documented
 format allows it, and keyturn does it. *The stored result*: nothing is executed; the answer is that of the first time.
+The last lines are about those outside the HSM: an officer's client, and a broker to which a courier comes.
 {open_ones} of the {all} attacks succeed on a key as documented; {left} on each of the three.
 """,
 }

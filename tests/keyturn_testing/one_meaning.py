@@ -37,7 +37,11 @@ SUCCEEDS: Final = "succeeds"
 STORED: Final = "the stored result"
 """Outcomes that are no refusal: the attack works; nothing is done, and what was done once is given again."""
 
-_ACTIONS: Final[Mapping[object, Action]] = {protocol.Modify: Action.MODIFY, protocol.Block: Action.BLOCK, protocol.Unblock: Action.UNBLOCK}
+_ACTIONS: Final[Mapping[object, Action]] = {
+    protocol.Modify: Action.MODIFY,
+    protocol.Block: Action.BLOCK,
+    protocol.Unblock: Action.UNBLOCK,
+}
 
 
 @dataclass
