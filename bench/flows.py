@@ -1,8 +1,8 @@
 """Complete 2-of-3 flows per second: request, two task fetches, two approvals, result; every step durable.
 
-Three officers with keys of three types; the two who approve change from flow to flow. Their approvals are signed
-before the clock starts (the bytes to sign are known: operation, label, payload), so that the figure is the
-broker's and the HSM's, not the officers'.
+Three officers with keys of three types; the two who approve change from flow to flow. They sign between the requests
+and the rest, while the clock stands, so that the figure is the broker's and the HSM's, not the officers'. With bound
+approvals the bytes to sign are known only when there is a request.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import asyncio
 import base64
 import json
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import combinations, cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from keyturn.ska.actions import Action
-from keyturn.ska.messages import ApprovalToken, encode_approval
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 def b64(data: bytes) -> str:
@@ -78,67 +79,88 @@ def policy(officers: list[Officer]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def flows_per_second(url: str, count: int, at_once: int, label: str) -> float:
+@dataclass
+class Flow:
+    """One request and what its officers send."""
+
+    payload: bytes
+    signers: tuple[Officer, Officer]
+    identity: str = ""
+    approval: str = ""
+    signatures: list[str] = field(default_factory=list)
+
+
+async def flows_per_second(url: str, count: int, at_once: int, label: str, *, bound: bool = False) -> float:
     """Run `count` flows, `at_once` of them at a time; returns flows per second."""
     officers = [
         Officer(ec.generate_private_key(ec.SECP256R1())),
         Officer(ed25519.Ed25519PrivateKey.generate()),
         Officer(rsa.generate_private_key(65537, 2048)),
     ]
-    setup = await Http(url).open()
-    await setup.call(
-        "POST",
-        "/v1/key",
-        {
-            "label": label,
-            "algorithm": "EC",
-            "curveOid": "1.2.840.10045.3.1.7",
-            "attributes": {"sign": True, "decrypt": False, "unwrap": False, "destroyable": True},
-            "policy": policy(officers),
-        },
-    )
+    attributes = {"sign": True, "decrypt": False, "unwrap": False, "destroyable": True}
+    key = {
+        "label": label,
+        "algorithm": "EC",
+        "curveOid": "1.2.840.10045.3.1.7",
+        "attributes": attributes | ({"boundApprovals": True} if bound else {}),
+        "policy": policy(officers),
+    }
+    connections = [await Http(url).open() for _ in range(at_once)]
+    await connections[0].call("POST", "/v1/key", key)
     pairs = cycle(combinations(officers, 2))
+    flows = [Flow(f"flow {number}".encode(), next(pairs)) for number in range(count)]
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     proofs = {officer.spki: officer.sign(stamp.encode()) for officer in officers}
-    work: asyncio.Queue[tuple[bytes, bytes, list[tuple[Officer, str]]]] = asyncio.Queue()
-    for number in range(count):
-        payload = f"flow {number}".encode()
-        token = ApprovalToken(
-            action=Action.USE, label=label.encode(), timestamp=None, timestamp_signature=None, payload=payload
-        )
-        approval = encode_approval(token)
-        work.put_nowait((payload, approval, [(officer, officer.sign(approval)) for officer in next(pairs)]))
 
-    async def run() -> None:
-        http = await Http(url).open()
-        while not work.empty():
-            payload, approval, signers = work.get_nowait()
-            request = {"payload": b64(payload), "signKeyName": label, "signatureAlgorithm": "SHA256_WITH_ECDSA"}
-            identity = (await http.call("POST", "/v1/sign", {"signRequest": request}))["signRequestId"]
-            for officer, signature in signers:
-                proof = {
-                    "timestamp": stamp,
-                    "timestampSignature": proofs[officer.spki],
-                    "timestampDigestAlgorithm": officer.digest,
-                    "approverPublicKey": officer.spki,
-                }
-                query = {**proof, "requestId": identity, "detailLevel": "level2"}
-                tasks = (await http.call("POST", "/v1/filteredAllApprovalTask", query))["tasks"]
-                assert tasks[0]["approvalToBeSigned"] == b64(approval)
-                await http.call(
-                    "POST",
-                    "/v1/approval",
-                    {
-                        "id": tasks[0]["id"],
-                        "approvalToBeSigned": b64(approval),
-                        "signature": signature,
-                        "approvalDigestAlgorithm": officer.digest,
-                        "approverPublicKey": officer.spki,
-                    },
-                )
-            view = await http.call("GET", f"/v1/request/{identity}")
-            assert view["status"] == "EXECUTED", view
+    async def ask(http: Http, flow: Flow) -> None:
+        request = {"payload": b64(flow.payload), "signKeyName": label, "signatureAlgorithm": "SHA256_WITH_ECDSA"}
+        flow.identity = (await http.call("POST", "/v1/sign", {"signRequest": request}))["signRequestId"]
 
-    start = time.perf_counter()
-    await asyncio.gather(*(run() for _ in range(at_once)))
-    return count / (time.perf_counter() - start)
+    async def task(http: Http, flow: Flow, officer: Officer) -> dict[str, Any]:
+        query = {
+            "timestamp": stamp,
+            "timestampSignature": proofs[officer.spki],
+            "timestampDigestAlgorithm": officer.digest,
+            "approverPublicKey": officer.spki,
+            "requestId": flow.identity,
+            "detailLevel": "level2",
+        }
+        found: dict[str, Any] = (await http.call("POST", "/v1/filteredAllApprovalTask", query))["tasks"][0]
+        return found
+
+    async def sign(http: Http, flow: Flow) -> None:
+        flow.approval = (await task(http, flow, flow.signers[0]))["approvalToBeSigned"]
+        flow.signatures = [officer.sign(base64.b64decode(flow.approval)) for officer in flow.signers]
+
+    async def approve(http: Http, flow: Flow) -> None:
+        for officer, signature in zip(flow.signers, flow.signatures, strict=True):
+            mine = await task(http, flow, officer)
+            assert mine["approvalToBeSigned"] == flow.approval
+            approval = {
+                "id": mine["id"],
+                "approvalToBeSigned": flow.approval,
+                "signature": signature,
+                "approvalDigestAlgorithm": officer.digest,
+                "approverPublicKey": officer.spki,
+            }
+            await http.call("POST", "/v1/approval", approval)
+        view = await http.call("GET", f"/v1/request/{flow.identity}")
+        assert view["status"] == "EXECUTED", view
+
+    async def all_flows(step: Callable[[Http, Flow], Awaitable[None]]) -> float:
+        left = iter(flows)
+
+        async def run(http: Http) -> None:
+            for flow in left:
+                await step(http, flow)
+
+        start = time.perf_counter()
+        await asyncio.gather(*(run(http) for http in connections))
+        return time.perf_counter() - start
+
+    asking = await all_flows(ask)
+    await all_flows(sign)
+    approving = await all_flows(approve)
+    for http in connections:
+        http.writer.close()
+    return count / (asking + approving)
