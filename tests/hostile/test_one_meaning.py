@@ -11,7 +11,6 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
@@ -92,14 +91,14 @@ def _public(key: Key) -> rsa.RSAPublicKey:
 
 
 def _decrypt_as_signature(key: Key) -> Play:
-    """The officers approved the decryption of a file; we have these bytes signed."""
+    """The officers approved the decryption of what they could not read: a promise of ours, which we have signed."""
+    letter = b"We owe Mallory 1 000 000.".ljust(256)
+    asked = protocol.Decrypt(operation_id(), key.label, letter, CIPHER, None, None, 0, [], new_request())
+    signature = again(key.asked(letter, "SHA256_WITH_RSA"), request_id=asked.request_id)
+    bad = with_approvals(signature, key.approved(asked).approvals)
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
-    ciphertext = _public(key).encrypt(b"the vault's combination", oaep)
-    asked = protocol.Decrypt(operation_id(), key.label, ciphertext, CIPHER, None, None, 0, [], new_request())
-    call = key.approved(asked)
-    as_signature = key.asked(ciphertext, "SHA256_WITH_RSA")
-    bad = msgspec.structs.replace(as_signature, approvals=call.approvals, request_id=call.request_id)
-    return Play(bad, lambda: call, lambda got: key.verifies("SHA256_WITH_RSA", ciphertext, got.signature))
+    honest = again(asked, payload=_public(key).encrypt(b"the vault's combination", oaep))
+    return Play(bad, lambda: key.approved(honest), lambda got: key.verifies("SHA256_WITH_RSA", letter, got.signature))
 
 
 def _sign_as_unwrap(key: Key) -> Play:
@@ -133,6 +132,18 @@ def _re_created(key: Key) -> Play:
     key.do(protocol.DeleteKey(operation_id(), key.label))
     key.create()
     return Play(again(call), lambda: key.approved(key.asked(), stamped=True), _signed)
+
+
+def _replaced(key: Key) -> Play:
+    """We replaced the key that the officers had looked at; they approve now, with a timestamp of now, for that one."""
+    asked = key.asked()
+    meant = key.covered(asked)
+    key.do(protocol.DeleteKey(operation_id(), key.label))
+    key.create()
+    # The only timestamp to be had is for the new key; where approvals name no key, that makes no difference.
+    fresh = key.agreed(asked, stamped=True)
+    bad = with_approvals(asked, key.approvals(replace(fresh, payload=meant)))
+    return Play(bad, lambda: with_approvals(asked, key.approvals(fresh)), _signed)
 
 
 # --- how often, and for which request ----------------------------------------------------------------------
@@ -237,7 +248,7 @@ TABLE = [
         (SUCCEEDS, OTHER_BYTES, SUCCEEDS),
     ),
     Attack(
-        "Decrypt as signature: approvals to decrypt a file sign it",
+        "Decrypt as signature: approvals to decrypt a letter sign it",
         _decrypt_as_signature,
         "R7",
         (SUCCEEDS, OTHER_BYTES, SUCCEEDS),
@@ -265,6 +276,13 @@ TABLE = [
             OTHER_BYTES,
             "approvals.missing, approval.timestamp-before-key",
         ),
+        {"attributes": {"destroyable": True}},
+    ),
+    Attack(
+        "A key replaced under its label, before officers approve for the one that they know",
+        _replaced,
+        "R7, R18",
+        (SUCCEEDS, OTHER_BYTES, SUCCEEDS),
         {"attributes": {"destroyable": True}},
     ),
     Attack("The same call, executed a second time", _twice, "R14", (SUCCEEDS, SUCCEEDS, STORED)),
