@@ -32,6 +32,8 @@ POLICY = encode_policy(make_policy(quorum(1, ADA, BEN)))
 ECDSA = "SHA256_WITH_ECDSA"
 PER_MOMENT = 12
 """Statements that are under way when the HSM is killed."""
+MOMENTS = 10
+"""Times that it is killed in one round."""
 
 pytestmark = pytest.mark.rule("R14")
 
@@ -87,9 +89,10 @@ def _ledger(hsm: HsmProcess) -> list[admin.LedgerLine]:
     return lines
 
 
-@pytest.mark.parametrize("moments", [10, pytest.param(200, marks=pytest.mark.slow)])
-def test_killed_at_any_moment_none_is_executed_twice_and_none_lost(tmp_path: Path, moments: int) -> None:
-    chance = random.Random(moments)
+@pytest.mark.parametrize("round_", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))])
+def test_killed_at_any_moment_none_is_executed_twice_and_none_lost(tmp_path: Path, round_: int) -> None:
+    """Ten moments in each round; the slow ones make them two hundred."""
+    chance = random.Random(round_)
     before = after = 0
     with HsmProcess(tmp_path / "hsm", options=("--attestations-per-second", "1000")) as hsm:
         with RawLine(hsm.address) as line:
@@ -97,7 +100,7 @@ def test_killed_at_any_moment_none_is_executed_twice_and_none_lost(tmp_path: Pat
             create = protocol.CreateKey(operation_id(), "k", "EC", P256, 0, attributes, POLICY, False)
             made = parse_attestation(line.ask(create).xml)
         load = Load(BoundKey(made.uuid, made.public_key, POLICY))
-        for moment in range(1, moments + 1):
+        for moment in range(1, MOMENTS + 1):
             calls = load.calls()
             left = _send_and_kill(hsm, calls, chance.choice([0.005, 0.02, 0.04, 0.08]) * chance.random())
             before += len(left)
@@ -118,5 +121,5 @@ def test_killed_at_any_moment_none_is_executed_twice_and_none_lost(tmp_path: Pat
         assert before
         assert after
         lines = _ledger(hsm)
-        assert len({one.statement for one in lines}) == len(lines) == PER_MOMENT * moments
+        assert len({one.statement for one in lines}) == len(lines) == PER_MOMENT * MOMENTS
         assert all(one.kept for one in lines)

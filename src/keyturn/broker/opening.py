@@ -22,6 +22,7 @@ from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import RequestRow
+from keyturn.broker.timestamps import tells_uses_apart
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.policy_rules import required_timestamp
@@ -261,8 +262,9 @@ class Opening:
     async def _stamp(self, key: KeyRecord, action: Action, rule: Rule | None, payload: bytes) -> SignedStamp | None:
         """Refuse what cannot be fulfilled, and fetch the HSM's timestamp where approvals need one.
 
-        That is: a rule with time limits; any key that is not the first of its label (R18); and, where there is an
-        HSM, every modify and unblock, whose approvals without a time would serve once in the key's life (R15).
+        That is: a rule with time limits; any key that is not the first of its label (R18); the use of a key whose
+        approvals serve once (R14); and, where there is an HSM, every modify and unblock, whose approvals without a time
+        would serve once in the key's life (R15).
         """
         if rule is None:
             return None
@@ -276,7 +278,7 @@ class Opening:
             # The courier brings it, where one is needed.
             return None
         control = action in (Action.UNBLOCK, Action.MODIFY) and any(token.groups for token in rule.tokens)
-        if control or required_timestamp(rule) or key.generation > 1:
+        if control or required_timestamp(rule) or key.generation > 1 or tells_uses_apart(key, action):
             return await self._fetch_stamp(key, action, payload)
         return None
 

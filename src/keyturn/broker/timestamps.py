@@ -6,7 +6,7 @@ request for a timestamp out and the HSM's answer back; only then there is someth
 The HSM will check the timestamp again inside every approval. What is checked here is what would otherwise send
 approvers to work, and couriers on their way, for nothing. Pure.
 
-Source: decisions 15 and 18; docs/security/rules.md R12, R15, R18; docs/adr/0066-time-by-courier.md.
+Source: decisions 15 and 18; docs/security/rules.md R12, R14, R15, R18; docs/adr/0066-time-by-courier.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from keyturn.broker.bound import covered_by_approvals
+from keyturn.broker.bound import covered_by_approvals, is_bound
 from keyturn.broker.executor import SignedStamp
 from keyturn.broker.prediction import governing_rule
 from keyturn.clock import iso
@@ -65,9 +65,19 @@ def why_needed(key: KeyRecord, action: Action, rule: Rule, *, given_out: bool) -
         return "the key's policy has time limits"
     if key.generation > 1:
         return "other keys had this name before"
+    if tells_uses_apart(key, action):
+        return "the key is used once for each approval, which needs a time of its own"
     if given_out and action in NEVER_REPLAYED:
         return f"approvals to {action.name.lower()} without a time count once in the key's life, and were asked before"
     return ""
+
+
+def tells_uses_apart(key: KeyRecord, action: Action) -> bool:
+    """Whether approvals need a timestamp because each serves for one use, and nothing else tells the uses apart (R14).
+
+    Approvals for a bound key name their request.
+    """
+    return action is Action.USE and key.attributes.get("singleUse") is True and not is_bound(key)
 
 
 def awaits_stamp(request: RequestRow) -> bool:

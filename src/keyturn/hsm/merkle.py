@@ -13,7 +13,10 @@ removed leaves no trace, and an empty subtree is 32 zero octets. Tags keep bucke
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _DIGEST: Final = 32
 _ENTRY: Final = 2 * _DIGEST
@@ -60,6 +63,20 @@ class AuthenticatedMap:
         self._buckets[number] = bucket[:offset] + place + sha256(value).digest() + bucket[offset + _ENTRY * found :]
         self._size += not found
         self._dirty.add(number)
+
+    def load(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Fill an empty map; as many times `set`, but faster.
+
+        Args:
+            rows: Keys, each once, with their values.
+        """
+        buckets: dict[int, list[bytes]] = {}
+        for key, value in rows:
+            place = sha256(key).digest()
+            buckets.setdefault(place[0] << 8 | place[1], []).append(place + sha256(value).digest())
+            self._size += 1
+        self._buckets = {number: b"".join(sorted(entries)) for number, entries in buckets.items()}
+        self._dirty = set(buckets)
 
     def remove(self, key: bytes) -> None:
         """Take the entry `key` out.

@@ -6,7 +6,8 @@ their root record. All steps and the new version number commit together. Before 
 itself (`hsm.db.version-<n>`, sealed as it was), so that going back is a rename.
 
 Version 1 is the first. Version 2 has a ledger (docs/adr/0052), version 3 limits of operations and algorithms in every
-key record (docs/adr/0076).
+key record (docs/adr/0076), and room for what single-use keys have consumed, of which older versions have nothing
+(docs/adr/0078).
 """
 
 from __future__ import annotations

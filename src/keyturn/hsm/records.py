@@ -9,7 +9,7 @@ bytes.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
@@ -127,6 +127,8 @@ class LedgerRecord(Record, frozen=True):
 class SegmentRecord(Record, frozen=True):
     """Some of the statements that a single-use key has consumed: one row of the ledger for many lines.
 
+    The only record that is not stored as MessagePack: its row is the entries, and everything else is the row's id.
+
     Args:
         uuid: The key.
         place: Which of its segments; two bytes.
@@ -141,6 +143,20 @@ class SegmentRecord(Record, frozen=True):
     def row(self) -> bytes:
         """Id of its row."""
         return f"{self.uuid}/".encode() + SEGMENT_ROW + self.place
+
+    @classmethod
+    def of_row(cls, identity: bytes, content: bytes) -> Self | None:
+        """The segment in a row of the ledger; None if it is another kind of row.
+
+        Args:
+            identity: Its id.
+            content: Its content.
+
+        Returns:
+            The segment.
+        """
+        uuid, _, rest = identity.partition(b"/")
+        return cls(uuid.decode(), rest[len(SEGMENT_ROW) :], content) if rest.startswith(SEGMENT_ROW) else None
 
 
 class OperationRecord(Record, frozen=True):

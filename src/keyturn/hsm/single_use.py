@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 UseCall = protocol.Sign | protocol.Decrypt | protocol.Unwrap
 """Calls that single use is about."""
 
-MAX_CONSUMED: Final = 1_000_000
-"""Consumed statements that one key remembers; 64 MB."""
+MAX_CONSUMED: Final = 1 << 20
+"""Consumed statements that one key remembers; 64 MiB."""
 SWEEP_PAUSE: Final = 60
 """Seconds between two searches of a full key's whole ledger for what can be forgotten."""
 

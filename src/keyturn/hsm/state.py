@@ -12,7 +12,6 @@ from keyturn.hsm.audit import LogHead
 from keyturn.hsm.container import TABLES, Container
 from keyturn.hsm.merkle import AuthenticatedMap
 from keyturn.hsm.records import (
-    SEGMENT_ROW,
     KeyRecord,
     LabelRecord,
     LedgerRecord,
@@ -221,8 +220,8 @@ def load_state(container: Container, sealing: SealingKeys, version: int) -> tupl
         system_key = decode_record(SystemKeyRecord, content)
         state.system_keys[system_key.name] = system_key
     for identity, content in tables["ledger"].items():
-        if identity.partition(b"/")[2].startswith(SEGMENT_ROW):
-            segment = decode_record(SegmentRecord, content)
+        segment = SegmentRecord.of_row(identity, content)
+        if segment is not None:
             state.segments.setdefault(segment.uuid, {})[segment.place] = segment.entries
             state.consumed[segment.uuid] = state.consumed.get(segment.uuid, 0) + len(segment.entries) // ENTRY
             continue
@@ -251,7 +250,7 @@ def read_table(container: Container, table: str, map_: AuthenticatedMap, root: b
         if identity in rows:
             raise _mismatch(table)
         rows[identity] = content
-        map_.set(identity, content)
+    map_.load(rows.items())
     if map_.root() != root:
         raise _mismatch(table)
     return rows
