@@ -264,6 +264,9 @@ class MemoryHsm:
             self._keep(operation_id, digest, True)
         return Executed(await self.attested(label))
 
+    async def witness(self, kind: str, evidence: bytes, signature: bytes) -> bool:
+        return False
+
     async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
         try:
             verify((await self.key(label)).public_key, algorithm, payload, signature)

@@ -109,6 +109,10 @@ class AirGappedExecutor:
         """Refused."""
         _refuse("told of a withdrawal", "The withdrawal is recorded here; what was carried already is not recalled.")
 
+    async def witness(self, kind: str, evidence: bytes, signature: bytes) -> bool:
+        """Refused."""
+        _refuse("held against what its HSM signed", "A bundle with a request brings it to the offline side.")
+
     async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
         """Check a signature with the registered public key."""
         public_key = parsed((await self.register.row(label)).xml).public_key

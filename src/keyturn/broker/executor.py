@@ -226,6 +226,10 @@ class Executor(Protocol):
         """Enter a withdrawal into the HSM's ledger; the same one twice does no harm."""
         ...
 
+    async def witness(self, kind: str, evidence: bytes, signature: bytes) -> bool:
+        """Show the HSM something that it signed itself; whether its store is older than that, or was before (R6)."""
+        ...
+
     async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
         """Check a signature with a key's public part."""
         ...

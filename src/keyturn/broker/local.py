@@ -229,6 +229,11 @@ class LocalExecutor:
             )
         )
 
+    async def witness(self, kind: str, evidence: bytes, signature: bytes) -> bool:
+        """Show the HSM something that it signed itself."""
+        await _asked(self._client.witness(kind, evidence, signature))
+        return (await _asked(self._client.info())).rolled_back
+
     async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
         """Check a signature with a key's public part."""
         return await _asked(self._client.verify(label, payload, algorithm, signature))

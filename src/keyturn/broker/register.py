@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from keyturn.broker import progress
 from keyturn.broker.executor import KeyRecord
 from keyturn.broker.model import AttestedKey
-from keyturn.broker.storage import statements
+from keyturn.broker.storage import gap_statements, statements
 from keyturn.broker.storage.rows import OfflineKeyRow
+from keyturn.broker.witness import ATTESTATION, RECEIPT, Seen, seen
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.attestation import KeyAttestation, attestation_to_json, parse_attestation, verify_attestation
 from keyturn.ska.decision import IntegrityKey
@@ -97,6 +98,33 @@ class Register:
         """The key whose timestamps count for a registered key, for predictions."""
         attestation = parsed((await self.row(label)).xml)
         return (IntegrityKey(name=attestation.integrity_key_name, spki=attestation.integrity_key),)
+
+    async def witness(self, label: str) -> Seen:
+        """The newest thing that the HSM of a registered key signed, as far as this side has verified it (R6).
+
+        Args:
+            label: Label of the key.
+
+        Returns:
+            The registration of one of that HSM's keys, or the receipt of one of the newest requests for this one.
+        """
+        row = await self.row(label)
+        newest = seen(ATTESTATION, row.xml.encode(), row.signature)
+        assert newest is not None  # noqa: S101 - What is registered was verified and read.
+        for other in await self._store.read(lambda tx: tx.all(OfflineKeyRow._make, statements.OFFLINE_KEYS, {})):
+            found = seen(ATTESTATION, other.xml.encode(), other.signature)
+            if found is not None and found.instance_id == newest.instance_id and found.follows(newest):
+                newest = found
+        values = {"w_label": label, "w_uuid": parsed(row.xml).uuid}
+        receipts: list[tuple[Any, ...]] = await self._store.read(
+            lambda tx: tx.all(tuple, gap_statements.RECEIPTS_OF_KEY, values)
+        )
+        for blob, signature in receipts:
+            found = seen(RECEIPT, bytes(blob), bytes(signature))
+            # A receipt is smaller, so it serves as well where it is as new.
+            if found is not None and found.instance_id == newest.instance_id and not newest.follows(found):
+                newest = found
+        return newest
 
     # --- writing ---
 

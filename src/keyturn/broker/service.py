@@ -29,6 +29,7 @@ from keyturn.broker.storage.database import Database
 from keyturn.broker.synchronous import Synchronous
 from keyturn.broker.views import preflight_view, request_view
 from keyturn.broker.withdrawals import Withdrawals
+from keyturn.broker.witness import ATTESTATION
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -339,6 +340,30 @@ class Broker:
     async def offline_keys(self) -> list[dict[str, Any]]:
         """The register, ready for JSON: label, uuid, generation, stateCounter, publicKey, policy, times."""
         return await self._require_register().listed()
+
+    async def witness_of(self, label: str) -> tuple[str, bytes, bytes]:
+        """The newest thing that a key's HSM signed, as far as this broker knows (R6). Raises 650 for an unknown key.
+
+        Returns:
+            `attestation` or `receipt`; the XML text in UTF-8 or the receipt; the signature over it.
+        """
+        if self._register is None:
+            attested = await self._executor.attested(label)
+            return ATTESTATION, attested.xml.encode(), attested.signature
+        message = (await self._register.witness(label)).message
+        return message.kind, message.evidence, message.signature
+
+    async def show_witness(self, kind: str, evidence: bytes, signature: bytes) -> bool:
+        """Show the HSM something that it signed itself (R6); else as `witness_of` returns it.
+
+        Returns:
+            Whether the HSM's store is older than that.
+
+        Raises:
+            ExecutionRefusedError: The HSM did not sign it.
+            KeyturnError: 611 without an HSM.
+        """
+        return await self._executor.witness(kind, evidence, signature)
 
     async def forget_offline_key(self, label: str) -> None:
         """Forget a registered key and cancel its open requests. Raises 650 for an unknown one."""

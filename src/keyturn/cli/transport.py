@@ -43,6 +43,7 @@ from keyturn.transport.bundle import KEY, KINDS, REQUEST, Bundle, open_bundle
 from keyturn.transport.carrier import collect
 from keyturn.transport.contents import RequestContents, read_contents
 from keyturn.transport.limits import MAX_BUNDLE
+from keyturn.transport.operations import OPERATIONS, WITNESS_FIELD
 from keyturn.transport.ur import IncompleteError, SeveralMessagesError, describe
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ def _fetch_request(server: RestClient, request_id: str, notes: list[str], *, any
     """The offline input of a request, unless the journey would be for nothing."""
     answer = server.request(request_id)
     body = answer.get("inputOfflineHsm")
+    if isinstance(body, dict):
+        body = {**body, **_witness(server, body)}
     if isinstance(body, dict) and "timestampRequest" in body:
         notes.append("It asks for the HSM's time only. The approvers get their tasks when the answer is back.")
         return encode(body)
@@ -178,6 +181,20 @@ def _fetch_request(server: RestClient, request_id: str, notes: list[str], *, any
         notes.append(f"The preflight says that the offline HSM will refuse this: {reason}")
     notes.extend(_window(preflight))
     return encode(body)
+
+
+def _witness(server: RestClient, body: dict[str, Any]) -> dict[str, Any]:
+    """Something that the offline HSM signed, to travel with a request: the HSM sees whether its store is older (R6)."""
+    for name, operation in OPERATIONS.items():
+        label = body[name].get(operation.key) if isinstance(body.get(name), dict) else None
+        if isinstance(label, str):
+            try:
+                return {WITNESS_FIELD: server.hsm_witness(label)}
+            except KeyturnError as error:
+                # A key that was forgotten meanwhile, or a server of another make: the request goes without.
+                if error.code is ErrorCode.CONNECTIVITY:
+                    raise
+    return {}
 
 
 def _window(preflight: dict[str, Any]) -> list[str]:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from keyturn.transport.contents import Contents
     from keyturn.transport.station import Station
 
-COME_AGAIN: Final = frozenset({"approvals.too-early"})
-"""Refusals that time alone cures: the same bundle is imported again later, and nothing is carried back."""
+COME_AGAIN: Final = frozenset({"approvals.too-early", "store.rolled-back"})
+"""Refusals that time, or the HSM's administrator, cures: the same bundle is imported again later, and nothing is
+carried back."""
 
 REFUSAL_STAYS: Final = (
     "Nothing was done with the key, and there is nothing to carry back: the server gave no receipt of the HSM for this "
@@ -92,6 +93,7 @@ def execute(
         `said`, and for JSON `answer`, `answerWords`, `written`, `sealed`. Ends the program at a refusal.
     """
     try:
+        _show_witness(server, contents)
         answer = server.execute_offline_input(contents.body)
     except KeyturnError as error:
         # What could not be reached has refused nothing; it can be tried again.
@@ -104,6 +106,29 @@ def execute(
         else "The HSM has done it. Carry the answer back.",
         **_send_back(station, bundle, _result_body(server, bundle, contents, answer), target),
     }
+
+
+def _show_witness(server: RestClient, contents: RequestContents) -> None:
+    """Let the HSM see what it signed before; then it refuses the request by itself, if its store was put back.
+
+    Somebody who wants the request refused could leave out the bundle, too; so what the HSM did not sign, or a server of
+    another make does not take, is said and does not stop the request.
+    """
+    if contents.witness is None:
+        return
+    try:
+        older = server.show_hsm_witness(contents.witness)
+    except KeyturnError as error:
+        if error.code is ErrorCode.CONNECTIVITY:
+            raise
+        click.echo(f"! The bundle brought a witness that did not count: {visible(error.message)}", err=True)
+        return
+    if older:
+        click.echo(
+            "! THE HSM'S STORE WAS PUT BACK to an older state: the online side has something newer that it signed. "
+            "Its administrator looks with `keyturn hsm status`.",
+            err=True,
+        )
 
 
 def bring_in(server: RestClient, bundle: Bundle, contents: Contents, *, as_json: bool) -> dict[str, Any]:

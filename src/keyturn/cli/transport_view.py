@@ -85,6 +85,10 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
         facts.add_row("Algorithm", Text(visible(contents.algorithm)))
     for name, value in contents.others:
         facts.add_row("And", Text(f"{visible(name)}: {visible(value)}"))
+    if contents.witness is not None:
+        facts.add_row(
+            "Before it", Text("the HSM is shown something that it signed itself, to see whether its store is older")
+        )
     to.print(_panel("What is asked", facts))
     if contents.statement is not None:
         rows = _grid()

@@ -47,6 +47,28 @@ class OfflineCalls(RestConnection):
             raise FormatError(f"inputOfflineHsm must hold exactly one of {known}; it holds {sorted(body)}.")
         return self.ask("POST", paths[0], dict(body))
 
+    def hsm_witness(self, label: str) -> JsonObject:
+        """The newest thing that a key's HSM signed, as far as the server knows: `GET /v1/hsmWitness/{label}`.
+
+        Args:
+            label: Label of the key.
+
+        Returns:
+            `xml` and `xmlSignature`, or `receipt` and `receiptSignature`.
+        """
+        return self.ask("GET", f"/v1/hsmWitness/{path_part(label)}")
+
+    def show_hsm_witness(self, witness: Mapping[str, Any]) -> bool:
+        """Show this server's HSM something that it signed: `POST /v1/hsmWitness`.
+
+        Args:
+            witness: As `hsm_witness` returned it on the other side.
+
+        Returns:
+            Whether the HSM's store is older than that.
+        """
+        return self.ask("POST", "/v1/hsmWitness", dict(witness)).get("rolledBack") is True
+
     def import_offline_result(self, result: Mapping[str, Any]) -> None:
         """Bring back what the offline HSM answered: `PUT /v1/resultFromOfflineHsm`.
 

@@ -32,6 +32,7 @@ from keyturn.transport.operations import (
     REFUSED_FIELD,
     RESULT_FIELD,
     TIMESTAMP_FIELD,
+    WITNESS_FIELD,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class RequestContents:
         approvals: The signed approvals in it.
         statement: What its approvals are bound to, or what a timestamp is asked for; None for a key that is not (R7).
         others: Every other member that goes to the HSM's server, name and value as text: nothing is executed unseen.
+        witness: What the offline HSM is shown before the request: something that it signed itself (R6); None if the
+            bundle brings nothing.
     """
 
     operation: Operation
@@ -80,6 +83,7 @@ class RequestContents:
     approvals: tuple[ApprovalView, ...]
     statement: Statement | None = None
     others: tuple[tuple[str, str], ...] = ()
+    witness: dict[str, Any] | None = None
 
     @property
     def asks_for_time(self) -> bool:
@@ -190,6 +194,10 @@ def strict_json(text: bytes) -> dict[str, Any]:
 
 
 def _request(body: dict[str, Any]) -> RequestContents:
+    body = dict(body)
+    witness = body.pop(WITNESS_FIELD, None)
+    if witness is not None and not isinstance(witness, dict):
+        raise FormatError(f"{WITNESS_FIELD} is not an object.", refusal="contents.json")
     known = [OPERATIONS[name] for name in body if name in OPERATIONS]
     if len(body) != 1 or not known:
         raise FormatError(
@@ -229,6 +237,7 @@ def _request(body: dict[str, Any]) -> RequestContents:
         approvals=views,
         statement=statement,
         others=tuple(_others(inner, shown)),
+        witness=witness,
     )
 
 

@@ -91,6 +91,9 @@ OPERATIONS: Final = {
 }
 """Every kind of `inputOfflineHsm` this release carries (decisions 13 and 15)."""
 
+WITNESS_FIELD: Final = "hsmWitness"
+"""Member beside a request: something that the offline HSM signed, which it is shown before the request (R6)."""
+
 ACTION_WORDS: Final = {"use": Action.USE, "block": Action.BLOCK, "unblock": Action.UNBLOCK, "modify": Action.MODIFY}
 """`operation` of a request for a timestamp, and what it stands for."""
 

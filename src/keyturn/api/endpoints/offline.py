@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from keyturn.api.answers import Done
+from keyturn.api.endpoints.parts import text
 from keyturn.api.fields import MAX_XML, from_base64
 from keyturn.api.http import Call, Route, Services
-from keyturn.api.schemas.offline import OfflineKeyBody, OfflineResultBody
+from keyturn.api.schemas.offline import HsmWitnessBody, OfflineKeyBody, OfflineResultBody
+from keyturn.broker.witness import ATTESTATION, RECEIPT
 from keyturn.errors import FormatError
 
 _OUTCOMES: Final = {
@@ -61,9 +63,42 @@ async def import_result(services: Services, call: Call, body: OfflineResultBody)
     return Done()
 
 
+async def hsm_witness(services: Services, call: Call, body: None) -> dict[str, Any]:
+    """The newest thing that the key's HSM signed, as far as is known here: a receipt, or attested attributes.
+
+    Kept where nobody who reaches the HSM's disk can change it, it shows later whether the HSM's store was put back.
+    """
+    del body
+    kind, evidence, signature = await services.broker.witness_of(call.parameter)
+    if kind == RECEIPT:
+        return {"receipt": text(evidence), "receiptSignature": text(signature)}
+    return {"xml": evidence.decode(), "xmlSignature": text(signature)}
+
+
+async def show_witness(services: Services, call: Call, body: HsmWitnessBody) -> dict[str, Any]:
+    """Show the HSM something that it signed itself: is its store older than that? Refused is what it did not sign."""
+    del call
+    match (body.xml, body.xml_signature, body.receipt, body.receipt_signature):
+        case (str() as xml, str() as signature, None, None):
+            if len(xml) > MAX_XML:
+                raise FormatError(f"Field 'xml' is longer than {MAX_XML} characters.", refusal="field.too-large")
+            kind, evidence, bare = ATTESTATION, xml.encode(), from_base64("xmlSignature", signature)
+        case (None, None, str() as receipt, str() as signature):
+            kind, evidence = RECEIPT, from_base64("receipt", receipt)
+            bare = from_base64("receiptSignature", signature)
+        case _:
+            raise FormatError(
+                "Give either 'xml' and 'xmlSignature' or 'receipt' and 'receiptSignature', as the HSM gave them.",
+                refusal="witness.ambiguous",
+            )
+    return {"rolledBack": await services.broker.show_witness(kind, evidence, bare)}
+
+
 ROUTES: Final = (
     Route("POST", "/v1/offlineKey", register_offline_key, OfflineKeyBody, dict[str, Any], 201, tag="air gap"),
     Route("GET", "/v1/offlineKey", offline_keys, None, list[dict[str, Any]], tag="air gap"),
     Route("DELETE", "/v1/offlineKey/{label}", forget_offline_key, None, Done, tag="air gap"),
+    Route("GET", "/v1/hsmWitness/{label}", hsm_witness, None, dict[str, Any], tag="air gap"),
+    Route("POST", "/v1/hsmWitness", show_witness, HsmWitnessBody, dict[str, Any], tag="air gap"),
     Route("PUT", "/v1/resultFromOfflineHsm", import_result, OfflineResultBody, Done, tag="air gap"),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keyturn.api.schemas.common import Body, NonEmpty, RequiredBase64
+from keyturn.api.schemas.common import Base64, Body, NonEmpty, RequiredBase64
 
 
 class OfflineKeyBody(Body, frozen=True, rename="camel"):
@@ -29,3 +29,12 @@ class OfflineResultBody(Body, frozen=True, rename="camel"):
     timestamp_answer: dict[str, Any] | None = None
     receipt: str | None = None
     receipt_signature: str | None = None
+
+
+class HsmWitnessBody(Body, frozen=True, rename="camel"):
+    """`POST /v1/hsmWitness`: either attested attributes or a receipt, with the HSM's signature."""
+
+    xml: NonEmpty | None = None
+    xml_signature: Base64 | None = None
+    receipt: Base64 | None = None
+    receipt_signature: Base64 | None = None

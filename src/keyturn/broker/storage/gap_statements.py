@@ -18,6 +18,17 @@ STAMP_REQUEST: Final = (
     )
     .values({name: bindparam(name) for name in ("version", "statement", "stamp", "stamp_signature", "stamp_algorithm")})
 )
+RECEIPTS_OF_KEY: Final = (
+    select(requests.c.receipt, requests.c.receipt_signature)
+    .where(
+        requests.c.key_label == bindparam("w_label"),
+        requests.c.key_uuid == bindparam("w_uuid"),
+        requests.c.receipt.is_not(None),
+    )
+    .order_by(requests.c.created_at.desc())
+    .limit(64)
+)
+"""The receipts of a key's newest requests: among them is what its HSM signed last, or nearly."""
 GIVEN_OUT: Final = (
     select(requests.c.id)
     .where(
