@@ -83,9 +83,7 @@ class House:
 
     def create(self, label: str, policy: bytes = POLICY) -> protocol.Attested:
         """Make a key."""
-        made = self.ask(
-            protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, policy, blocked=False)
-        )
+        made = self.ask(protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, policy, blocked=False))
         assert isinstance(made, protocol.Attested), made
         return made
 
@@ -472,3 +470,37 @@ async def test_r6_a_sealed_hsm_takes_no_witness(client: HsmClient, hsm: HsmProce
         answer = line.ask(protocol.Witness("receipt", b"x", b"y"))
     assert isinstance(answer, protocol.Refused)
     assert answer.refusal == "witness.not-genuine"
+
+
+@pytest.mark.rule("R14")
+def test_r14_a_consumed_statement_makes_the_counter_grow_and_its_receipt_stops_the_store_without_it(
+    house: House,
+) -> None:
+    made = house.ask(
+        protocol.CreateKey(
+            operation_id(), "once", "EC", P256, 0, {"sign": True, "singleUse": True}, POLICY, blocked=False
+        )
+    )
+    assert isinstance(made, protocol.Attested), made
+    approval = house.approval("once", Action.USE, b"pay")
+
+    def pay(request_id: str) -> Any:
+        return house.ask(protocol.Sign(operation_id(), "once", b"pay", ECDSA, "", [approval], request_id))
+
+    house.copy()
+    first = pay("request-1")
+    assert isinstance(first, protocol.Signed), first
+    assert decode_receipt(first.receipt).state_counter > parse_attestation(made.xml.encode()).state_counter
+    again = pay("request-1")
+    assert isinstance(again, protocol.Signed)
+    assert again.signature == first.signature  # The stored result, not another signature.
+
+    house.put_back()
+    assert house.ask(protocol.Witness("receipt", first.receipt, first.receipt_signature)) == protocol.Done()
+    stopped = pay("request-2")
+    assert isinstance(stopped, protocol.Refused)
+    assert stopped.refusal == ROLLED_BACK
+    assert house.refused(protocol.Stamp("once", Action.USE, b"pay")) == ROLLED_BACK
+    # Whoever accepts it accepts this, too: what was lost can be done once more.
+    assert house.administer("rollback", "accept", "--yes").returncode == 0
+    assert isinstance(pay("request-2"), protocol.Signed)
