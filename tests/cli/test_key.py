@@ -160,6 +160,7 @@ def test_r20_json_says_the_same(desk: Desk) -> None:
             "put back to an older state 2 time(s)",
         ),
         ({"policy": None}, "has no policy"),
+        ({"attributes": {"sign": True, "unwrap": True}}, "may sign and unwrap"),
     ],
 )
 def test_r20_what_to_be_careful_about_is_said(desk: Desk, changes: dict[str, Any], caution: str) -> None:
@@ -168,6 +169,24 @@ def test_r20_what_to_be_careful_about_is_said(desk: Desk, changes: dict[str, Any
     assert any(caution in words for words in said["cautions"]), said["cautions"]
     plain = json.loads(desk.accept(attributes(), "--yes", "--json").out)
     assert not any(caution in words for words in plain["cautions"])
+
+
+@pytest.mark.rule("R9")
+def test_r9_r20_what_an_unbound_key_leaves_open_is_said_and_what_a_bound_one_does_not_is_not(desk: Desk) -> None:
+    digests = "signs data and digests"
+    promises = {"receipt_key": paper().integrity_spki, "store_counter": 9, "accepted_rollbacks": 0}
+
+    def cautions(**changes: Any) -> list[str]:
+        said: list[str] = json.loads(desk.accept(attributes(POLICY, **changes), "--yes", "--json").out)["cautions"]
+        return said
+
+    assert any(digests in words for words in cautions())
+    assert any("not bound" in words for words in cautions())
+    limited = cautions(**promises, allowed_algorithms=("SHA256_WITH_ECDSA",))
+    assert not any(digests in words for words in limited)
+    assert any("not bound" in words for words in limited)
+    bound = cautions(**promises, attributes={"sign": True, "boundApprovals": True})
+    assert not any(digests in words or "not bound" in words for words in bound)
 
 
 def test_r20_only_the_pinned_hsms_word_is_taken(desk: Desk) -> None:

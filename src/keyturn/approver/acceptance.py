@@ -15,6 +15,7 @@ from keyturn.approver.terminal import spaced_fingerprint, visible
 from keyturn.clock import iso
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.key_lint import lint_key
 from keyturn.ska.policy_rules import is_protected, listed_approvers
 from keyturn.ska.words import TRUST_WORDS, checksum_words
 
@@ -162,6 +163,18 @@ def _cautions(attestation: KeyAttestation) -> Iterator[str]:
         yield (
             "Approvals are not bound: a hostile server may choose algorithm and kind of use among those enabled, and "
             "use an approval again within its time."
+        )
+        # A bound approval names algorithm and use, whatever else the key may do.
+        yield from (
+            warning.sentence
+            for warning in lint_key(
+                attestation.policy,
+                algorithm=attestation.algorithm,
+                attributes=has,
+                allowed_operations=attestation.allowed_operations,
+                allowed_algorithms=attestation.allowed_algorithms,
+            )
+            if warning.word != "lint.unbound"
         )
     if attestation.generation > 1:
         yield f"{attestation.generation - 1} other key(s) bore this name before in this HSM."
