@@ -91,7 +91,9 @@ def test_ready_made_approvals_decrypt_exactly_what_they_name(rest: RestClient, o
     one = decrypt_body("ready", ciphertext, signedApprovals=approvals[:1])
     assert refused(lambda: rest.synchronous_decrypt(one)).refusal == "approvals.missing"
     foreign = decrypt_body("ready", other, signedApprovals=approvals)
-    assert refused(lambda: rest.synchronous_decrypt(foreign)).code is ErrorCode.IN_HSM
+    error = refused(lambda: rest.synchronous_decrypt(foreign))
+    assert error.code is ErrorCode.IN_HSM
+    assert "Given, but not counted: Ada (approval.wrong-payload), Ben (approval.wrong-payload). " in error.message
     good = decrypt_body("ready", ciphertext, signedApprovals=approvals)
     assert base64.b64decode(rest.synchronous_decrypt(good)) == SECRET
 

@@ -331,6 +331,7 @@ async def test_r7_a_policy_changed_past_the_office_is_found_out_by_the_refusal_a
     assert await gap.vault.status(change) == "EXECUTED"
     result = await gap.in_the_vault(request_id)
     assert result["refused"]["refusal"] == "approvals.missing"
+    assert "Given, but not counted: " in result["refused"]["message"]
     await gap.bring_back(result)
     assert (await gap.view(request_id))["status"] == "PENDING"
     await gap.register("treasury")

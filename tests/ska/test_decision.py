@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -98,6 +99,48 @@ def test_approvals_missing_names_the_group_and_who_could_still_approve() -> None
     assert decision.tokens[0].groups[0].missing == 1
     assert [a.name for a in decision.tokens[0].groups[0].outstanding] == ["bob", "carol"]
     assert not decision.complete
+
+
+def test_approvals_missing_says_first_which_were_given_in_vain() -> None:
+    alice, bob = person("alice"), person("bob").approve()
+    signed = decode_authorization(bob).approval
+    taken_back = {(hashlib.sha256(person("bob").identity).digest(), hashlib.sha256(signed).digest())}
+    decision = ask(TWO_OF_THREE, alice.approve(), bob, withdrawn=taken_back)
+    assert decision.reason == (
+        "Given, but not counted: bob (approval.withdrawn). "
+        "1 of 2 approvals in group 'officers' is missing; outstanding: bob, carol."
+    )
+    assert ask(TWO_OF_THREE, alice.approve(), bob).reason == "token 'main' is fulfilled."
+    assert ask(TWO_OF_THREE, alice.approve(), bob, person("carol").approve(), withdrawn=taken_back).authorised
+
+    authorization = decode_authorization(bob)
+    broken = encode_authorization(replace(authorization, signature=flip(authorization.signature, -3)))
+    for bad, word in ((broken, "bad-signature"), (person("bob").approve(b"else"), "wrong-payload")):
+        assert (
+            f"Given, but not counted: bob (approval.{word}). 1 of 2" in ask(TWO_OF_THREE, alice.approve(), bad).reason
+        )
+    spent = ask(TWO_OF_THREE, alice.approve(), bob, spent={hashlib.sha256(signed).digest()})
+    assert "Given, but not counted: alice (approval.spent), bob (approval.spent). 2 of 2" in spent.reason
+
+
+def test_approvals_missing_says_nothing_in_vain_of_who_counts_and_counts_the_unknown() -> None:
+    twice = ask(TWO_OF_THREE, person("alice").approve(), person("alice").approve())
+    assert twice.reason.startswith("1 of 2 approvals")
+    noise = ask(TWO_OF_THREE, b"noise", person("mallory").approve(), person("dave").approve())
+    assert noise.reason.startswith(
+        "Given, but not counted: 1 of nobody listed (approval.malformed), "
+        "2 of nobody listed (approval.unlisted-key). 2 of 2 approvals"
+    )
+
+
+def test_many_approvals_in_vain_with_long_names_stay_a_short_clause() -> None:
+    names = [f"clerk{number}" for number in range(12)]
+    listed = tuple(replace(person(name).listed, name=name + "x" * 5000) for name in names)
+    policy = use_policy(token(Group("clerks", 12, listed)))
+    reason = ask(policy, *(person(name).approve(b"other") for name in names)).reason
+    clause = reason.partition(" 12 of 12")[0]
+    assert clause.endswith(" 4 more.")
+    assert len(clause) < 700
 
 
 @pytest.mark.parametrize("name", ["alice", "carol", "dave", "erin", "frank", "grace"])

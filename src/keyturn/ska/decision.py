@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.examination import Examination, GoodApproval
 from keyturn.ska.findings import (
     ApprovalFinding,
@@ -32,7 +32,7 @@ from keyturn.ska.findings import (
 )
 from keyturn.ska.policy_rules import is_always_fulfilled
 from keyturn.ska.quorum import Span, spans
-from keyturn.ska.reasons import explain, moment
+from keyturn.ska.reasons import approver_identity, explain, moment, tell_uncounted
 from keyturn.ska.roll_call import RollCall, roll_call
 from keyturn.ska.window import closes_at, opens_at
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from keyturn.ska.actions import Action
-    from keyturn.ska.policy import Approver, Group, Policy, Rule, Token
+    from keyturn.ska.policy import Group, Policy, Rule, Token
 
 __all__ = [
     "ApprovalFinding",
@@ -81,7 +81,7 @@ def decide(question: Question) -> Decision:
     approvals = tuple(
         _judge_window(result, roll, question.now) if isinstance(result, GoodApproval) else result for result in results
     )
-    return weigh(rule, stamps, question.now, approvals)
+    return _tell_uncounted(weigh(rule, stamps, question.now, approvals))
 
 
 def weigh(
@@ -208,7 +208,14 @@ def _decide_by_statement(
             reason=f"There would be enough approvals, but they are for {len(apart)} different statements, and the key "
             "is used once for each; have one of them approved by all who are needed.",
         )
-    return decision
+    return _tell_uncounted(decision)
+
+
+def _tell_uncounted(decision: Decision) -> Decision:
+    """Where approvals are missing, say first which were given in vain."""
+    if decision.refusal != "approvals.missing":
+        return decision
+    return replace(decision, reason=tell_uncounted(decision.tokens, decision.approvals) + decision.reason)
 
 
 def _of_another_statement(good: GoodApproval) -> ApprovalFinding:
@@ -271,15 +278,8 @@ def _find_group(group: Group, members: Sequence[bytes], serving: set[bytes]) -> 
         quorum=group.quorum,
         approved=approved,
         missing=max(0, group.quorum - len(approved)),
-        outstanding=tuple(approver for approver in group.approvers if _identity(approver) not in present),
+        outstanding=tuple(approver for approver in group.approvers if approver_identity(approver) not in present),
     )
-
-
-def _identity(approver: Approver) -> bytes | None:
-    try:
-        return approver.identity
-    except FormatError:
-        return None
 
 
 def _judge_window(good: GoodApproval, roll: RollCall, now: int | None) -> ApprovalFinding:

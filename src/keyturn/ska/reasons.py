@@ -15,11 +15,13 @@ from keyturn.ska.iso_time import format_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keyturn.ska.findings import GroupFinding, TokenFinding
+    from keyturn.ska.findings import ApprovalFinding, GroupFinding, TokenFinding
     from keyturn.ska.policy import Approver
 
 MAX_NAMED: Final = 8
 """So many outstanding approvers are named in a sentence; the findings have all of them."""
+MAX_NAME: Final = 40
+"""Characters of a name where approvals that did not count are told: the clause comes whole through every limit."""
 
 
 def explain(tokens: Sequence[TokenFinding], now: int | None) -> tuple[str, str]:
@@ -60,6 +62,41 @@ def explain(tokens: Sequence[TokenFinding], now: int | None) -> tuple[str, str]:
     return "approvals.missing", " Or: ".join(_what_is_missing(token, tokens) for token in tokens)
 
 
+def tell_uncounted(tokens: Sequence[TokenFinding], approvals: Sequence[ApprovalFinding]) -> str:
+    """Tell which approvals were given and do not count: whoever is only called outstanding would be asked in vain.
+
+    Args:
+        tokens: Findings for all tokens of the rule.
+        approvals: Findings for all approvals.
+
+    Returns:
+        A sentence with a space behind it, to stand before what is missing; empty where nothing is to be told.
+    """
+    outstanding = {
+        identity: approver
+        for token in tokens
+        for group in token.groups
+        for approver in group.outstanding
+        if (identity := approver_identity(approver)) is not None
+    }
+    told: dict[str, None] = {}
+    others: dict[str, int] = {}
+    for found in approvals:
+        if not found.refusal:
+            continue
+        if found.identity is None:
+            others[found.refusal] = others.get(found.refusal, 0) + 1
+        elif found.identity in outstanding:
+            name = approver_words(outstanding[found.identity])
+            short = name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
+            told[f"{short} ({found.refusal})"] = None
+    clauses = list(told)
+    if len(clauses) > MAX_NAMED:
+        clauses[MAX_NAMED:] = [f"{len(clauses) - MAX_NAMED} more"]
+    clauses += [f"{count} of nobody listed ({word})" for word, count in others.items()]
+    return f"Given, but not counted: {', '.join(clauses)}. " if clauses else ""
+
+
 def moment(seconds: int | None) -> str:
     """Write a moment as `YYYY-MM-DDThh:mm:ssZ`; what no calendar has stays a number."""
     if seconds is None:
@@ -80,6 +117,14 @@ def approver_words(approver: Approver) -> str:
         return key_words(approver.identity)
     except FormatError:
         return "a key that cannot be read"
+
+
+def approver_identity(approver: Approver) -> bytes | None:
+    """The identity of an approver, None if the listed key cannot be read."""
+    try:
+        return approver.identity
+    except FormatError:
+        return None
 
 
 def key_words(identity: bytes) -> str:
