@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest -n auto --dist loadgroup
 RECORDS := .pytest_cache/attacks.json
-ATTACKS := --attack-records $(RECORDS) --attack-page docs/security/attacks.md
+ATTACKS := --attack-records=$(RECORDS) --attack-page=docs/security/attacks.md
 
 .PHONY: help setup demo test test-all check attacks fuzz bench openapi offline-bundle lock clean
 
@@ -25,7 +25,7 @@ test-all: setup ## The slow tests too
 	$(PYTEST) $(ATTACKS) --cov --cov-report=term:skip-covered
 
 attacks: setup ## Run the hostile broker, and write docs/security/attacks.md of what it heard
-	$(PYTEST) --attack-records $(RECORDS) tests/hostile
+	$(PYTEST) --attack-records=$(RECORDS) tests/hostile
 	$(PY) scripts/attacks.py $(RECORDS) > docs/security/attacks.md
 
 fuzz: setup ## Fuzz every parser of the boundary for FUZZ_SECONDS=600; finds go to tests/fuzz/crashes

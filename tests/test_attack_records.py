@@ -138,7 +138,7 @@ def test_with_several_processes_the_records_are_the_same(run: Run) -> None:
 
 def test_the_makefile_measures_the_whole_run_by_the_committed_page() -> None:
     text = (ROOT / "Makefile").read_text()
-    assert "--attack-page docs/security/attacks.md" in text
+    assert "--attack-page=docs/security/attacks.md" in text
     for target in ("test", "test-all"):
         recipe = text.split(f"\n{target}: ", 1)[1].split("\n\n", 1)[0]
         assert "$(ATTACKS)" in recipe
