@@ -62,7 +62,9 @@ def test_r26_a_withdrawal_is_signed_over_prefix_approval_and_task_id(ada: Office
 
 
 @pytest.mark.rule("R26")
-def test_r26_what_was_withdrawn_is_remembered_no_longer_and_the_rest_is(ada: Officers, task_server: TaskServer) -> None:
+def test_r26_what_was_withdrawn_stays_marked_and_can_be_taken_to_another_server(
+    ada: Officers, task_server: TaskServer
+) -> None:
     listed = ada.run("approver", "approvals", "--key", ada.home / "ada.key", "--json").json()
     assert [(one["taskId"], one["operation"], one["keyLabel"]) for one in listed] == [
         (OTHER, "block", "treasury"),
@@ -73,9 +75,20 @@ def test_r26_what_was_withdrawn_is_remembered_no_longer_and_the_rest_is(ada: Off
     assert "Pay 10 to Bob." in table
     at = ada.at(task_server.url, "ada")
     assert ada.run("approver", "withdraw", TASK_ID, *at, typed="y\n").code == 0
-    assert ada.run("approver", "withdraw", TASK_ID, *at, "--yes").refusal == "withdraw.unknown"
-    assert ada.run("approver", "withdraw", OTHER, *at, "--yes").code == 0
-    assert "Nothing is remembered" in ada.run("approver", "approvals", "--key", ada.home / "ada.key").out
+    unknown = OTHER.replace("1", "2")
+    assert ada.run("approver", "withdraw", unknown, *at, "--yes").refusal == "withdraw.unknown"
+    listed = ada.run("approver", "approvals", "--key", ada.home / "ada.key", "--json").json()
+    assert [(one["taskId"], one["withdrawnAt"] is None) for one in listed] == [(OTHER, True), (TASK_ID, False)]
+    assert "WITHDRAWN 20" in ada.run("approver", "approvals", "--key", ada.home / "ada.key").out
+
+    task_server.received.clear()
+    elsewhere = ada.at(task_server.url.replace("127.0.0.1", "localhost"), "ada")
+    again = ada.run("approver", "withdraw", TASK_ID, *elsewhere, "--yes")
+    assert again.code == 0
+    assert "You withdrew it at 20" in again.out
+    ((method, approval),) = [(one.method, one.body["approvalToBeSigned"]) for one in task_server.calls()]
+    assert (method, base64.b64decode(approval)) == ("DELETE", APPROVAL)
+    assert "You withdrew it at" not in ada.run("approver", "withdraw", OTHER, *at, "--yes").out
 
 
 @pytest.mark.rule("R26")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,23 +35,27 @@ def test_r12_the_first_sight_is_remembered_and_nothing_later_replaces_it(tmp_pat
 
 
 @pytest.mark.rule("R26")
-def test_r26_what_was_approved_is_remembered_until_it_is_forgotten(tmp_path: Path) -> None:
+def test_r26_what_was_approved_is_remembered_and_marked_when_it_is_withdrawn(tmp_path: Path) -> None:
     path = tmp_path / "ada.key.memory"
     for number in (1, 2, 3):
         OfficerMemory(path).remember(sent(number))
     assert [one.task_id for one in OfficerMemory(path).sent()] == [sent(number).task_id for number in (3, 2, 1)]
     assert OfficerMemory(path).approvals(sent(2).task_id.upper()) == (sent(2),)
-    OfficerMemory(path).forget(sent(2))
+    OfficerMemory(path).mark_withdrawn(sent(2), 5000)
+    assert OfficerMemory(path).approvals(sent(2).task_id) == (replace(sent(2), withdrawn_at=5000),)
+    assert [one.task_id for one in OfficerMemory(path).sent()] == [sent(number).task_id for number in (3, 1, 2)]
+    OfficerMemory(path).remember(sent(2))
+    assert OfficerMemory(path).sent() == (sent(2), sent(3), sent(1))
     with pytest.raises(KeyturnError) as error:
-        OfficerMemory(path).approvals(sent(2).task_id)
+        OfficerMemory(path).approvals(sent(4).task_id)
     assert error.value.refusal == "withdraw.unknown"
     OfficerMemory(path).remember(sent(1))
     assert OfficerMemory(path).approvals(sent(1).task_id) == (sent(1),)
     # The server gives the ids: one that gives an id twice must not make the first approval forgotten.
     OfficerMemory(path).remember(sent(1, b"other bytes"))
     assert [one.approval for one in OfficerMemory(path).approvals(sent(1).task_id)] == [b"other bytes", b"approval"]
-    OfficerMemory(path).forget(sent(1, b"other bytes"))
-    assert OfficerMemory(path).approvals(sent(1).task_id) == (sent(1),)
+    OfficerMemory(path).mark_withdrawn(sent(1, b"other bytes"), 5000)
+    assert [one.withdrawn_at for one in OfficerMemory(path).approvals(sent(1).task_id)] == [None, 5000]
 
 
 def test_the_memory_is_its_owners_alone(tmp_path: Path) -> None:
@@ -77,6 +82,12 @@ def test_approvals_are_bounded_by_number_and_by_bytes() -> None:
         memory.remember(sent(number))
     assert len(memory.sent()) == MAX_SENT
     assert memory.sent()[0] == sent(MAX_SENT + 1)
+    # What was withdrawn goes first, however new it is.
+    memory.mark_withdrawn(sent(MAX_SENT + 1), 5000)
+    memory.remember(sent(MAX_SENT + 2))
+    assert len(memory.sent()) == MAX_SENT
+    assert sent(2) in memory.sent()
+    assert all(one.withdrawn_at is None for one in memory.sent())
     memory = OfficerMemory()
     for number in range(70):
         memory.remember(sent(number, bytes(65_535)))

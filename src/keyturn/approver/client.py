@@ -285,7 +285,7 @@ class ApproverClient:
         """
         sent = self._signed(approved.task_id, withdrawal_bytes(approved.approval, approved.task_id))
         self._server.withdraw(self._message(sent, approved.approval))
-        self._memory.forget(approved)
+        self._memory.mark_withdrawn(approved, self._now())
         return sent
 
     def reject(self, subject: Task | Review) -> Sent:

@@ -20,7 +20,7 @@ import re
 import tempfile
 from base64 import b64encode
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +29,7 @@ from keyturn.approver.tasks import decode_base64
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 FORMAT_VERSION: Final = 1
@@ -55,12 +55,15 @@ class SentApproval:
         approval: The bytes that were signed.
         server: Address of the server it was sent to.
         sent_at: Seconds since the epoch.
+        withdrawn_at: Seconds since the epoch of its last withdrawal, None while it stands. It is kept all the same: a
+            server that is not honest can keep the withdrawal to itself, and then it is taken to another one.
     """
 
     task_id: str
     approval: bytes
     server: str
     sent_at: int
+    withdrawn_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,24 +124,26 @@ class OfficerMemory:
                 room[0] -= len(one.approval)
                 return room[0] >= 0
 
-            kept = (sent, *(one for one in memory.sent if not _same(one, sent)))
+            kept = _standing_first((sent, *(one for one in memory.sent if not _same(one, sent))))
             self._write(_Memory(memory.seen, tuple(takewhile(fits, kept[:MAX_SENT]))))
 
-    def forget(self, withdrawn: SentApproval) -> None:
-        """Forget an approval that was withdrawn.
+    def mark_withdrawn(self, withdrawn: SentApproval, now: int) -> None:
+        """Mark an approval as withdrawn. Its bytes stay, so that the withdrawal can be taken elsewhere, too.
 
         Args:
-            withdrawn: The approval. Another one under the same task id stays: ids are given by the server.
+            withdrawn: The approval. Another one under the same task id is not marked: ids are given by the server.
+            now: Seconds since the epoch.
 
         Raises:
             KeyturnError: As `first_seen`.
         """
         with self._locked():
             memory = self._read()
-            self._write(_Memory(memory.seen, tuple(one for one in memory.sent if not _same(one, withdrawn))))
+            marked = (replace(one, withdrawn_at=now) if _same(one, withdrawn) else one for one in memory.sent)
+            self._write(_Memory(memory.seen, _standing_first(marked)))
 
     def sent(self) -> tuple[SentApproval, ...]:
-        """Every approval that is remembered, the newest first.
+        """Every approval that is remembered: those that stand, then those that were withdrawn, the newest first.
 
         Raises:
             KeyturnError: `officer-memory.unreadable`.
@@ -217,6 +222,11 @@ class OfficerMemory:
             raise _unwritable(self._path, error) from None
 
 
+def _standing_first(approvals: Iterable[SentApproval]) -> tuple[SentApproval, ...]:
+    """Put what was withdrawn last, in the order it has: where there is no more room, it is forgotten first."""
+    return tuple(sorted(approvals, key=lambda one: one.withdrawn_at is not None))
+
+
 def _same(one: SentApproval, other: SentApproval) -> bool:
     return (one.task_id, one.approval) == (other.task_id, other.approval)
 
@@ -228,6 +238,7 @@ def _encode(memory: _Memory) -> bytes:
             "approval": b64encode(one.approval).decode("ascii"),
             "server": one.server,
             "sentAt": one.sent_at,
+            **({} if one.withdrawn_at is None else {"withdrawnAt": one.withdrawn_at}),
         }
         for one in memory.sent
     ]
@@ -242,7 +253,13 @@ def _decode(content: bytes) -> _Memory | None:
             return None
         seen = {_digest(name): _seconds(value) for name, value in document["seen"].items()}
         sent = tuple(
-            SentApproval(_text(one["taskId"]), _bytes(one["approval"]), _text(one["server"]), _seconds(one["sentAt"]))
+            SentApproval(
+                _text(one["taskId"]),
+                _bytes(one["approval"]),
+                _text(one["server"]),
+                _seconds(one["sentAt"]),
+                _seconds(one["withdrawnAt"]) if "withdrawnAt" in one else None,
+            )
             for one in document["sent"]
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 def approvals(*, key_path: Path, memory_path: Path | None, as_json: bool) -> None:
     """List what you approved from here, the newest first. What was executed since cannot be withdrawn any more.
 
+    What you withdrew stays at the end of the list, so that you can take the withdrawal to another server, too.
     No server is asked, and the key file is not opened.
     """
     sent = open_memory(key_path, memory_path).sent()
@@ -49,6 +50,8 @@ def approvals(*, key_path: Path, memory_path: Path | None, as_json: bool) -> Non
         table.add_column(name, overflow="fold", min_width=width)
     for one in sent:
         label, what = _summary(one)
+        if one.withdrawn_at is not None:
+            what = f"WITHDRAWN {iso(one.withdrawn_at)}: {what}"
         table.add_row(Text(visible(one.task_id)), Text(iso(one.sent_at)), Text(label), Text(what))
     console().print(table if sent else "Nothing is remembered that you approved from here.")
 
@@ -68,7 +71,8 @@ def withdraw(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: 
     """Withdraw your approval of TASKs. What was executed already stays executed.
 
     The withdrawal is signed over the approval's own bytes, which your client kept. `approvals` lists them. It goes
-    through the server: if the server may be hostile, block the key, too.
+    through the server: if the server may be hostile, block the key, too, or give the same command with another
+    server's --url.
     """
     memory = open_memory(options["key_path"], options["memory_path"])
     chosen = [one for task_id in dict.fromkeys(task_ids) for one in memory.approvals(task_id)]
@@ -78,6 +82,8 @@ def withdraw(*, task_ids: tuple[str, ...], yes: bool, as_json: bool, **options: 
         for one in chosen:
             label, what = _summary(one)
             screen.print(f"Your approval of {iso(one.sent_at)}, key {label}, {what}")
+            if one.withdrawn_at is not None:
+                screen.print(f"You withdrew it at {iso(one.withdrawn_at)}; it is withdrawn here once more.")
             if one.server.rstrip("/") != options["url"].rstrip("/"):
                 screen.print(f"You approved it at {visible(one.server)}, which is not where this withdrawal goes.")
             screen.print(f"Checksum words: {' '.join(checksum_words(one.approval, domain=APPROVAL_DOMAIN))}")
@@ -105,6 +111,7 @@ def _described(one: SentApproval) -> dict[str, Any]:
     return {
         "taskId": one.task_id,
         "approvedAt": iso(one.sent_at),
+        "withdrawnAt": None if one.withdrawn_at is None else iso(one.withdrawn_at),
         "server": one.server,
         "operation": token.action.name.lower(),
         "keyLabel": visible_bytes(token.label),
