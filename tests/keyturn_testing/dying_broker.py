@@ -2,7 +2,7 @@
 
 WHEN is `before-call` (the approvals are written down, nothing is sent yet) or `after-answer` (the HSM has answered,
 the broker has not committed). ARGUMENTS is a JSON object with what the last officer sends: the fields of an
-`ApprovalCall`, bytes in base64. The signature the HSM gave is printed before the end.
+`ApprovalCall`, bytes in base64. What the HSM gave, a signature, data or the UUID of the key, is printed before the end.
 
 It is the real broker with the real HSM; only the line between them is watched.
 """
@@ -16,7 +16,7 @@ import signal
 import sys
 from base64 import b64decode, b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from keyturn.broker.local import LocalExecutor
 from keyturn.broker.model import ApprovalCall, BrokerSettings, Signer
@@ -25,9 +25,11 @@ from keyturn.clock import SystemClock
 from keyturn.hsm.client import HsmClient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
-    from keyturn.broker.model import Executed, SignCall
+    from keyturn.broker.model import AttestedKey, DecryptCall, Executed, SignCall, UnwrapCall
+
+T = TypeVar("T", bound="bytes | AttestedKey")
 
 
 class WatchedExecutor(LocalExecutor):
@@ -45,12 +47,36 @@ class WatchedExecutor(LocalExecutor):
     async def sign(
         self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[bytes]:
+        return await self._watched(super().sign(operation_id, call, approvals, request_id=request_id))
+
+    async def decrypt(
+        self, operation_id: bytes, call: DecryptCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        return await self._watched(super().decrypt(operation_id, call, approvals, request_id=request_id))
+
+    async def unwrap(
+        self, operation_id: bytes, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        return await self._watched(super().unwrap(operation_id, call, approvals, request_id=request_id))
+
+    async def block(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        return await self._watched(super().block(operation_id, label, approvals, request_id=request_id))
+
+    async def unblock(
+        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[AttestedKey]:
+        return await self._watched(super().unblock(operation_id, label, approvals, request_id=request_id))
+
+    async def _watched(self, answer: Awaitable[Executed[T]]) -> Executed[T]:
         if self._when == "before-call":
             os.kill(os.getpid(), signal.SIGKILL)
-        signed = await super().sign(operation_id, call, approvals, request_id=request_id)
-        print(b64encode(signed.value).decode(), flush=True)
+        done = await answer
+        found = done.value if isinstance(done.value, bytes) else done.value.attestation.uuid.encode()
+        print(b64encode(found).decode(), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-        return signed
+        return done
 
 
 async def main(directory: str, address: str, when: str, arguments: str, database_url: str = "") -> None:
