@@ -137,6 +137,34 @@ def test_warnings_leave_the_exit_code_alone_unless_strict() -> None:
     assert "with 2 warnings" in run("check", "--destroyable", "-", of=weak).stdout
 
 
+@pytest.mark.rule("R9")
+def test_r9_the_whole_body_of_a_new_key_is_checked_with_its_attributes() -> None:
+    open_attributes = {"sign": True, "decrypt": True, "unwrap": False, "destroyable": True}
+    weak = {"label": "treasury", "algorithm": "RSA", "keySize": 2048, "attributes": open_attributes, "policy": shown()}
+    said = json.loads(run("check", "--json", "-", of=weak).stdout)
+    assert [one["word"] for one in said["warnings"]] == [
+        "lint.destroyable",
+        "lint.several-operations",
+        "lint.data-and-digests",
+        "lint.unbound",
+    ]
+    assert run("check", "--strict", "-", of=weak).exit_code == 1
+    narrow = {"sign": True, "decrypt": False, "unwrap": False, "boundApprovals": True}
+    limits = {"allowedAlgorithms": ["SHA256_WITH_RSA_PSS"]}
+    sound = {**weak, "attributes": {**narrow, **limits}}
+    assert run("check", "--strict", "-", of=sound).stdout == "The policy is accepted, with no warnings.\n"
+
+    for defect, word in (
+        ({"label": None}, "json.wrong-type"),
+        ({"algorithm": None}, "json.missing-field"),
+        ({"algorithmOid": "1.2.840.10045.2.1"}, "key.algorithm"),
+        ({"attributes": {"sign": True}}, "json.missing-field"),
+        ({"policy": grouped(approvals=[])}, "policy.empty-group"),
+    ):
+        assert refusal(run("check", "-", of={**sound, **defect})).refusal == word
+        assert json.loads(run("check", "--json", "-", of={**sound, **defect}).stdout)["refused"]["refusal"] == word
+
+
 def test_a_policy_is_said_in_plain_words(tmp_path: Path) -> None:
     book = tmp_path / "book.json"
     fingerprint = hashlib.sha256(person("alice").identity).hexdigest()

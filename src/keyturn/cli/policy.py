@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from keyturn.api.codec import read_json
+from keyturn.api.codec import encode, read_body, read_json
+from keyturn.api.endpoints.parts import chosen_attributes, chosen_limits, key_algorithm
+from keyturn.api.schemas.keys import CreateKeyBody
 from keyturn.approver.onboarded import Unresolved
 from keyturn.approver.policy_words import ACTION_WORDS, Reader, describe_policy, duration
 from keyturn.approver.terminal import visible
@@ -18,6 +20,7 @@ from keyturn.cli.examples import examples
 from keyturn.cli.officer import OfficerGroup, address_book_option, json_option, open_address_book, read_file
 from keyturn.errors import FormatError, KeyturnError
 from keyturn.ska.actions import Action
+from keyturn.ska.key_lint import lint_key
 from keyturn.ska.policy_json import policy_from_json
 from keyturn.ska.policy_lint import lint_policy
 from keyturn.ska.policy_rules import check_policy, is_protected, open_modify, open_unblock
@@ -27,6 +30,7 @@ from keyturn.ska.reasons import approver_words
 if TYPE_CHECKING:
     from keyturn.ska.findings import Decision, TokenFinding
     from keyturn.ska.policy import Policy
+    from keyturn.ska.policy_lint import LintWarning
 
 MAX_FILE: Final = 1 << 20
 """Most bytes of JSON; the binary form has at most 65 535."""
@@ -51,6 +55,7 @@ def policy() -> None:
     short_help="Refuse what a server would refuse; warn of what is weak.",
     epilog=examples(
         "keyturn policy check payments.json",
+        "keyturn policy check --strict whole-body-of-post-v1-key.json",
         "keyturn policy check --modify --strict - < new-policy.json",
     ),
 )
@@ -63,19 +68,25 @@ def policy() -> None:
 def check(*, source: str, modify: bool, allow_seconds: bool, destroyable: bool, strict: bool, as_json: bool) -> None:
     """Apply the rules for new policies to the policy (JSON) in FILE, and warn of weak but legal shapes.
 
+    FILE may also hold the whole body of `POST /v1/key`: then it warns of what the key's attributes and limits leave
+    open, too.
+
     Exits with 1 if a server would refuse the policy. Warnings do not change the exit code, unless --strict is given.
     Onboarded approvers are listed by names that only a server can look up; here each counts as one person.
     """
     names = Unresolved()
     try:
-        checked, _ = _checked(_read(source), names, modify=modify, allow_seconds=allow_seconds)
+        value, body = _creation(_read(source), modify=modify)
+        checked, _ = _checked(value, names, modify=modify, allow_seconds=allow_seconds)
+        of_key = _lint_body(body, checked) if body is not None else ()
     except KeyturnError as error:
         if not as_json:
             raise
         refused = {"code": error.code.number, "refusal": error.refusal, "message": error.message}
         click.echo(json.dumps({"accepted": False, "refused": refused, "warnings": [], "unresolvedNames": []}, indent=2))
         raise click.exceptions.Exit(1) from None
-    warnings = lint_policy(checked, destroyable=destroyable)
+    destroyable = destroyable or bool(body and body.attributes.get("destroyable"))
+    warnings = (*lint_policy(checked, destroyable=destroyable), *of_key)
     if as_json:
         listed = [asdict(warning) for warning in warnings]
         answer = {"accepted": True, "refused": None, "warnings": listed, "unresolvedNames": list(names.names)}
@@ -166,6 +177,25 @@ def _read(source: str) -> object:
         raise FormatError(f"The policy is larger than {MAX_FILE} bytes.", refusal="file.unreadable")
     value: object = read_json(data)
     return value
+
+
+def _creation(value: object, *, modify: bool) -> tuple[object, CreateKeyBody | None]:
+    """The policy, and the body of `POST /v1/key` if it stands in one; none of a policy's members is called `policy`."""
+    if modify or not isinstance(value, dict) or "policy" not in value:
+        return value, None
+    # The policy is read on its own, with messages that name its rules.
+    return value["policy"], read_body(encode({**value, "policy": None}), CreateKeyBody)
+
+
+def _lint_body(body: CreateKeyBody, found: Policy) -> tuple[LintWarning, ...]:
+    limits = chosen_limits("attributes", body.attributes)
+    return lint_key(
+        found,
+        algorithm=key_algorithm(body),
+        attributes=chosen_attributes("attributes", body.attributes),
+        allowed_operations=limits["allowed_operations"],
+        allowed_algorithms=limits["allowed_algorithms"],
+    )
 
 
 def _checked(value: object, names: Unresolved, *, modify: bool, allow_seconds: bool) -> tuple[Policy, bool]:

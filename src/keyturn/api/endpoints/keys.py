@@ -8,24 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import Done, SignedKeyAttributes
-from keyturn.api.endpoints.parts import chosen_attributes, chosen_limits, signed_attributes
+from keyturn.api.endpoints.parts import chosen_attributes, chosen_limits, key_algorithm, signed_attributes
 from keyturn.api.fields import no_password, not_available
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.policies import new_policy
 from keyturn.api.schemas.keys import CreateKeyBody, KeyLabelBody
 from keyturn.broker.model import CreateCall
-from keyturn.errors import FormatError
 
 if TYPE_CHECKING:
     from keyturn.ska.policy import Policy
-
-_ALGORITHM_OIDS: Final = {
-    "1.2.840.113549.1.1.1": "RSA",
-    "1.2.840.10045.2.1": "EC",
-    "1.3.101.112": "ED",
-    "1.0.18033.3.2.1": "AES",
-}
-"""`algorithmOid` as an alternative to `algorithm` (rest-api.md section 4.1)."""
 
 
 async def create_key(services: Services, call: Call, body: CreateKeyBody) -> SignedKeyAttributes:
@@ -45,7 +36,7 @@ async def create_key(services: Services, call: Call, body: CreateKeyBody) -> Sig
         await services.broker.create_key(
             CreateCall(
                 label=body.label,
-                algorithm=_algorithm(body),
+                algorithm=key_algorithm(body),
                 curve_oid=body.curve_oid or "",
                 key_size=body.key_size or 0,
                 attributes=chosen_attributes("attributes", body.attributes),
@@ -57,21 +48,6 @@ async def create_key(services: Services, call: Call, body: CreateKeyBody) -> Sig
             )
         )
     )
-
-
-def _algorithm(body: CreateKeyBody) -> str:
-    by_oid = _ALGORITHM_OIDS.get(body.algorithm_oid or "")
-    if body.algorithm_oid and by_oid is None:
-        raise FormatError(
-            f"Value '{body.algorithm_oid[:60]}' is not valid for field algorithmOid: unsupported key algorithm.",
-            refusal="key.algorithm",
-        )
-    if body.algorithm and by_oid and body.algorithm != by_oid:
-        raise FormatError("Fields 'algorithm' and 'algorithmOid' name different algorithms.", refusal="key.algorithm")
-    algorithm = body.algorithm or by_oid
-    if not algorithm:
-        raise FormatError("Field 'algorithm' must be given.", refusal="json.missing-field")
-    return algorithm
 
 
 async def list_keys(services: Services, call: Call, body: None) -> list[str]:

@@ -6,7 +6,7 @@ Source: rest-api.md sections 1.6, 3.1 and 4.8; docs/security/rules.md R24; ADR 0
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from keyturn.api.answers import SignedKeyAttributes
 from keyturn.api.fields import base64_list, from_base64, keyed_base64
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keyturn.api.schemas.common import RequestSignature
+    from keyturn.api.schemas.keys import CreateKeyBody
     from keyturn.broker.model import AttestedKey, Executed
+
+
+_ALGORITHM_OIDS: Final = {
+    "1.2.840.113549.1.1.1": "RSA",
+    "1.2.840.10045.2.1": "EC",
+    "1.3.101.112": "ED",
+    "1.0.18033.3.2.1": "AES",
+}
+"""`algorithmOid` as an alternative to `algorithm` (rest-api.md section 4.1)."""
 
 
 class ReceiptFields(TypedDict, total=False):
@@ -104,6 +114,29 @@ def chosen_attributes(name: str, sent: dict[str, Any]) -> dict[str, bool]:
                 refusal="json.wrong-type",
             )
     return chosen
+
+
+def key_algorithm(body: CreateKeyBody) -> str:
+    """The kind of a new key, from `algorithm` or `algorithmOid`.
+
+    Args:
+        body: What was sent.
+
+    Raises:
+        FormatError: `key.algorithm` if the two disagree or are not known, `json.missing-field` if both are missing.
+    """
+    by_oid = _ALGORITHM_OIDS.get(body.algorithm_oid or "")
+    if body.algorithm_oid and by_oid is None:
+        raise FormatError(
+            f"Value '{body.algorithm_oid[:60]}' is not valid for field algorithmOid: unsupported key algorithm.",
+            refusal="key.algorithm",
+        )
+    if body.algorithm and by_oid and body.algorithm != by_oid:
+        raise FormatError("Fields 'algorithm' and 'algorithmOid' name different algorithms.", refusal="key.algorithm")
+    algorithm = body.algorithm or by_oid
+    if not algorithm:
+        raise FormatError("Field 'algorithm' must be given.", refusal="json.missing-field")
+    return algorithm
 
 
 class Limits(TypedDict):
