@@ -268,8 +268,8 @@ def use_up(room: Room, seconds: int, label: str = "k") -> list[protocol.Sign]:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """All statements in one segment, so that each use meets all that went before."""
-    monkeypatch.setattr(single_use, "segment_of", lambda _: b"\x00\x00")
-    monkeypatch.setattr("keyturn.hsm.ledger.segment_of", lambda _: b"\x00\x00")
+    monkeypatch.setattr(single_use, "segment_of", lambda _: bytes(3))
+    monkeypatch.setattr("keyturn.hsm.ledger.segment_of", lambda _: bytes(3))
 
 
 @pytest.mark.usefixtures("narrow")

@@ -131,7 +131,7 @@ class SegmentRecord(Record, frozen=True):
 
     Args:
         uuid: The key.
-        place: Which of its segments; two bytes.
+        place: Which of its segments; three bytes.
         entries: The statements, packed (`keyturn.hsm.segments`).
     """
 
