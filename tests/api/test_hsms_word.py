@@ -45,7 +45,6 @@ def test_the_hsm_signs_the_time_for_an_operation_and_openssl_agrees(rest: RestCl
     for inner in (
         {"operation": "use", "payload": b64(b"pay"), "policy": None},
         {"operation": "modify", "policy": wanted},
-        {"operation": "block"},
         {"operation": "unblock", "payload": None},
     ):
         answer = rest.synchronous_timestamp({"keyName": "timely"} | inner)
@@ -65,7 +64,6 @@ def test_the_hsm_signs_the_time_for_an_operation_and_openssl_agrees(rest: RestCl
         {"operation": "use", "payload": None},
         {"operation": "use", "payload": ""},
         {"operation": "use", "payload": "?"},
-        {"operation": "block"},
         {"operation": "modify"},
         {"operation": "modify", "payload": None},
         {"operation": "modify", "payload": None, "policy": {"ruleUse": None}},
@@ -81,6 +79,13 @@ def test_a_time_is_signed_for_one_thing_only(rest: RestClient, officers: Officer
     good = {"keyName": "stamped", "operation": "use", "payload": b64(b"pay")}
     assert rest.synchronous_timestamp(good)
     assert refused(lambda: rest.synchronous_timestamp(good | defect)).code.number == 600
+
+
+def test_a_time_for_a_block_says_what_is_approved_only_for_bound_keys(rest: RestClient, officers: Officers) -> None:
+    create_ec_key(rest, "to-block", make_policy(quorum(1, *officers)))
+    good = {"keyName": "to-block", "operation": "block"}
+    assert rest.synchronous_timestamp(good)
+    assert refused(lambda: rest.synchronous_timestamp(good | {"payload": b64(b"pay")})).code.number == 612
 
 
 def test_time_is_signed_for_keys_with_a_policy_alone(rest: RestClient, officers: Officers) -> None:
