@@ -18,10 +18,10 @@ check: setup ## Formatting, lint, types (strict), import arrows
 	.venv/bin/mypy src tests scripts bench
 	.venv/bin/lint-imports
 
-test: setup ## All tests but the slow ones, with coverage
-	$(PYTEST) $(ATTACKS) -m "not slow" --cov --cov-report=term:skip-covered
+test: setup ## All tests but the slow ones
+	$(PYTEST) $(ATTACKS) -m "not slow"
 
-test-all: setup ## The slow tests too
+test-all: setup ## The slow tests too, with coverage
 	$(PYTEST) $(ATTACKS) --cov --cov-report=term:skip-covered
 
 attacks: setup ## Run the hostile broker, and write docs/security/attacks.md of what it heard

@@ -498,6 +498,11 @@ def test_a_key_in_pem_armour_is_the_same_key(http: httpx.Client, officers: Offic
     error_of(http.post("/v1/filteredAllApprovalTask", json=proof(ada) | {"approverPublicKey": broken}), 400, 600)
 
 
+def attested_apart(task: dict[str, Any]) -> dict[str, Any]:
+    """A task without what the HSM attests anew, with the second in which it did."""
+    return {name: value for name, value in task.items() if not name.startswith("keyAttributes")}
+
+
 def test_levels_paging_and_filters(rest: RestClient, protected: str, officers: Officers) -> None:
     ada = officers[0]
     first, second = (rest.sign(sign_body(protected)["signRequest"]) for _ in range(2))
@@ -513,10 +518,10 @@ def test_levels_paging_and_filters(rest: RestClient, protected: str, officers: O
         assert task["detailLevel"] == f"level{level}"
     (task,) = fetch(rest, ada, requestId=first)
     (again,) = fetch(rest, ada, level=6, id=task["id"])
-    assert again == task
+    assert attested_apart(again) == attested_apart(task)
     page = {"pageNumber": 0, "pageSize": 1, "sortOrder": "CREATION_DATE_DESC"}
     (newest,) = fetch(rest, ada, paging=page)
-    assert newest == fetch(rest, ada, requestId=second)[0]
+    assert attested_apart(newest) == attested_apart(fetch(rest, ada, requestId=second)[0])
     assert fetch(rest, ada, kind="ModifyKey", requestId=first) == []
     assert len(fetch(rest, ada, kind="Sign", requestId=first)) == 1
 

@@ -100,7 +100,7 @@ def statuses(rest: RestClient, request_ids: list[str]) -> set[str]:
     return {rest.request(request_id)["status"] for request_id in request_ids}
 
 
-@pytest.mark.parametrize("killed", ["the-one-that-had-them-due", "both"])
+@pytest.mark.parametrize("killed", ["the-one-that-had-them-due", pytest.param("both", marks=pytest.mark.slow)])
 def test_what_a_dead_broker_had_due_is_released_by_the_other_or_at_the_next_start(
     tmp_path: Path, postgres: PostgresServer, hsm: HsmProcess, client: Connect, killed: str
 ) -> None:
@@ -169,6 +169,7 @@ def test_requests_worked_on_by_both_are_executed_once_each_when_one_is_killed_in
     assert executions(hsm, "raced") == dict.fromkeys(requests, 1)
 
 
+@pytest.mark.slow
 def test_one_task_decided_at_both_brokers_at_once_counts_once(
     tmp_path: Path, postgres: PostgresServer, hsm: HsmProcess, client: Connect
 ) -> None:

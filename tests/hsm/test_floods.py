@@ -188,6 +188,7 @@ def _wide_policy(number: int) -> bytes:
     return encode_policy(replace(make_policy(use=quorum(1, Officer("ada"))), use=wide))
 
 
+@pytest.mark.slow
 async def test_timestamps_for_ever_new_policies_do_not_fill_the_memory(hsm: HsmProcess, client: HsmClient) -> None:
     await create_ec(client, "stamped", make_policy(use=quorum(1, Officer("ada"))))
     blobs = [_wide_policy(number) for number in range(150)]
@@ -200,6 +201,7 @@ async def test_timestamps_for_ever_new_policies_do_not_fill_the_memory(hsm: HsmP
     assert _resident(hsm.pid) - before < 10_000
 
 
+@pytest.mark.slow
 def test_few_large_policies_are_kept_parsed() -> None:
     for number in range(80):
         assert parse_policy(_wide_policy(number)).use.tokens[0].groups[0].name == f"{number}-0"

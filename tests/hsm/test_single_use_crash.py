@@ -100,9 +100,12 @@ def test_killed_at_any_moment_none_is_executed_twice_and_none_lost(tmp_path: Pat
             create = protocol.CreateKey(operation_id(), "k", "EC", P256, 0, attributes, POLICY, False)
             made = parse_attestation(line.ask(create).xml)
         load = Load(BoundKey(made.uuid, made.public_key, POLICY))
+        span = 0.08
         for moment in range(1, MOMENTS + 1):
             calls = load.calls()
-            left = _send_and_kill(hsm, calls, chance.choice([0.005, 0.02, 0.04, 0.08]) * chance.random())
+            left = _send_and_kill(hsm, calls, span * chance.random())
+            # The kill follows the machine's pace: later while nothing was answered before it, earlier while all was.
+            span *= 4 if not left else 0.5 if len(left) == len(calls) else 1
             before += len(left)
             after += len(calls) - len(left)
             hsm.start()
