@@ -13,17 +13,19 @@ A client belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.addresses import TlsFiles, parse_address
+from keyturn.hsm.calls.governing import GovernCalls
+from keyturn.hsm.calls.keys import KeyCalls
+from keyturn.hsm.calls.service import ServiceCalls
+from keyturn.hsm.calls.using import UseCalls
 from keyturn.hsm.framing import MAX_ANSWER_FRAME, FrameDecoder, FrameReader, encode_frame
 from keyturn.plain import system_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from keyturn.hsm.addresses import Address
 
 __all__ = ["HsmClient", "HsmRefusedError", "Line", "TlsFiles", "Witnesses"]
@@ -33,8 +35,6 @@ PATIENCE: Final = 300.0
 
 _FRAME_ROOM: Final = 16
 """Bytes a frame needs beside its message: array header and correlation id."""
-
-AnswerT = TypeVar("AnswerT")
 
 
 class HsmRefusedError(KeyturnError):
@@ -206,7 +206,7 @@ class Witnesses(Protocol):
         ...
 
 
-class HsmClient:
+class HsmClient(KeyCalls, UseCalls, GovernCalls, ServiceCalls):
     """Calls to one HSM over one connection that is renewed when it breaks. Made by `connect`."""
 
     def __init__(self, address: Address, tls: TlsFiles | None, witnesses: Witnesses | None = None) -> None:
@@ -327,206 +327,3 @@ class HsmClient:
                         return
                     self._witnesses.refused(_refusal(answer))
             self._shown = line
-
-    async def _ask(self, message: protocol.Call, expected: type[AnswerT]) -> AnswerT:
-        answer = await self.call(message)
-        if not isinstance(answer, expected):
-            raise KeyturnError(
-                ErrorCode.HSM_FAILURE,
-                f"the HSM answered {type(answer).__name__} to {type(message).__name__}",
-                refusal="hsm.wrong-answer",
-            )
-        return answer
-
-    async def info(self) -> protocol.Info:
-        """Who is there; works while the HSM is sealed."""
-        return await self._ask(protocol.GetInfo(), protocol.Info)
-
-    async def labels(self) -> list[str]:
-        """Labels of all keys, sorted."""
-        return (await self._ask(protocol.ListKeys(), protocol.Labels)).labels
-
-    async def lookup(self, label: str) -> protocol.KeyFacts:
-        """A key's public side; 650 when there is none."""
-        return await self._ask(protocol.Lookup(label), protocol.KeyFacts)
-
-    async def attest(self, label: str) -> protocol.Attested:
-        """Attested attributes of a key; rate-limited."""
-        return await self._ask(protocol.Attest(label), protocol.Attested)
-
-    async def create(
-        self,
-        operation_id: bytes,
-        label: str,
-        algorithm: str,
-        *,
-        curve_oid: str = "",
-        key_size: int = 0,
-        attributes: Mapping[str, bool],
-        policy: bytes = b"",
-        blocked: bool = False,
-        key_id: str | None = None,
-        allowed_operations: Sequence[str] = (),
-        allowed_algorithms: Sequence[str] = (),
-    ) -> protocol.Attested:
-        """Create a key; the arguments are those of `protocol.CreateKey`."""
-        message = protocol.CreateKey(
-            operation_id,
-            label,
-            algorithm,
-            curve_oid,
-            key_size,
-            dict(attributes),
-            policy,
-            blocked,
-            key_id,
-            list(allowed_operations),
-            list(allowed_algorithms),
-        )
-        return await self._ask(message, protocol.Attested)
-
-    async def delete(self, operation_id: bytes, label: str) -> None:
-        """Delete a destroyable key."""
-        await self._ask(protocol.DeleteKey(operation_id, label), protocol.Done)
-
-    async def sign(
-        self,
-        operation_id: bytes,
-        label: str,
-        payload: bytes,
-        algorithm: str,
-        *,
-        signature_type: str = "",
-        approvals: Sequence[bytes] = (),
-        request_id: str = "",
-    ) -> bytes:
-        """Sign; the arguments are those of `protocol.Sign`. The signature alone."""
-        signed = await self.sign_with_receipt(
-            operation_id,
-            label,
-            payload,
-            algorithm,
-            signature_type=signature_type,
-            approvals=approvals,
-            request_id=request_id,
-        )
-        return signed.signature
-
-    async def sign_with_receipt(
-        self,
-        operation_id: bytes,
-        label: str,
-        payload: bytes,
-        algorithm: str,
-        *,
-        signature_type: str = "",
-        approvals: Sequence[bytes] = (),
-        request_id: str = "",
-    ) -> protocol.Signed:
-        """Sign; the arguments are those of `protocol.Sign`. The signature with its receipt."""
-        message = protocol.Sign(operation_id, label, payload, algorithm, signature_type, list(approvals), request_id)
-        return await self._ask(message, protocol.Signed)
-
-    async def decrypt(
-        self,
-        operation_id: bytes,
-        label: str,
-        payload: bytes,
-        algorithm: str,
-        *,
-        iv: bytes | None = None,
-        aad: bytes | None = None,
-        tag_length: int = 0,
-        approvals: Sequence[bytes] = (),
-        request_id: str = "",
-    ) -> protocol.Decrypted:
-        """Decrypt; the arguments are those of `protocol.Decrypt`."""
-        message = protocol.Decrypt(
-            operation_id, label, payload, algorithm, iv, aad, tag_length, list(approvals), request_id
-        )
-        return await self._ask(message, protocol.Decrypted)
-
-    async def unwrap(
-        self,
-        operation_id: bytes,
-        label: str,
-        wrapped_key: bytes,
-        method: str,
-        new_label: str,
-        *,
-        attributes: Mapping[str, bool],
-        approvals: Sequence[bytes] = (),
-        policy: bytes = b"",
-        blocked: bool = False,
-        key_id: str | None = None,
-        request_id: str = "",
-        allowed_operations: Sequence[str] = (),
-        allowed_algorithms: Sequence[str] = (),
-    ) -> protocol.Attested:
-        """Unwrap a key and keep it; the arguments are those of `protocol.Unwrap`. Attests the new key."""
-        message = protocol.Unwrap(
-            operation_id,
-            label,
-            wrapped_key,
-            method,
-            new_label,
-            dict(attributes),
-            list(approvals),
-            policy,
-            blocked,
-            key_id,
-            request_id,
-            list(allowed_operations),
-            list(allowed_algorithms),
-        )
-        return await self._ask(message, protocol.Attested)
-
-    async def modify(
-        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes] = (), *, request_id: str = ""
-    ) -> protocol.Attested:
-        """Replace a key's policy; the arguments are those of `protocol.Modify`."""
-        message = protocol.Modify(operation_id, label, policy, list(approvals), request_id)
-        return await self._ask(message, protocol.Attested)
-
-    async def block(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes] = (), *, request_id: str = ""
-    ) -> protocol.Attested:
-        """Block a key; the arguments are those of `protocol.Block`."""
-        message = protocol.Block(operation_id, label, list(approvals), request_id)
-        return await self._ask(message, protocol.Attested)
-
-    async def unblock(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes] = (), *, request_id: str = ""
-    ) -> protocol.Attested:
-        """Lift a key's block; the arguments are those of `protocol.Unblock`."""
-        message = protocol.Unblock(operation_id, label, list(approvals), request_id)
-        return await self._ask(message, protocol.Attested)
-
-    async def withdraw(
-        self,
-        label: str,
-        approval: bytes,
-        task_id: str,
-        signature: bytes,
-        *,
-        spki: bytes | None = None,
-        certificate: bytes | None = None,
-    ) -> None:
-        """Take an approval back; the arguments are those of `protocol.Withdraw`."""
-        await self._ask(protocol.Withdraw(label, approval, task_id, signature, spki, certificate), protocol.Done)
-
-    async def verify(self, label: str, payload: bytes, algorithm: str, signature: bytes) -> bool:
-        """Verify a signature with a key's public part."""
-        return (await self._ask(protocol.Verify(label, payload, algorithm, signature), protocol.Verdict)).valid
-
-    async def stamp(self, label: str, action: int, payload: bytes) -> protocol.Stamped:
-        """A signed timestamp for an operation with a key; rate-limited."""
-        return await self._ask(protocol.Stamp(label, action, payload), protocol.Stamped)
-
-    async def witness(self, kind: str, evidence: bytes, signature: bytes) -> None:
-        """Show the HSM something that it signed; the arguments are those of `protocol.Witness`."""
-        await self._ask(protocol.Witness(kind, evidence, signature), protocol.Done)
-
-    async def statistics(self) -> dict[str, int]:
-        """Figures about the store."""
-        return (await self._ask(protocol.GetStatistics(), protocol.Statistics)).figures

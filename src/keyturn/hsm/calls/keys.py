@@ -1,0 +1,62 @@
+"""Calls about keys as such."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keyturn.hsm import protocol
+from keyturn.hsm.calls.base import Calls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class KeyCalls(Calls):
+    """Calls about keys as such."""
+
+    async def labels(self) -> list[str]:
+        """Labels of all keys, sorted."""
+        return (await self.ask(protocol.ListKeys(), protocol.Labels)).labels
+
+    async def lookup(self, label: str) -> protocol.KeyFacts:
+        """A key's public side; 650 when there is none."""
+        return await self.ask(protocol.Lookup(label), protocol.KeyFacts)
+
+    async def attest(self, label: str) -> protocol.Attested:
+        """Attested attributes of a key; rate-limited."""
+        return await self.ask(protocol.Attest(label), protocol.Attested)
+
+    async def create(
+        self,
+        operation_id: bytes,
+        label: str,
+        algorithm: str,
+        *,
+        curve_oid: str = "",
+        key_size: int = 0,
+        attributes: Mapping[str, bool],
+        policy: bytes = b"",
+        blocked: bool = False,
+        key_id: str | None = None,
+        allowed_operations: Sequence[str] = (),
+        allowed_algorithms: Sequence[str] = (),
+    ) -> protocol.Attested:
+        """Create a key; the arguments are those of `protocol.CreateKey`."""
+        message = protocol.CreateKey(
+            operation_id,
+            label,
+            algorithm,
+            curve_oid,
+            key_size,
+            dict(attributes),
+            policy,
+            blocked,
+            key_id,
+            list(allowed_operations),
+            list(allowed_algorithms),
+        )
+        return await self.ask(message, protocol.Attested)
+
+    async def delete(self, operation_id: bytes, label: str) -> None:
+        """Delete a destroyable key."""
+        await self.ask(protocol.DeleteKey(operation_id, label), protocol.Done)
