@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import BlockKeyRequestId, ModifyKeyRequestId, SignedKeyAttributes, UnblockKeyRequestId
 from keyturn.api.codec import request_text
-from keyturn.api.endpoints.parts import check_form, executed_attributes, signed_approvals
-from keyturn.api.fields import no_password, optional_base64, receipt_for
+from keyturn.api.endpoints.parts import at_once, check_form, executed_attributes, meta_fields
+from keyturn.api.fields import no_password
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.policies import other_policy
 from keyturn.api.schemas.control import (
@@ -32,18 +32,13 @@ async def _modify_call(services: Services, request: ModifyRequest) -> ModifyCall
     return ModifyCall(
         key_name=request.modify_key_name,
         policy=await other_policy(services, "modifyRequest.policy", request.policy),
-        meta_data=optional_base64("modifyRequest.metaData", request.meta_data),
-        meta_data_signature=optional_base64("modifyRequest.metaDataSignature", request.meta_data_signature),
+        **meta_fields("modifyRequest", request),
     )
 
 
 def _status_call(inner: str, key_name: str, request: BlockRequest | UnblockRequest) -> StatusCall:
     no_password(f"{inner}.keyPassword", request.key_password)
-    return StatusCall(
-        key_name=key_name,
-        meta_data=optional_base64(f"{inner}.metaData", request.meta_data),
-        meta_data_signature=optional_base64(f"{inner}.metaDataSignature", request.meta_data_signature),
-    )
+    return StatusCall(key_name=key_name, **meta_fields(inner, request))
 
 
 async def synchronous_modify(services: Services, call: Call, body: SynchronousModifyBody) -> SignedKeyAttributes:
@@ -51,11 +46,7 @@ async def synchronous_modify(services: Services, call: Call, body: SynchronousMo
     del call
     request = body.modify_request
     check_form(body.request_signature)
-    done = await services.broker.modify_now(
-        await _modify_call(services, request),
-        signed_approvals("modifyRequest", request.signed_approvals),
-        request_id=receipt_for("modifyRequest.requestId", request.request_id),
-    )
+    done = await services.broker.modify_now(await _modify_call(services, request), **at_once("modifyRequest", request))
     return executed_attributes(done)
 
 
@@ -73,9 +64,7 @@ async def synchronous_block(services: Services, call: Call, body: SynchronousBlo
     request = body.block_request
     check_form(body.request_signature)
     done = await services.broker.block_now(
-        _status_call("blockRequest", request.block_key_name, request),
-        signed_approvals("blockRequest", request.signed_approvals),
-        request_id=receipt_for("blockRequest.requestId", request.request_id),
+        _status_call("blockRequest", request.block_key_name, request), **at_once("blockRequest", request)
     )
     return executed_attributes(done)
 
@@ -95,9 +84,7 @@ async def synchronous_unblock(services: Services, call: Call, body: SynchronousU
     request = body.unblock_request
     check_form(body.request_signature)
     done = await services.broker.unblock_now(
-        _status_call("unblockRequest", request.unblock_key_name, request),
-        signed_approvals("unblockRequest", request.signed_approvals),
-        request_id=receipt_for("unblockRequest.requestId", request.request_id),
+        _status_call("unblockRequest", request.unblock_key_name, request), **at_once("unblockRequest", request)
     )
     return executed_attributes(done)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import DecryptRequestId, Plaintext
 from keyturn.api.codec import request_text
-from keyturn.api.endpoints.parts import check_form, receipt_fields, signed_approvals, text
-from keyturn.api.fields import no_password, optional_base64, payload_bytes, receipt_for, tag_length
+from keyturn.api.endpoints.parts import at_once, check_form, meta_fields, receipt_fields, text
+from keyturn.api.fields import no_password, optional_base64, payload_bytes, tag_length
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.schemas.decryption import DecryptBody, SynchronousDecryptBody
 from keyturn.broker.model import DecryptCall
@@ -31,8 +31,7 @@ def _call(request: DecryptRequest) -> DecryptCall:
         iv=optional_base64("decryptRequest.initializationVector", request.initialization_vector) or None,
         aad=aad or None,
         tag_length=tag_length("decryptRequest.tagLength", request.tag_length),
-        meta_data=optional_base64("decryptRequest.metaData", request.meta_data),
-        meta_data_signature=optional_base64("decryptRequest.metaDataSignature", request.meta_data_signature),
+        **meta_fields("decryptRequest", request),
     )
 
 
@@ -41,11 +40,7 @@ async def synchronous_decrypt(services: Services, call: Call, body: SynchronousD
     del call
     request = body.decrypt_request
     check_form(body.request_signature)
-    done = await services.broker.decrypt_now(
-        _call(request),
-        signed_approvals("decryptRequest", request.signed_approvals),
-        request_id=receipt_for("decryptRequest.requestId", request.request_id),
-    )
+    done = await services.broker.decrypt_now(_call(request), **at_once("decryptRequest", request))
     return Plaintext(text(done.value), **receipt_fields(done.receipt, done.receipt_signature))
 
 

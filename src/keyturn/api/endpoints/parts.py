@@ -6,18 +6,16 @@ Source: rest-api.md sections 1.6, 3.1 and 4.8; docs/security/rules.md R24; ADR 0
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 from keyturn.api.answers import SignedKeyAttributes
-from keyturn.api.fields import base64_list, from_base64, keyed_base64
+from keyturn.api.fields import base64_list, from_base64, keyed_base64, optional_base64, receipt_for
 from keyturn.api.schemas.keys import KNOWN_ATTRIBUTES, MAX_LIMITS, REQUIRED_ATTRIBUTES
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.hsm.protocol import MAX_APPROVALS
 from keyturn.ska.attestation import attestation_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from keyturn.api.schemas.common import RequestSignature
     from keyturn.api.schemas.keys import CreateKeyBody
     from keyturn.broker.model import AttestedKey, Executed
@@ -30,6 +28,44 @@ _ALGORITHM_OIDS: Final = {
     "1.0.18033.3.2.1": "AES",
 }
 """`algorithmOid` as an alternative to `algorithm` (rest-api.md section 4.1)."""
+
+
+class MetaFields(TypedDict):
+    """Members of a call that are for people to read."""
+
+    meta_data: bytes | None
+    meta_data_signature: bytes | None
+
+
+class Described(Protocol):
+    """An inner object that may carry something for people to read."""
+
+    @property
+    def meta_data(self) -> str | None:
+        """Base64."""
+
+    @property
+    def meta_data_signature(self) -> str | None:
+        """Base64."""
+
+
+class Synchronous(Protocol):
+    """An inner object whose operation is done at once."""
+
+    @property
+    def signed_approvals(self) -> list[str] | None:
+        """Base64 of authorization blobs."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The caller's id, which asks for a receipt."""
+
+
+class AtOnce(TypedDict):
+    """What the broker takes with an operation that is done at once."""
+
+    approvals: list[bytes]
+    request_id: str
 
 
 class ReceiptFields(TypedDict, total=False):
@@ -51,14 +87,33 @@ def check_form(signature: RequestSignature | None) -> None:
         keyed_base64("requestSignature.publicKey", signature.public_key)
 
 
-def signed_approvals(inner: str, texts: Sequence[str] | None) -> list[bytes]:
-    """Decode `signedApprovals`.
+def meta_fields(inner: str, request: Described) -> MetaFields:
+    """Decode `metaData` and its signature.
 
     Args:
         inner: Name of the object they stand in, for messages.
-        texts: What was sent; None means none.
+        request: That object.
     """
-    return base64_list(f"{inner}.signedApprovals", texts, most=MAX_APPROVALS)
+    return {
+        "meta_data": optional_base64(f"{inner}.metaData", request.meta_data),
+        "meta_data_signature": optional_base64(f"{inner}.metaDataSignature", request.meta_data_signature),
+    }
+
+
+def at_once(inner: str, request: Synchronous) -> AtOnce:
+    """Decode what comes with an operation that is done at once: its approvals and its `requestId`.
+
+    Args:
+        inner: Name of the object they stand in, for messages.
+        request: That object.
+
+    Raises:
+        FormatError: If an approval is no base64 or there are too many, or if the id is not visible ASCII.
+    """
+    return {
+        "approvals": base64_list(f"{inner}.signedApprovals", request.signed_approvals, most=MAX_APPROVALS),
+        "request_id": receipt_for(f"{inner}.requestId", request.request_id),
+    }
 
 
 def receipt_fields(receipt: bytes, signature: bytes) -> ReceiptFields:

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import Signature, SignatureValid, SignRequestId
 from keyturn.api.codec import request_text
-from keyturn.api.endpoints.parts import check_form, receipt_fields, signed_approvals, text
+from keyturn.api.endpoints.parts import at_once, check_form, meta_fields, receipt_fields, text
 from keyturn.api.fields import (
     from_base64,
     no_password,
     not_available,
-    optional_base64,
     payload_bytes,
-    receipt_for,
 )
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.schemas.signing import SignBody, SynchronousSignBody, VerifyBody
@@ -41,8 +39,7 @@ def _call(request: SignRequest) -> SignCall:
         algorithm=request.signature_algorithm,
         signature_type=request.signature_type or "",
         payload_type=payload_type,
-        meta_data=optional_base64("signRequest.metaData", request.meta_data),
-        meta_data_signature=optional_base64("signRequest.metaDataSignature", request.meta_data_signature),
+        **meta_fields("signRequest", request),
     )
 
 
@@ -51,11 +48,7 @@ async def synchronous_sign(services: Services, call: Call, body: SynchronousSign
     del call
     request = body.sign_request
     check_form(body.request_signature)
-    done = await services.broker.sign_now(
-        _call(request),
-        signed_approvals("signRequest", request.signed_approvals),
-        request_id=receipt_for("signRequest.requestId", request.request_id),
-    )
+    done = await services.broker.sign_now(_call(request), **at_once("signRequest", request))
     return Signature(text(done.value), **receipt_fields(done.receipt, done.receipt_signature))
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 from keyturn.api.answers import SignedKeyAttributes, UnwrapRequestId
 from keyturn.api.codec import request_text
 from keyturn.api.endpoints.parts import (
+    at_once,
     check_form,
     chosen_attributes,
     chosen_limits,
     executed_attributes,
-    signed_approvals,
+    meta_fields,
 )
-from keyturn.api.fields import from_base64, no_password, optional_base64, receipt_for
+from keyturn.api.fields import from_base64, no_password
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.policies import new_policy
 from keyturn.api.schemas.unwrapping import SynchronousUnwrapBody, UnwrapBody
@@ -43,8 +44,7 @@ async def _call(services: Services, request: UnwrapKeyRequest) -> UnwrapCall:
         policy=policy,
         blocked=blocked,
         **chosen_limits("unwrapKeyRequest.attributes", request.attributes),
-        meta_data=optional_base64("unwrapKeyRequest.metaData", request.meta_data),
-        meta_data_signature=optional_base64("unwrapKeyRequest.metaDataSignature", request.meta_data_signature),
+        **meta_fields("unwrapKeyRequest", request),
     )
 
 
@@ -56,11 +56,7 @@ async def synchronous_unwrap(services: Services, call: Call, body: SynchronousUn
     del call
     request = body.unwrap_key_request
     check_form(body.request_signature)
-    done = await services.broker.unwrap_now(
-        await _call(services, request),
-        signed_approvals("unwrapKeyRequest", request.signed_approvals),
-        request_id=receipt_for("unwrapKeyRequest.requestId", request.request_id),
-    )
+    done = await services.broker.unwrap_now(await _call(services, request), **at_once("unwrapKeyRequest", request))
     return executed_attributes(done)
 
 

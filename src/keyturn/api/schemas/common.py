@@ -58,3 +58,9 @@ class RequestSignature(Body, frozen=True, rename="camel"):
     signature: RequiredBase64
     digest_algorithm: NonEmpty
     public_key: RequiredBase64
+
+
+class SignableBody(Body, frozen=True, rename="camel", kw_only=True):
+    """Base of the bodies whose inner object the business application may sign; the signature stands beside it."""
+
+    request_signature: RequestSignature | None = None

@@ -16,8 +16,8 @@ from keyturn.api.schemas.common import (
     NonEmpty,
     Password,
     RequestId,
-    RequestSignature,
     RequiredBase64,
+    SignableBody,
 )
 
 TagLength = Annotated[
@@ -51,15 +51,13 @@ class SynchronousDecryptRequest(DecryptRequest, frozen=True, rename="camel"):
     request_id: RequestId | None = None
 
 
-class DecryptBody(Body, frozen=True, rename="camel"):
+class DecryptBody(SignableBody, frozen=True, rename="camel"):
     """`POST /v1/decrypt`."""
 
     decrypt_request: DecryptRequest
-    request_signature: RequestSignature | None = None
 
 
-class SynchronousDecryptBody(Body, frozen=True, rename="camel"):
+class SynchronousDecryptBody(SignableBody, frozen=True, rename="camel"):
     """`POST /v1/synchronousDecrypt`."""
 
     decrypt_request: SynchronousDecryptRequest
-    request_signature: RequestSignature | None = None

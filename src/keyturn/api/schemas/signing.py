@@ -16,8 +16,8 @@ from keyturn.api.schemas.common import (
     NonEmpty,
     Password,
     RequestId,
-    RequestSignature,
     RequiredBase64,
+    SignableBody,
 )
 
 PayloadType = Literal["UNSPECIFIED", "ISO_20022", "PDF", "BTC", "ETH", "HEX"]
@@ -49,18 +49,16 @@ class SynchronousSignRequest(SignRequest, frozen=True, rename="camel"):
     request_id: RequestId | None = None
 
 
-class SignBody(Body, frozen=True, rename="camel"):
+class SignBody(SignableBody, frozen=True, rename="camel"):
     """`POST /v1/sign`."""
 
     sign_request: SignRequest
-    request_signature: RequestSignature | None = None
 
 
-class SynchronousSignBody(Body, frozen=True, rename="camel"):
+class SynchronousSignBody(SignableBody, frozen=True, rename="camel"):
     """`POST /v1/synchronousSign`."""
 
     sign_request: SynchronousSignRequest
-    request_signature: RequestSignature | None = None
 
 
 class VerifySignatureRequest(Body, frozen=True, rename="camel"):
@@ -74,8 +72,7 @@ class VerifySignatureRequest(Body, frozen=True, rename="camel"):
     master_key_password: Password = None
 
 
-class VerifyBody(Body, frozen=True, rename="camel"):
+class VerifyBody(SignableBody, frozen=True, rename="camel"):
     """`POST /v1/verify`."""
 
     verify_signature_request: VerifySignatureRequest
-    request_signature: RequestSignature | None = None

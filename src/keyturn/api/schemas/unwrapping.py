@@ -12,8 +12,8 @@ from keyturn.api.schemas.common import (
     NonEmpty,
     Password,
     RequestId,
-    RequestSignature,
     RequiredBase64,
+    SignableBody,
 )
 from keyturn.api.schemas.keys import KeyAttributes  # noqa: TC001 - Read with the fields.
 from keyturn.api.schemas.policies import NewPolicy  # noqa: TC001 - Read with the fields.
@@ -40,15 +40,13 @@ class SynchronousUnwrapKeyRequest(UnwrapKeyRequest, frozen=True, rename="camel")
     request_id: RequestId | None = None
 
 
-class UnwrapBody(Body, frozen=True, rename="camel"):
+class UnwrapBody(SignableBody, frozen=True, rename="camel"):
     """`POST /v1/unwrap`."""
 
     unwrap_key_request: UnwrapKeyRequest
-    request_signature: RequestSignature | None = None
 
 
-class SynchronousUnwrapBody(Body, frozen=True, rename="camel"):
+class SynchronousUnwrapBody(SignableBody, frozen=True, rename="camel"):
     """`POST /v1/synchronousUnwrap`."""
 
     unwrap_key_request: SynchronousUnwrapKeyRequest
-    request_signature: RequestSignature | None = None
