@@ -56,10 +56,7 @@ class AirGappedExecutor:
 
     async def create(self, operation_id: bytes, call: CreateCall) -> AttestedKey:
         """Refused."""
-        _refuse(
-            "created",
-            "Create the key at the offline side and register it here with POST /v1/offlineKey.",
-        )
+        _refuse("created", "Create the key at the offline side and register it here with POST /v1/offlineKey.")
 
     async def delete(self, operation_id: bytes, label: str) -> None:
         """Refused."""
@@ -73,37 +70,37 @@ class AirGappedExecutor:
         self, operation_id: bytes, call: SignCall, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[bytes]:
         """Refused."""
-        _refuse("used", "Open a request with POST /v1/sign, and carry it to the offline side.")
+        _ask_offline("used", "sign")
 
     async def decrypt(
         self, operation_id: bytes, call: DecryptCall, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[bytes]:
         """Refused."""
-        _refuse("used", "Open a request with POST /v1/decrypt, and carry it to the offline side.")
+        _ask_offline("used", "decrypt")
 
     async def unwrap(
         self, operation_id: bytes, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[AttestedKey]:
         """Refused."""
-        _refuse("used", "Open a request with POST /v1/unwrap, and carry it to the offline side.")
+        _ask_offline("used", "unwrap")
 
     async def block(
         self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[AttestedKey]:
         """Refused."""
-        _refuse("blocked", "Open a request with POST /v1/block, and carry it to the offline side.")
+        _ask_offline("blocked", "block")
 
     async def unblock(
         self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[AttestedKey]:
         """Refused."""
-        _refuse("unblocked", "Open a request with POST /v1/unblock, and carry it to the offline side.")
+        _ask_offline("unblocked", "unblock")
 
     async def modify(
         self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[AttestedKey]:
         """Refused."""
-        _refuse("changed", "Open a request with POST /v1/modify, and carry it to the offline side.")
+        _ask_offline("changed", "modify")
 
     async def withdraw(self, withdrawal: Withdrawal) -> None:
         """Refused."""
@@ -135,6 +132,11 @@ class AirGappedExecutor:
     async def describe(self) -> dict[str, Any]:
         """There is no HSM; isolation is the gap."""
         return {"isolation": "air-gap", "pinnedCertificates": len(self.register.chain_pems)}
+
+
+def _ask_offline(what: str, endpoint: str) -> NoReturn:
+    """Refuse what a request can ask for instead."""
+    _refuse(what, f"Open a request with POST /v1/{endpoint}, and carry it to the offline side.")
 
 
 def _refuse(what: str, cure: str) -> NoReturn:
