@@ -22,26 +22,26 @@ LIMIT: Final = 1000
 # --- frames and messages ------------------------------------------------------------------------------------
 
 
-Frames = tuple[list[bytes], int]
-
-
-def _frames(data: bytes) -> Frames:
+def _frames(data: bytes) -> list[bytes]:
     """Frames out of a stream; the first byte says in what steps it will be fed a second time."""
     if not data:
         raise refuse("It has no step.")
-    reader = FrameReader(LIMIT)
-    return reader.feed(data[1:]), reader.buffered
+    return FrameReader(LIMIT).feed(data[1:])
 
 
-def _hold_frames(data: bytes, found: Frames) -> None:
-    frames, buffered = found
+def _hold_frames(data: bytes, frames: list[bytes]) -> None:
     written = b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
     require(data[1:].startswith(written))
-    same(len(data) - 1, len(written) + buffered)
-    require(buffered < LIMIT + 4)
+    rest = data[1 + len(written) :]
+    require(len(rest) < LIMIT + 4)
     reader, step = FrameReader(LIMIT), data[0] + 1
-    again = [frame for at in range(1, len(data), step) for frame in reader.feed(data[at : at + step])]
-    same((again, reader.buffered), found)
+    same([frame for at in range(1, len(data), step) for frame in reader.feed(data[at : at + step])], frames)
+    # What is left over is the start of one more frame, which the reader has kept: the end completes it.
+    start = rest + bytes(4 - len(rest)) if len(rest) < 4 else rest
+    size = int.from_bytes(start[:4], "big")
+    if size <= LIMIT:
+        end = (start + bytes(size + 4 - len(start)))[len(rest) :]
+        same(reader.feed(end), [start[4:] + bytes(size + 4 - len(start))])
 
 
 def messages(name: str, union: object, *samples: object) -> AnyTarget:

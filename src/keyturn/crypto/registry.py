@@ -154,11 +154,6 @@ SIGNATURE_ALGORITHMS: Final = {entry.name: entry for entry in _entries()}
 _FORMS: Final[dict[str, Form]] = {"": "DER", "DER": "DER", "RAW": "RAW"}
 
 
-def algorithms_for(key_type: str) -> tuple[str, ...]:
-    """API names of the signature algorithms for a kind of key, sorted."""
-    return tuple(sorted(name for name, entry in SIGNATURE_ALGORITHMS.items() if entry.key_type == key_type))
-
-
 def signature_algorithm(name: str) -> SignatureAlgorithm:
     """Find a signature algorithm.
 

@@ -171,11 +171,6 @@ class DecisionLog:
         return self._sequence
 
     @property
-    def buffered(self) -> bool:
-        """True while there are entries that `flush` has not written."""
-        return bool(self._buffer)
-
-    @property
     def unsynced(self) -> bool:
         """True while there are entries that are not on disk."""
         return bool(self._buffer) or self._synced != self._offset

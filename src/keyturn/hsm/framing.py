@@ -41,11 +41,6 @@ class FrameReader:
         self._limit = limit
         self._buffer = bytearray()
 
-    @property
-    def buffered(self) -> int:
-        """Bytes of an unfinished frame held back."""
-        return len(self._buffer)
-
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next piece of the stream.
 

@@ -70,11 +70,6 @@ class StoreReader:
         return self._state.accepted_rollbacks
 
     @property
-    def commit_number(self) -> int:
-        """Number of the last commit begun."""
-        return self._state.commit
-
-    @property
     def operation_count(self) -> int:
         """Number of results kept."""
         return len(self._state.operations) + len(self._state.single_uses)
@@ -88,10 +83,6 @@ class StoreReader:
     def key(self, label: str) -> KeyRecord | None:
         """The key that bears `label` now."""
         return self._state.keys.get(label)
-
-    def key_by_uuid(self, uuid: str) -> KeyRecord | None:
-        """The key with this identity."""
-        return self._state.keys_by_uuid.get(uuid)
 
     def labels(self) -> list[str]:
         """Labels of all keys, sorted."""

@@ -70,11 +70,6 @@ def read_images(paths: Sequence[Path]) -> list[ReadImage]:
     return found
 
 
-def read_image(picture: bytes, name: str = "picture") -> ReadImage:
-    """Read the QR codes of one PNG held in memory."""
-    return _read_batch([(name, picture)])[0]
-
-
 def _batches(paths: Sequence[Path]) -> Iterator[list[tuple[str, bytes | FormatError]]]:
     batch: list[tuple[str, bytes | FormatError]] = []
     size = 0
