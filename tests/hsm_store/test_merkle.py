@@ -53,6 +53,23 @@ def test_r6_the_root_is_that_of_a_naive_recomputation(
     assert len(tree) == len(content)
 
 
+@pytest.mark.rule("R6")
+@given(content=st.dictionaries(st.binary(max_size=8), st.binary(max_size=8)), key=st.binary(max_size=8))
+def test_r6_what_is_loaded_at_once_is_what_was_set_one_by_one(content: dict[bytes, bytes], key: bytes) -> None:
+    tree, loaded = AuthenticatedMap("keys"), AuthenticatedMap("keys")
+    for one, value in content.items():
+        tree.set(one, value)
+    loaded.load(content.items())
+    assert loaded.root() == tree.root() == naive_root(b"keys", content)
+    assert len(loaded) == len(tree)
+    for map_ in (tree, loaded):
+        map_.set(key, b"later")
+    assert loaded.root() == tree.root() == naive_root(b"keys", content | {key: b"later"})
+    for map_ in (tree, loaded):
+        map_.remove(key)
+    assert loaded.root() == tree.root()
+
+
 def test_r6_many_entries_share_buckets_and_still_agree() -> None:
     content = {b"%d" % number: b"value %d" % number for number in range(3000)}
     # Keys that fall into one bucket, found by trying: the sorted place inside a bucket matters, too.
@@ -68,6 +85,9 @@ def test_r6_many_entries_share_buckets_and_still_agree() -> None:
     for key in reversed(content):
         tree.set(key, content[key])
     assert tree.root() == naive_root(b"keys", content)
+    loaded = AuthenticatedMap("keys")
+    loaded.load(content.items())
+    assert loaded.root() == tree.root()
     tree.remove(b"0")
     assert tree.root() != naive_root(b"keys", content)
     del content[b"0"]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from keyturn.clock import ManualClock
 from keyturn.errors import KeyturnError
-from keyturn.hsm import migrations, state
+from keyturn.hsm import loading, migrations, state
 from keyturn.hsm import store as store_module
 from keyturn.hsm.audit import verify
 from keyturn.hsm.ledger import LedgerKind, Withdrawn, last
@@ -188,11 +188,12 @@ def version_4(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration
     steps = {**migrations.MIGRATIONS, 3: to_next(3)}
     real = migrations.migrate
     monkeypatch.setattr(
-        store_module,
+        loading,
         "migrate",
         lambda container, sealing, version: real(container, sealing, version, target=4, migrations=steps),
     )
-    monkeypatch.setattr(store_module, "STORE_VERSION", 4)
+    for module in (loading, store_module):
+        monkeypatch.setattr(module, "STORE_VERSION", 4)
     return steps
 
 

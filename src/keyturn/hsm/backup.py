@@ -22,10 +22,10 @@ from keyturn.errors import KeyturnError
 from keyturn.hsm.audit import KIND_RESTORED, LogEntry, continue_log
 from keyturn.hsm.container import Container, sync_path
 from keyturn.hsm.directory_lock import DirectoryLock
-from keyturn.hsm.migrations import STORE_VERSION, migrate
+from keyturn.hsm.loading import load_store
 from keyturn.hsm.records import store_error, translated_os_errors
 from keyturn.hsm.sealing import open_header
-from keyturn.hsm.state import load_state, open_root
+from keyturn.hsm.state import open_root
 from keyturn.hsm.store import DATABASE_FILE, LOG_FILE, REPLACED, Store
 
 if TYPE_CHECKING:
@@ -88,12 +88,7 @@ def _prepare(backup: Path, staging: Path, passphrase: bytes, clock: Clock, epoch
     (staging / DATABASE_FILE).chmod(0o600)
     container = Container(staging / DATABASE_FILE)
     try:
-        container.check_sound()
-        version, header = container.read_header()
-        sealing = open_header(header, passphrase)
-        migrate(container, sealing, version)
-        container.check_schema()
-        state, head = load_state(container, sealing, STORE_VERSION)
+        state, head = load_store(container, passphrase)
     except BaseException:
         container.close()
         raise

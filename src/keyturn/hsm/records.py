@@ -9,7 +9,7 @@ bytes.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -18,8 +18,8 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEGMENT_ROW: Final = b"use/"
-"""What follows the key's UUID and a stroke in the id of a segment's row."""
+SEGMENT_ROW: Final = b"/use/"
+"""What follows the key's UUID in the id of a segment's row."""
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _T = TypeVar("_T")
@@ -142,21 +142,7 @@ class SegmentRecord(Record, frozen=True):
     @property
     def row(self) -> bytes:
         """Id of its row."""
-        return f"{self.uuid}/".encode() + SEGMENT_ROW + self.place
-
-    @classmethod
-    def of_row(cls, identity: bytes, content: bytes) -> Self | None:
-        """The segment in a row of the ledger; None if it is another kind of row.
-
-        Args:
-            identity: Its id.
-            content: Its content.
-
-        Returns:
-            The segment.
-        """
-        uuid, _, rest = identity.partition(b"/")
-        return cls(uuid.decode(), rest[len(SEGMENT_ROW) :], content) if rest.startswith(SEGMENT_ROW) else None
+        return self.uuid.encode() + SEGMENT_ROW + self.place
 
 
 class OperationRecord(Record, frozen=True):

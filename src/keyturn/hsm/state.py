@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -12,12 +13,12 @@ from keyturn.hsm.audit import LogHead
 from keyturn.hsm.container import TABLES, Container
 from keyturn.hsm.merkle import AuthenticatedMap
 from keyturn.hsm.records import (
+    SEGMENT_ROW,
     KeyRecord,
     LabelRecord,
     LedgerRecord,
     OperationRecord,
     RootRecord,
-    SegmentRecord,
     SystemKeyRecord,
     decode_record,
     encode_record,
@@ -27,9 +28,14 @@ from keyturn.hsm.sealing import Domain, SealingKeys
 from keyturn.hsm.segments import ENTRY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keyturn.errors import KeyturnError
 
 USES_SIZE: Final = 8
+
+Row = tuple[bytes, bytes]
+"""Id and content."""
 
 
 @dataclass(slots=True)
@@ -166,13 +172,21 @@ def open_root(sealing: SealingKeys, sealed: bytes, version: int) -> RootRecord:
     return decode_record(RootRecord, sealing.open(Domain.ROOT, sealed, _root_tag(version)))
 
 
-def load_state(container: Container, sealing: SealingKeys, version: int) -> tuple[StoreState, LogHead]:
-    """Read a store and compare everything with its root record.
+def read_rows(container: Container) -> dict[str, list[Row]]:
+    """All rows of all tables, unchecked, for `load_state`."""
+    return {name: container.read_rows(name) for name in TABLES}
+
+
+def load_state(
+    container: Container, sealing: SealingKeys, version: int, rows: Mapping[str, list[Row]]
+) -> tuple[StoreState, LogHead]:
+    """Make a store's state of its rows, having compared everything with its root record.
 
     Args:
         container: The open file.
         sealing: Its keys.
         version: Its store version.
+        rows: What `read_rows` returned.
 
     Returns:
         The state, and the head of the decision log that its last commit covers.
@@ -204,8 +218,13 @@ def load_state(container: Container, sealing: SealingKeys, version: int) -> tupl
         witnessed=(root.witnessed_epoch, root.witnessed_counter),
         accepted_rollbacks=root.accepted_rollbacks,
     )
+    _load_tables(state, rows, root)
+    return state, LogHead(root.log_sequence, root.log_hash, root.log_offset)
+
+
+def _load_tables(state: StoreState, rows: Mapping[str, list[Row]], root: RootRecord) -> None:
     # Compared first, parsed afterwards: what is parsed is what this store wrote.
-    tables = {name: read_table(container, name, state.maps[name], root.maps[name]) for name in TABLES}
+    tables = {name: _checked(rows[name], name, state.maps[name], root.maps[name]) for name in TABLES}
     for content in tables["keys"].values():
         key = decode_record(KeyRecord, content)
         state.keys[key.label] = state.keys_by_uuid[key.uuid] = key
@@ -219,15 +238,21 @@ def load_state(container: Container, sealing: SealingKeys, version: int) -> tupl
     for content in tables["system_keys"].values():
         system_key = decode_record(SystemKeyRecord, content)
         state.system_keys[system_key.name] = system_key
-    for identity, content in tables["ledger"].items():
-        segment = SegmentRecord.of_row(identity, content)
-        if segment is not None:
-            state.segments.setdefault(segment.uuid, {})[segment.place] = segment.entries
-            state.consumed[segment.uuid] = state.consumed.get(segment.uuid, 0) + len(segment.entries) // ENTRY
-            continue
-        line = decode_record(LedgerRecord, content)
-        state.ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
-    return state, LogHead(root.log_sequence, root.log_hash, root.log_offset)
+    _load_ledger(state, tables["ledger"])
+
+
+def _load_ledger(state: StoreState, rows: Mapping[bytes, bytes]) -> None:
+    segments: defaultdict[bytes, dict[bytes, bytes]] = defaultdict(dict)
+    for identity, content in rows.items():
+        uuid, is_segment, place = identity.partition(SEGMENT_ROW)
+        # In rows of other kinds those octets may occur by chance, behind another stroke.
+        if is_segment and b"/" not in uuid:
+            segments[uuid][place] = content
+        else:
+            line = decode_record(LedgerRecord, content)
+            state.ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
+    state.segments = {uuid.decode(): places for uuid, places in segments.items()}
+    state.consumed = {uuid: sum(map(len, places.values())) // ENTRY for uuid, places in state.segments.items()}
 
 
 def read_table(container: Container, table: str, map_: AuthenticatedMap, root: bytes) -> dict[bytes, bytes]:
@@ -245,11 +270,13 @@ def read_table(container: Container, table: str, map_: AuthenticatedMap, root: b
     Raises:
         KeyturnError: `store.…-mismatch`.
     """
-    rows: dict[bytes, bytes] = {}
-    for identity, content in container.read_rows(table):
-        if identity in rows:
-            raise _mismatch(table)
-        rows[identity] = content
+    return _checked(container.read_rows(table), table, map_, root)
+
+
+def _checked(found: list[Row], table: str, map_: AuthenticatedMap, root: bytes) -> dict[bytes, bytes]:
+    rows = dict(found)
+    if len(rows) != len(found):
+        raise _mismatch(table)
     map_.load(rows.items())
     if map_.root() != root:
         raise _mismatch(table)

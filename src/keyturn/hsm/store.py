@@ -28,7 +28,8 @@ from keyturn.hsm.committer import Committer
 from keyturn.hsm.container import Container, sync_path
 from keyturn.hsm.directory_lock import DirectoryLock
 from keyturn.hsm.durability import Durability
-from keyturn.hsm.migrations import STORE_VERSION, migrate
+from keyturn.hsm.loading import load_store
+from keyturn.hsm.migrations import STORE_VERSION
 from keyturn.hsm.records import (
     KeyRecord,
     SystemKeyRecord,
@@ -37,8 +38,8 @@ from keyturn.hsm.records import (
     store_error,
     translated_os_errors,
 )
-from keyturn.hsm.sealing import Domain, KdfParameters, create_header, open_header, rewrap_header
-from keyturn.hsm.state import StoreState, load_state, seal_root
+from keyturn.hsm.sealing import Domain, KdfParameters, create_header, rewrap_header
+from keyturn.hsm.state import StoreState, seal_root
 from keyturn.hsm.store_reader import StoreReader
 
 if TYPE_CHECKING:
@@ -198,12 +199,7 @@ class Store(StoreReader):
                 raise store_error(
                     "missing", f"The creation of the store in {directory} did not finish. Create it again."
                 )
-            container.check_sound()
-            version, header = container.read_header()
-            sealing = open_header(header, passphrase)
-            migrate(container, sealing, version)
-            container.check_schema()
-            state, head = load_state(container, sealing, STORE_VERSION)
+            state, head = load_store(container, passphrase)
             try:
                 log, torn = open_log(directory / LOG_FILE, head, state.commit)
                 lost = ""
