@@ -171,7 +171,7 @@ def test_version_unknown(directory: Path) -> None:
     open_store(directory).close()
 
 
-# --- a version 4 that exists in this test only: its step seals the root anew ---------------------------------
+# --- a version 5 that exists in this test only: its step seals the root anew ---------------------------------
 
 
 def to_next(version: int) -> migrations.Migration:
@@ -183,22 +183,22 @@ def to_next(version: int) -> migrations.Migration:
 
 
 @pytest.fixture
-def version_4(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration]:
+def version_5(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration]:
     """The program of the day after tomorrow."""
-    steps = {**migrations.MIGRATIONS, 3: to_next(3)}
+    steps = {**migrations.MIGRATIONS, 4: to_next(4)}
     real = migrations.migrate
     monkeypatch.setattr(
         loading,
         "migrate",
-        lambda container, sealing, version: real(container, sealing, version, target=4, migrations=steps),
+        lambda container, sealing, version: real(container, sealing, version, target=5, migrations=steps),
     )
     for module in (loading, store_module):
-        monkeypatch.setattr(module, "STORE_VERSION", 4)
+        monkeypatch.setattr(module, "STORE_VERSION", 5)
     return steps
 
 
 def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
-    directory: Path, version_4: dict[int, migrations.Migration]
+    directory: Path, version_5: dict[int, migrations.Migration]
 ) -> None:
     shutil.copytree(GOLDEN / "v1", directory)
     directory.chmod(0o700)
@@ -206,7 +206,7 @@ def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
     check_golden(store)
     store.close()
     with behind_its_back(directory) as disk:
-        assert disk.execute("SELECT version FROM header").fetchone() == (4,)
+        assert disk.execute("SELECT version FROM header").fetchone() == (5,)
     with sqlite3.connect(directory / "hsm.db.version-1") as kept:
         assert kept.execute("SELECT version FROM header").fetchone() == (1,)
     kept.close()
@@ -217,7 +217,7 @@ def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(
-    directory: Path, version_4: dict[int, migrations.Migration], monkeypatch: pytest.MonkeyPatch
+    directory: Path, version_5: dict[int, migrations.Migration], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(GOLDEN / "v1", directory)
     directory.chmod(0o700)
@@ -225,12 +225,12 @@ def test_a_step_that_fails_leaves_the_store_as_it_was(
     def fail(container: Container, sealing: SealingKeys) -> None:
         raise RuntimeError("a mistake in the last step")
 
-    good, version_4[3] = version_4[3], fail
+    good, version_5[4] = version_5[4], fail
     with pytest.raises(RuntimeError):
         Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     with behind_its_back(directory) as disk:
         assert disk.execute("SELECT version FROM header").fetchone() == (1,)
-    version_4[3] = good
+    version_5[4] = good
     store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     check_golden(store)
     store.close()

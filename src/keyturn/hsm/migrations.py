@@ -7,13 +7,14 @@ itself (`hsm.db.version-<n>`, sealed as it was), so that going back is a rename.
 
 Version 1 is the first. Version 2 has a ledger (docs/adr/0052), version 3 limits of operations and algorithms in every
 key record (docs/adr/0076), and room for what single-use keys have consumed, of which older versions have nothing
-(docs/adr/0078).
+(docs/adr/0078). Version 4 appends to key records what the whole API knows of a key: password, certificate, when it was
+deleted and restored (docs/adr/0100, 0101).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec.structs import astuple, replace
 
@@ -24,7 +25,6 @@ from keyturn.hsm.records import (
     KeyRecord,
     LedgerRecord,
     Record,
-    associated_key_data,
     decode_record,
     encode_canonical,
     encode_record,
@@ -33,7 +33,7 @@ from keyturn.hsm.records import (
 from keyturn.hsm.sealing import Domain, SealingKeys
 from keyturn.hsm.state import open_root, read_table, seal_root
 
-STORE_VERSION: Final = 3
+STORE_VERSION: Final = 4
 """Version that this program writes."""
 
 Migration = Callable[[Container, SealingKeys], None]
@@ -82,29 +82,66 @@ class _KeyOfVersion2(Record, frozen=True):
     private_key: bytes = b""
 
 
-def _add_limits(container: Container, sealing: SealingKeys) -> None:
-    """Version 2 to 3: key records say what a key may at most be used for; those there are, have no limit (R9).
+class _KeyOfVersion3(_KeyOfVersion2, frozen=True):
+    """A key record as version 3 had it."""
+
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
+
+
+_KeyT = TypeVar("_KeyT", bound=_KeyOfVersion2)
+
+
+def _widen_keys(
+    container: Container,
+    sealing: SealingKeys,
+    version: int,
+    kind: type[_KeyT],
+    widened: Callable[[_KeyT], _KeyOfVersion2 | KeyRecord],
+) -> None:
+    """Append fields to every key record.
 
     Private keys are bound to all public fields of their record, so each is sealed anew.
+
+    Args:
+        container: The open file.
+        sealing: Its keys.
+        version: Version it has.
+        kind: Key records of that version.
+        widened: Makes a record of the next version of one without its private key.
     """
-    root = open_root(sealing, container.read_root(), 2)
+    root = open_root(sealing, container.read_root(), version)
     keys = AuthenticatedMap("keys")
     for identity, content in read_table(
         container, "keys", AuthenticatedMap("keys"), root.maps.get("keys", b"")
     ).items():
-        old = decode_record(_KeyOfVersion2, content)
-        new = KeyRecord(*astuple(replace(old, private_key=b"")))
+        old = decode_record(kind, content)
+        bare = replace(old, private_key=b"")
+        new = widened(bare)
         if old.private_key:
-            bound = b"keyturn/key/1\x00" + encode_canonical(replace(old, private_key=b""))
-            private_key = sealing.open(Domain.KEYS, old.private_key, bound)
-            new = replace(new, private_key=sealing.seal(Domain.KEYS, private_key, associated_key_data(new)))
+            private_key = sealing.open(Domain.KEYS, old.private_key, _bound_to(bare))
+            new = replace(new, private_key=sealing.seal(Domain.KEYS, private_key, _bound_to(new)))
         row = encode_record(new)
         container.insert("keys", identity, row)
         keys.set(identity, row)
-    container.replace_root(seal_root(sealing, replace(root, maps={**root.maps, "keys": keys.root()}), 3))
+    container.replace_root(seal_root(sealing, replace(root, maps={**root.maps, "keys": keys.root()}), version + 1))
 
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {1: _add_ledger, 2: _add_limits}
+def _bound_to(bare: Record) -> bytes:
+    return b"keyturn/key/1\x00" + encode_canonical(bare)
+
+
+def _add_limits(container: Container, sealing: SealingKeys) -> None:
+    """Version 2 to 3: key records say what a key may at most be used for; those there are, have no limit (R9)."""
+    _widen_keys(container, sealing, 2, _KeyOfVersion2, lambda old: _KeyOfVersion3(*astuple(old)))
+
+
+def _add_whole_api(container: Container, sealing: SealingKeys) -> None:
+    """Version 3 to 4: key records have room for what the whole API knows; those there are, have nothing of it."""
+    _widen_keys(container, sealing, 3, _KeyOfVersion3, lambda old: KeyRecord(*astuple(old)))
+
+
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: _add_ledger, 2: _add_limits, 3: _add_whole_api}
 """Version n to the function that leads to n + 1."""
 
 

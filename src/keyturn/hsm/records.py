@@ -18,9 +18,6 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEGMENT_ROW: Final = b"/use/"
-"""What follows the key's UUID in the id of a segment's row."""
-
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _T = TypeVar("_T")
 
@@ -52,6 +49,12 @@ class KeyRecord(Record, frozen=True):
         allowed_operations: Some of `sign`, `decrypt`, `unwrap`, sorted: what it is used for at most; empty for no limit
             (R9).
         allowed_algorithms: API names of algorithms, ciphers and wrap methods, sorted; empty for no limit (R9).
+        password: What a password is checked against (`keyturn.hsm.passwords`), sealed; empty when it has none (R27).
+        certificate: X.509 certificate that is attached to it, DER; empty for none.
+        deleted: When it was deleted, seconds since the epoch; 0 for a key that is there. A deleted one lies sealed until
+            it is erased, and nothing reaches it but the administrator (R28).
+        restored: When it was last brought back from there, seconds since the epoch; 0 for never. What was approved
+            before does not count (R18).
     """
 
     uuid: str
@@ -71,6 +74,15 @@ class KeyRecord(Record, frozen=True):
     private_key: bytes = b""
     allowed_operations: tuple[str, ...] = ()
     allowed_algorithms: tuple[str, ...] = ()
+    password: bytes = b""
+    certificate: bytes = b""
+    deleted: int = 0
+    restored: int = 0
+
+    @property
+    def bearing_since(self) -> int:
+        """Since when it bears its label, seconds since the epoch."""
+        return max(self.created, self.restored)
 
     @property
     def bound(self) -> bool:
@@ -125,13 +137,13 @@ class LedgerRecord(Record, frozen=True):
 
 
 class SegmentRecord(Record, frozen=True):
-    """Some of the statements that a single-use key has consumed: one row of the ledger for many lines.
+    """Some of the statements that a single-use key has consumed: one row for many lines of the ledger.
 
     The only record that is not stored as MessagePack: its row is the entries, and everything else is the row's id.
 
     Args:
         uuid: The key.
-        place: Which of its segments; three bytes.
+        place: Which of its segments; two bytes.
         entries: The statements, packed (`keyturn.hsm.segments`).
     """
 
@@ -142,7 +154,7 @@ class SegmentRecord(Record, frozen=True):
     @property
     def row(self) -> bytes:
         """Id of its row."""
-        return self.uuid.encode() + SEGMENT_ROW + self.place
+        return self.uuid.encode() + b"/" + self.place
 
 
 class OperationRecord(Record, frozen=True):
@@ -171,8 +183,8 @@ class SystemKeyRecord(Record, frozen=True):
 
     Args:
         name: Its configured name.
-        purpose: `attestation`, `integrity` or `receipt`; later purposes are appended.
-        signature_algorithm: API name of the one algorithm it signs with.
+        purpose: `attestation`, `integrity`, `receipt` or `transport`; later purposes are appended.
+        signature_algorithm: API name of the one algorithm it signs with; what else it does for one that does not sign.
         created: Seconds since the epoch.
         retired_at: Seconds since the epoch from which on nothing it signed counts, or None while in use.
         public_key: SPKI, DER.
