@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from keyturn_testing.officers import Officer
-from keyturn_testing.rest_server import ServeProcess
+from keyturn_testing.officers import Officer, make_policy, quorum
+from keyturn_testing.rest_server import ServeProcess, b64, create_ec_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,28 @@ def http(vault: ServeProcess) -> Iterator[httpx.Client]:
 def officers() -> tuple[Officer, Officer, Officer]:
     """Three people with three kinds of keys."""
     return Officer("Ada", "P-256"), Officer("Ben", "RSA"), Officer("Eve", "ED")
+
+
+@pytest.fixture(scope="session")
+def plain(vault: ServeProcess) -> str:
+    """The label of an ordinary key."""
+    with vault.client() as rest:
+        create_ec_key(rest, "plain", None)
+    return "plain"
+
+
+@pytest.fixture(scope="session")
+def protected(vault: ServeProcess, officers: tuple[Officer, Officer, Officer]) -> str:
+    """The label of a key that two of three officers may use."""
+    with vault.client() as rest:
+        create_ec_key(rest, "protected", make_policy(quorum(2, *officers)))
+    return "protected"
+
+
+def sign_body(key: str, /, **changes: Any) -> dict[str, Any]:
+    """The body of a signing request, whole unless a test changes it."""
+    inner = {"payload": b64(b"pay"), "signKeyName": key, "signatureAlgorithm": "SHA256_WITH_ECDSA"}
+    return {"signRequest": inner | changes}
 
 
 def error_of(answer: httpx.Response, status: int, code: int | None = None) -> dict[str, Any]:
