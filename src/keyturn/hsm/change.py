@@ -49,7 +49,7 @@ OPERATION_ID_SIZE: Final = 16
 _DIGEST_SIZE: Final = 32
 _FIXED: Final = (
     *("label", "generation", "algorithm", "curve_oid", "key_size", "creation", "created", "public_key"),
-    *("bound", "allowed_operations", "allowed_algorithms"),
+    *("bound", "allowed_operations", "allowed_algorithms", "master", "path", "address_format"),
 )
 
 

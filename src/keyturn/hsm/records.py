@@ -55,6 +55,10 @@ class KeyRecord(Record, frozen=True):
             it is erased, and nothing reaches it but the administrator (R28).
         restored: When it was last brought back from there, seconds since the epoch; 0 for never. What was approved
             before does not count (R18).
+        master: UUID text of the key it is derived from; "" for any other. Of a derived key no private part is stored:
+            it is derived from its master's when it is used (R21).
+        path: The derivation path, such as `44'/0'/0'`; "" for any other key.
+        address_format: `BTC`, `ETH`, `XRP` or `XLM`: what addresses it has; "" for none.
     """
 
     uuid: str
@@ -78,6 +82,14 @@ class KeyRecord(Record, frozen=True):
     certificate: bytes = b""
     deleted: int = 0
     restored: int = 0
+    master: str = ""
+    path: str = ""
+    address_format: str = ""
+
+    @property
+    def temporary(self) -> bool:
+        """Whether it stands for a child of the key that has this UUID; such a record is made anew for each call."""
+        return self.master == self.uuid
 
     @property
     def bearing_since(self) -> int:

@@ -84,6 +84,16 @@ class StoreReader:
         """The key that bears `label` now."""
         return self._state.keys.get(label)
 
+    def key_by_uuid(self, uuid: str) -> KeyRecord | None:
+        """The key with this UUID, if it bears its label now."""
+        record = self._state.keys_by_uuid.get(uuid)
+        return None if record is None else self._state.keys.get(record.label)
+
+    def children(self, uuid: str) -> list[KeyRecord]:
+        """The stored keys that are derived from a key, by label."""
+        found = (record for record in self._state.keys.values() if record.master == uuid)
+        return sorted(found, key=lambda record: record.label)
+
     def labels(self) -> list[str]:
         """Labels of all keys, sorted."""
         return sorted(self._state.keys)
