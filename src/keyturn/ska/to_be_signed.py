@@ -1,0 +1,456 @@
+"""The bytes that a certificate's signature covers, read strictly: TBSCertificate and CertificationRequestInfo.
+
+Approvers approve these bytes and the HSM signs exactly these (R17), so what is shown to people and what is checked
+comes from here and from nothing beside it. Whatever has more than one encoding is refused: then a structure that reads
+the same is the same, octet for octet.
+
+Source: RFC 5280 section 4.1 (TBSCertificate), RFC 2986 section 4.1 (CertificationRequestInfo), ITU-T X.690 section 10
+(DER); docs/security/rules.md R11, R17; docs/formats/certificates.md.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cryptography import x509
+
+from keyturn.errors import ErrorCode, FormatError
+from keyturn.ska import der
+from keyturn.ska.iso_time import parse_time
+
+MAX_TO_BE_SIGNED: Final = 24_576
+"""Longest structure in bytes: in an approval with a timestamp it stands twice, and 64 KiB is all that there is."""
+MAX_DEPTH: Final = 16
+"""How deep values may lie in each other; a certificate as people use them needs nine."""
+MAX_EXTENSIONS: Final = 64
+
+_VERSION_1: Final = bytes.fromhex("020100")
+_VERSION_3: Final = bytes.fromhex("a003020102")
+EXTENSION_REQUEST: Final = der.encode_oid("1.2.840.113549.1.9.14")
+"""Attribute of a request with the extensions that are asked for (RFC 2985 section 5.4.2)."""
+
+_BOOLEAN, _UTC_TIME, _GENERALIZED_TIME, _EXPLICIT_0, _EXPLICIT_3 = 0x01, 0x17, 0x18, 0xA0, 0xA3
+_CONSTRUCTED: Final = 0x20
+_MAX_SERIAL: Final = 1 << 159
+_OCTET_STRING: Final = 0x04
+_UNSIGNED: Final = der.encode(der.BIT_STRING, b"\x00")
+_NO_ALGORITHM: Final = der.encode(der.SEQUENCE, der.encode_oid("1.2.840.10045.4.3.2"))
+
+KEY_USAGES: Final = {
+    "DIGITAL_SIGNATURE": "digital_signature",
+    "CONTENT_COMMITMENT": "content_commitment",
+    "KEY_ENCIPHERMENT": "key_encipherment",
+    "DATA_ENCIPHERMENT": "data_encipherment",
+    "KEY_AGREEMENT": "key_agreement",
+    "KEY_CERT_SIGN": "key_cert_sign",
+    "CRL_SIGN": "crl_sign",
+    "ENCIPHER_ONLY": "encipher_only",
+    "DECIPHER_ONLY": "decipher_only",
+}
+"""Key usages by their API names (rest-api.md section 4.10), and what the library calls them."""
+_NEED_AGREEMENT: Final = frozenset({"ENCIPHER_ONLY", "DECIPHER_ONLY"})
+
+EXTENDED_KEY_USAGES: Final = {
+    "ANY_EXTENDED_KEY_USAGE": "2.5.29.37.0",
+    "SERVER_AUTH": "1.3.6.1.5.5.7.3.1",
+    "CLIENT_AUTH": "1.3.6.1.5.5.7.3.2",
+    "CODE_SIGNING": "1.3.6.1.5.5.7.3.3",
+    "EMAIL_PROTECTION": "1.3.6.1.5.5.7.3.4",
+    "TIME_STAMPING": "1.3.6.1.5.5.7.3.8",
+    "OCSP_SIGNING": "1.3.6.1.5.5.7.3.9",
+}
+"""Extended key usages by their API names, and their OIDs."""
+_USAGE_NAMES: Final = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
+NAME_WORDS: Final = {
+    x509.NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
+    x509.NameOID.EMAIL_ADDRESS: "email",
+    x509.NameOID.TITLE: "title",
+    x509.NameOID.SURNAME: "surname",
+    x509.NameOID.GIVEN_NAME: "givenName",
+    x509.NameOID.INITIALS: "initials",
+    x509.NameOID.PSEUDONYM: "pseudonym",
+    x509.NameOID.GENERATION_QUALIFIER: "generationQualifier",
+}
+"""Words for parts of names that have no short form in RFC 4514."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherExtension:
+    """An extension without words of its own.
+
+    Args:
+        oid: Dotted.
+        critical: Whether whoever does not know it must refuse the certificate.
+        value: Its content, DER.
+    """
+
+    oid: str
+    critical: bool
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToBeSigned:
+    """A TBSCertificate or a CertificationRequestInfo.
+
+    Args:
+        data: All of it, DER.
+        is_request: Whether it is a CertificationRequestInfo; then there is no issuer, serial, time or algorithm.
+        subject: Name, DER.
+        subject_text: As RFC 4514 writes it; foreign text.
+        issuer: Name, DER; empty in a request.
+        issuer_text: As `subject_text`.
+        spki: The subject's public key, DER SubjectPublicKeyInfo.
+        algorithm: AlgorithmIdentifier of the signature to come, DER; empty in a request.
+        serial: Serial number; 0 in a request.
+        not_before: Seconds since the epoch from which on it is valid; 0 in a request.
+        not_after: Last second in which it is valid; 0 in a request.
+        certificate_authority: Whether the subject may issue certificates (basicConstraints).
+        path_length: How many authorities may follow below it; None for no limit.
+        key_usages: API names, in the order of their bits; empty without the extension.
+        extended_key_usages: API names, or dotted OIDs for those without.
+        names: Alternative names as `DNS:…`, `IP:…`, `URI:…`, `EMAIL:…`, `OTHERNAME:…`; foreign text.
+        subject_key_id: subjectKeyIdentifier, empty without one.
+        authority_key_id: The issuer's identifier in authorityKeyIdentifier, where that says nothing else; else empty.
+        others: Every other extension, so that nothing is signed unseen.
+    """
+
+    data: bytes
+    is_request: bool
+    subject: bytes
+    subject_text: str
+    issuer: bytes = b""
+    issuer_text: str = ""
+    spki: bytes
+    algorithm: bytes = b""
+    serial: int = 0
+    not_before: int = 0
+    not_after: int = 0
+    certificate_authority: bool = False
+    path_length: int | None = None
+    key_usages: tuple[str, ...] = ()
+    extended_key_usages: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    subject_key_id: bytes = b""
+    authority_key_id: bytes = b""
+    others: tuple[OtherExtension, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBytes:
+    """A certificate or a request, taken apart.
+
+    Args:
+        to_be_signed: The bytes that the signature covers, DER.
+        algorithm: AlgorithmIdentifier, DER.
+        signature: The signature.
+    """
+
+    to_be_signed: bytes
+    algorithm: bytes
+    signature: bytes
+
+
+def read_to_be_signed(data: bytes) -> ToBeSigned:
+    """Read the bytes that a certificate's signature is to cover.
+
+    Args:
+        data: DER of one TBSCertificate of version 3 or one CertificationRequestInfo, and nothing else.
+
+    Returns:
+        What it says.
+
+    Raises:
+        FormatError: `certificate.size`; `certificate.form` for everything else, a second encoding of the same included.
+    """
+    if len(data) > MAX_TO_BE_SIGNED:
+        raise FormatError(
+            f"The bytes to be signed for a certificate have at most {MAX_TO_BE_SIGNED} bytes, not {len(data)}.",
+            refusal="certificate.size",
+        )
+    try:
+        require_canonical(data)
+        reader = der.sequence_of(data, "certificate to be signed")
+        if reader.peek() == _EXPLICIT_0:
+            return _certificate(data, reader)
+        return _request(data, reader)
+    except FormatError as error:
+        raise _malformed(error.message) from None
+
+
+def looks_like_certificate(data: bytes) -> bool:
+    """Whether bytes are a TBSCertificate or a CertificationRequestInfo: a signature over them makes a certificate."""
+    if not data.startswith(b"\x30") or len(data) > MAX_TO_BE_SIGNED:
+        return False
+    try:
+        read_to_be_signed(data)
+    except FormatError:
+        return False
+    return True
+
+
+def split_signed(data: bytes, what: str = "certificate") -> SignedBytes:
+    """Take a certificate or a request apart (RFC 5280 section 4.1.1, RFC 2986 section 4.2).
+
+    Args:
+        data: DER of the whole.
+        what: Its name, for messages.
+
+    Raises:
+        FormatError: `certificate.form`.
+    """
+    try:
+        reader = der.sequence_of(data, what)
+        found, _, to_be_signed = reader.take_any()
+        second, _, algorithm = reader.take_any()
+        signature = reader.take_bits()
+        reader.finish()
+    except FormatError as error:
+        raise _malformed(error.message) from None
+    if found != der.SEQUENCE or second != der.SEQUENCE:
+        raise _malformed(f"The {what} does not begin with what is signed and the algorithm.")
+    return SignedBytes(to_be_signed, algorithm, signature)
+
+
+def join_signed(parts: SignedBytes) -> bytes:
+    """Put together what `split_signed` takes apart."""
+    return der.encode(
+        der.SEQUENCE, parts.to_be_signed + parts.algorithm + der.encode(der.BIT_STRING, b"\x00" + parts.signature)
+    )
+
+
+def require_canonical(data: bytes) -> None:
+    """Refuse bytes that are not the one DER encoding of what they say, as far as that shows without their meaning.
+
+    Definite and minimal lengths, minimal numbers, TRUE as 0xFF, sorted sets, strings in one piece.
+
+    Args:
+        data: DER of one value.
+
+    Raises:
+        FormatError: If they are not.
+    """
+    reader = der.DERReader(data, "structure")
+    _walk(reader, 0)
+    reader.finish()
+
+
+def _walk(reader: der.DERReader, depth: int) -> bytes:
+    if depth > MAX_DEPTH:
+        raise FormatError(f"The structure is nested deeper than {MAX_DEPTH} levels.")
+    tag, content, whole = reader.take_any()
+    universal = tag < 0x40
+    if universal and bool(tag & _CONSTRUCTED) is not (tag & ~_CONSTRUCTED in (0x10, 0x11)):
+        raise FormatError("The structure holds a string in pieces, or a sequence that is none.")
+    if tag & _CONSTRUCTED:
+        inside = der.DERReader(content, "structure")
+        parts = []
+        while not inside.at_end():
+            parts.append(_walk(inside, depth + 1))
+        if tag == der.SET and parts != sorted(parts):
+            raise FormatError("The structure holds a set that is not sorted.")
+    elif tag == der.INTEGER and (
+        not content or (len(content) > 1 and content[0] in (0x00, 0xFF) and content[0] >> 7 == content[1] >> 7)
+    ):
+        raise FormatError("The structure holds a number that is not in its minimal form.")
+    elif tag == _BOOLEAN and content not in (b"\x00", b"\xff"):
+        raise FormatError("The structure holds a truth value that is neither.")
+    return whole
+
+
+def _certificate(data: bytes, reader: der.DERReader) -> ToBeSigned:
+    _, _, version = reader.take_any()
+    if version != _VERSION_3:
+        raise FormatError("It is not a certificate of version 3.")
+    serial = reader.take_unsigned()
+    algorithm = _value(reader, der.SEQUENCE)
+    issuer = _value(reader, der.SEQUENCE)
+    validity = der.DERReader(reader.take(der.SEQUENCE), "validity")
+    not_before, not_after = _moment(validity), _moment(validity)
+    validity.finish()
+    subject = _value(reader, der.SEQUENCE)
+    spki = _value(reader, der.SEQUENCE)
+    if reader.peek() == _EXPLICIT_3:
+        reader.take(_EXPLICIT_3)
+    reader.finish()
+    if not 0 < serial < _MAX_SERIAL:
+        raise FormatError("The serial number has not 1 to 20 octets, or is not positive.")
+    if not_after < not_before:
+        raise FormatError("It would end before it begins.")
+    issuer_text, subject_text, extensions = _interpreted(data, algorithm)
+    return _told(
+        ToBeSigned(
+            data=data,
+            is_request=False,
+            subject=subject,
+            subject_text=subject_text,
+            issuer=issuer,
+            issuer_text=issuer_text,
+            spki=spki,
+            algorithm=algorithm,
+            serial=serial,
+            not_before=not_before,
+            not_after=not_after,
+        ),
+        extensions,
+    )
+
+
+def _interpreted(data: bytes, algorithm: bytes) -> tuple[str, str, x509.Extensions]:
+    """Let the library read what we do not read ourselves: names and extensions."""
+    # It loads whole certificates only, and looks at no signature.
+    whole = der.encode(der.SEQUENCE, data + algorithm + _UNSIGNED)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            certificate = x509.load_der_x509_certificate(whole)
+            return (
+                certificate.issuer.rfc4514_string(NAME_WORDS),
+                certificate.subject.rfc4514_string(NAME_WORDS),
+                certificate.extensions,
+            )
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise FormatError(f"A name or an extension in it cannot be read ({type(error).__name__}).") from None
+
+
+def _request(data: bytes, reader: der.DERReader) -> ToBeSigned:
+    _, _, version = reader.take_any()
+    if version != _VERSION_1:
+        raise FormatError("It is neither a certificate of version 3 nor a request of version 1.")
+    subject = _value(reader, der.SEQUENCE)
+    spki = _value(reader, der.SEQUENCE)
+    attributes = der.DERReader(reader.take(_EXPLICIT_0), "attributes of a request")
+    reader.finish()
+    if not attributes.at_end():
+        one = der.DERReader(attributes.take(der.SEQUENCE), "attribute of a request")
+        if one.take_any()[2] != EXTENSION_REQUEST:
+            raise FormatError("A request has no attribute but the extensions that it asks for.")
+        one.take(der.SET)
+        one.finish()
+        attributes.finish()
+    whole = der.encode(der.SEQUENCE, data + _NO_ALGORITHM + _UNSIGNED)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            request = x509.load_der_x509_csr(whole)
+            subject_text, extensions = request.subject.rfc4514_string(NAME_WORDS), request.extensions
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise FormatError(f"A name or an extension in it cannot be read ({type(error).__name__}).") from None
+    return _told(
+        ToBeSigned(data=data, is_request=True, subject=subject, subject_text=subject_text, spki=spki), extensions
+    )
+
+
+def _told(bare: ToBeSigned, extensions: x509.Extensions) -> ToBeSigned:
+    """Add what the extensions say."""
+    if len(extensions) > MAX_EXTENSIONS:
+        raise FormatError(f"It has more than {MAX_EXTENSIONS} extensions.")
+    authority, path_length, key_id, issuer_id = False, None, b"", b""
+    usages: tuple[str, ...] = ()
+    extended: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    others = []
+    for extension in extensions:
+        match extension.value:
+            case x509.BasicConstraints() as constraints:
+                authority, path_length = constraints.ca, constraints.path_length
+            case x509.KeyUsage() as usage:
+                usages = key_usage_names(usage)
+            case x509.ExtendedKeyUsage() as purposes:
+                extended = tuple(_USAGE_NAMES.get(purpose.dotted_string, purpose.dotted_string) for purpose in purposes)
+            case x509.SubjectAlternativeName() as alternative:
+                names = tuple(_name_text(name) for name in alternative)
+            case x509.SubjectKeyIdentifier() as identifier:
+                key_id = identifier.digest
+            case x509.AuthorityKeyIdentifier(
+                key_identifier=bytes() as issuer_id, authority_cert_issuer=None, authority_cert_serial_number=None
+            ):
+                pass
+            case value:
+                others.append(OtherExtension(extension.oid.dotted_string, extension.critical, value.public_bytes()))
+    return replace(
+        bare,
+        certificate_authority=authority,
+        path_length=path_length,
+        key_usages=usages,
+        extended_key_usages=extended,
+        names=names,
+        subject_key_id=key_id,
+        authority_key_id=issuer_id,
+        others=tuple(others),
+    )
+
+
+def key_usage_names(usage: x509.KeyUsage) -> tuple[str, ...]:
+    """The API names of a key usage extension.
+
+    Args:
+        usage: The extension's value.
+    """
+    # The library refuses to be asked for the last two where there is no key agreement.
+    return tuple(
+        name
+        for name, attribute in KEY_USAGES.items()
+        if (usage.key_agreement or name not in _NEED_AGREEMENT) and getattr(usage, attribute)
+    )
+
+
+def _name_text(name: x509.GeneralName) -> str:
+    match name:
+        case x509.DNSName():
+            return f"DNS:{name.value}"
+        case x509.IPAddress():
+            return f"IP:{name.value}"
+        case x509.UniformResourceIdentifier():
+            return f"URI:{name.value}"
+        case x509.RFC822Name():
+            return f"EMAIL:{name.value}"
+        case x509.OtherName():
+            return f"OTHERNAME:{name.type_id.dotted_string};{_utf8_string(name.value)}"
+        case x509.DirectoryName():
+            return f"DIRECTORY:{name.value.rfc4514_string(NAME_WORDS)}"
+        case _:
+            return f"OTHER:{name.value}"
+
+
+def _utf8_string(value: bytes) -> str:
+    """The text of a UTF8String, or any other value in hexadecimal."""
+    try:
+        return "UTF8:" + der.DERReader(value, "name").take(0x0C).decode()
+    except (FormatError, UnicodeDecodeError):
+        return value.hex()
+
+
+def _value(reader: der.DERReader, tag: int) -> bytes:
+    found, _, whole = reader.take_any()
+    if found != tag:
+        raise FormatError(f"It holds tag 0x{found:02X} where 0x{tag:02X} must stand.")
+    return whole
+
+
+def _moment(reader: der.DERReader) -> int:
+    """A time of RFC 5280 section 4.1.2.5: UTCTime up to 2049, GeneralizedTime after it, whole seconds in UTC."""
+    tag, content, _ = reader.take_any()
+    if tag not in (_UTC_TIME, _GENERALIZED_TIME):
+        raise FormatError("A time in it is neither UTCTime nor GeneralizedTime.")
+    text = content.decode("ascii", errors="replace")
+    digits = text[:-1]
+    size = 12 if tag == _UTC_TIME else 14
+    if text[-1:] != "Z" or len(digits) != size or not (digits.isascii() and digits.isdigit()):
+        raise FormatError("A time in it cannot be read.")
+    if tag == _UTC_TIME:
+        digits = ("19" if digits >= "50" else "20") + digits
+    if (1950 <= int(digits[:4]) < 2050) is not (tag == _UTC_TIME):
+        raise FormatError("A time in it is not in the form that its year asks for.")
+    date, clock = digits[:8], digits[8:]
+    return parse_time(f"{date[:4]}-{date[4:6]}-{date[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}Z")
+
+
+def _malformed(why: str) -> FormatError:
+    return FormatError(
+        f"This is not what a certificate or a request for one signs, as keyturn writes it: {why}",
+        code=ErrorCode.INVALID_PAYLOAD,
+        refusal="certificate.form",
+    )
