@@ -11,4 +11,8 @@ from keyturn.crypto.keys import CURVES, ED25519_OID, PrivateKey, generate, make_
 def keys() -> dict[str, PrivateKey]:
     """Keys by kind; EC keys by the curve's name."""
     made = {curve.name: generate(make_spec("EC", oid, 0)) for oid, curve in CURVES.items()}
-    return made | {"RSA": generate(make_spec("RSA", "", 2048)), "ED": generate(make_spec("ED", ED25519_OID, 0))}
+    return made | {
+        "RSA": generate(make_spec("RSA", "", 2048)),
+        "ED": generate(make_spec("ED", ED25519_OID, 0)),
+        "DSA": generate(make_spec("DSA", "", 2048)),
+    }

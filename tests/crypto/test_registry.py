@@ -125,7 +125,7 @@ def test_we_verify_what_we_sign_and_refuse_one_bit_more(name: str, key: str, key
     verify(keys[key].public_key(), name, payload, signature, signature_type="DER")
     other_key = public_spki(type_twin(keys[key]))
     for wrong in (
-        (spki, flipped(payload), signature),
+        (spki, flipped(payload, 5), signature),
         (spki, payload, flipped(signature)),
         (spki, payload, flipped(signature, 5)),
         (spki, payload, signature[:-1]),
@@ -179,7 +179,17 @@ def test_raw_is_r_and_s_and_verification_takes_exactly_the_form_it_is_told(
     key, size = keys[curve], CURVES_BY_NAME[curve].size
     public = key.public_key()
     raw = sign(key, "SHA256_WITH_ECDSA", DATA, "RAW")
-    assert len(raw) == 2 * size == {"secp384r1": 96, "secp521r1": 132}.get(curve, 64)
+    assert (
+        len(raw)
+        == 2 * size
+        == {
+            "secp224r1": 56,
+            "secp384r1": 96,
+            "secp521r1": 132,
+            "brainpoolP384r1": 96,
+            "brainpoolP512r1": 128,
+        }.get(curve, 64)
+    )
     der = encode_dss_signature(int.from_bytes(raw[:size], "big"), int.from_bytes(raw[size:], "big"))
     for signature_type, accepted, refused_form in (("RAW", raw, der), ("DER", der, raw), ("", der, raw)):
         verify(public, "SHA256_WITH_ECDSA", DATA, accepted, signature_type=signature_type)

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, SHA512, HashAlgorithm
 
-from keyturn.crypto.keys import curve_of
+from keyturn.crypto.keys import curve_of, kind_of
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ class Scheme(Protocol):
 
 def key_kind(key: PrivateKey | PublicKey) -> str:
     """API name of the kind of a key."""
-    if isinstance(key, RSAPrivateKey | RSAPublicKey):
-        return "RSA"
-    if isinstance(key, EllipticCurvePrivateKey | EllipticCurvePublicKey):
-        return "EC"
-    return "ED"
+    return kind_of(key).name
 
 
 def _wrong_key(scheme: str, key: PrivateKey | PublicKey) -> NoReturn:
@@ -234,7 +230,7 @@ class EcdsaOverBytes:
     """ECDSA over the payload as the digest: leftmost bits of the order, shorter values left-padded (decisions 33).
 
     FIPS 186-5 section 6.4.1 step 2 turns a digest into a number. The payload becomes that number here, so that the
-    library sees a digest of a length it knows: 32, 48 or 64 bytes, never longer than the order.
+    library sees a digest of a length it knows: 28, 32, 48 or 64 bytes, never longer than the order.
     """
 
     def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
@@ -257,18 +253,18 @@ class EcdsaOverBytes:
 _PREHASHED: Final = {
     # The hash's only role is its length, which the library checks.
     algorithm.digest_size: ECDSA(Prehashed(algorithm))
-    for algorithm in (SHA256(), SHA384(), SHA512())
+    for algorithm in (SHA224(), SHA256(), SHA384(), SHA512())
 }
 
 
 def natural_digest_size(curve: Curve) -> int:
-    """Bytes of the digest that fits a curve without being cut or filled up: 32, 48, and 64 for P-521."""
+    """Bytes of the digest that fits a curve without being cut or filled up: 28, 32, 48, and 64, also for P-521."""
     return min(curve.size, 64)
 
 
 def _as_digest(curve: Curve, payload: bytes) -> tuple[bytes, ECDSA]:
     size = natural_digest_size(curve)
-    # Orders of 256 and 384 bits are whole bytes, and 64 bytes are below 521 bits: cutting bytes cuts bits.
+    # Orders of 224 to 512 bits are whole bytes, and 64 bytes are below 521 bits: cutting bytes cuts bits.
     return payload[:size].rjust(size, b"\0"), _PREHASHED[size]
 
 

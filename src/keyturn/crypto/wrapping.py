@@ -18,7 +18,6 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1
@@ -33,11 +32,10 @@ from cryptography.hazmat.primitives.keywrap import (
 from keyturn.crypto.imported_keys import MAX_PKCS8, checked_private_key
 from keyturn.crypto.keys import (
     AES_BITS,
-    ED25519_OID,
     SecretKey,
-    curve_of,
-    private_key_from_stored,
-    private_key_to_der,
+    describe_private,
+    private_key_from_der,
+    private_key_to_stored,
     public_spki,
 )
 from keyturn.crypto.schemes import key_kind
@@ -263,7 +261,7 @@ def wrap(key: PrivateKey | PublicKey | SecretKey, method: str, stored: bytes) ->
             )
         SecretKey("AES", stored)
     else:
-        inner = private_key_from_stored(entry.wrapped_key_type, stored)
+        inner = private_key_from_der(stored)
         _require_kind(entry, inner)
         if entry.filled:
             # The DER knows its own length (decisions 33).
@@ -303,15 +301,9 @@ def _read(entry: WrapMethod, content: bytes, *, allow_weak: bool) -> UnwrappedKe
         return UnwrappedKey("AES", "", secret.key_size, b"", secret.value)
     key = checked_private_key(_without_filling(content) if entry.filled else content, allow_weak=allow_weak)
     _require_kind(entry, key)
-    curve_oid, key_size = "", 0
-    if isinstance(key, RSAPrivateKey):
-        key_size = key.key_size
-    elif isinstance(key, EllipticCurvePrivateKey):
-        curve_oid = curve_of(key).oid
-    else:
-        curve_oid = ED25519_OID
+    spec = describe_private(key)
     # Written anew: attributes and whatever else came along stays outside.
-    return UnwrappedKey(entry.wrapped_key_type, curve_oid, key_size, public_spki(key), private_key_to_der(key))
+    return UnwrappedKey(spec.algorithm, spec.curve_oid, spec.key_size, public_spki(key), private_key_to_stored(key))
 
 
 def _without_filling(content: bytes) -> bytes:

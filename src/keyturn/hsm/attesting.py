@@ -51,7 +51,8 @@ class Attester:
             algorithm, algorithm_oid, curve_oid, key_size = describe_spki(record.public_key)
         else:
             kind = SECRET_KEY_TYPES[record.algorithm]
-            algorithm, algorithm_oid, curve_oid, key_size = kind.name, kind.oid, None, record.key_size
+            algorithm, algorithm_oid, curve_oid = kind.reported or kind.name, kind.oid, None
+            key_size = record.key_size or None
         policy = parse_policy(record.policy) if record.policy else None
         integrity = self._system_keys.integrity
         attributes: Mapping[str, bool | None] = {

@@ -24,7 +24,7 @@ from keyturn.crypto.keys import (
     generate,
     generate_secret,
     make_spec,
-    private_key_to_der,
+    private_key_to_stored,
     public_spki,
 )
 from keyturn.errors import ErrorCode, KeyturnError
@@ -91,7 +91,7 @@ def make_key_pair(spec: KeySpec) -> KeyPair:
     if spec.algorithm in SECRET_KEY_TYPES:
         return KeyPair(generate_secret(spec).value, b"")
     key = generate(spec)
-    return KeyPair(private_key_to_der(key), public_spki(key))
+    return KeyPair(private_key_to_stored(key), public_spki(key))
 
 
 _jobs: Final = msgspec.msgpack.Decoder(tuple[int, GenerateKey])

@@ -6,11 +6,12 @@ Source: rest-api.md sections 1.6, 3.1 and 4.8; docs/security/rules.md R24; ADR 0
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from keyturn.api.answers import SignedKeyAttributes
 from keyturn.api.fields import base64_list, from_base64, keyed_base64, optional_base64, receipt_for
 from keyturn.api.schemas.keys import KNOWN_ATTRIBUTES, MAX_LIMITS, REQUIRED_ATTRIBUTES
+from keyturn.crypto.key_types import key_type_by_algorithm_oid
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.hsm.protocol import MAX_APPROVALS
 from keyturn.ska.attestation import attestation_to_json
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
     from keyturn.api.schemas.common import RequestSignature
     from keyturn.api.schemas.keys import CreateKeyBody
     from keyturn.broker.model import AttestedKey, Executed
-
-
-_ALGORITHM_OIDS: Final = {
-    "1.2.840.113549.1.1.1": "RSA",
-    "1.2.840.10045.2.1": "EC",
-    "1.3.101.112": "ED",
-    "1.0.18033.3.2.1": "AES",
-}
-"""`algorithmOid` as an alternative to `algorithm` (rest-api.md section 4.1)."""
 
 
 class MetaFields(TypedDict):
@@ -178,14 +170,10 @@ def key_algorithm(body: CreateKeyBody) -> str:
         body: What was sent.
 
     Raises:
-        FormatError: `key.algorithm` if the two disagree or are not known, `json.missing-field` if both are missing.
+        KeyturnError: 600 `key.algorithm` if the OID is not known or stands for several kinds.
+        FormatError: `key.algorithm` if the two disagree, `json.missing-field` if both are missing.
     """
-    by_oid = _ALGORITHM_OIDS.get(body.algorithm_oid or "")
-    if body.algorithm_oid and by_oid is None:
-        raise FormatError(
-            f"Value '{body.algorithm_oid[:60]}' is not valid for field algorithmOid: unsupported key algorithm.",
-            refusal="key.algorithm",
-        )
+    by_oid = key_type_by_algorithm_oid(body.algorithm_oid).name if body.algorithm_oid else ""
     if body.algorithm and by_oid and body.algorithm != by_oid:
         raise FormatError("Fields 'algorithm' and 'algorithmOid' name different algorithms.", refusal="key.algorithm")
     algorithm = body.algorithm or by_oid

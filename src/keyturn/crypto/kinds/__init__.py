@@ -1,0 +1,1 @@
+"""The kinds of keys, one module for each family; `keyturn.crypto.key_types` lists them."""
