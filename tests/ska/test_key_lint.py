@@ -34,7 +34,7 @@ def words(
 
 def test_r9_a_protected_key_with_more_than_one_operation_is_pointed_out() -> None:
     assert "several-operations" in words("sign", "decrypt", algorithm="RSA")
-    assert "several-operations" in words("decrypt", "unwrap", "boundApprovals", algorithm="RSA")
+    assert "several-operations" in words("decrypt", "unwrap", algorithm="RSA")
     assert "several-operations" not in words("sign", "decrypt", algorithm="RSA", operations=("sign",))
     assert "several-operations" not in words("sign")
 
@@ -55,6 +55,12 @@ def test_r9_a_protected_key_that_signs_data_and_digests_is_pointed_out() -> None
 def test_r7_bound_approvals_are_advised_and_nothing_is_said_of_a_key_that_has_all() -> None:
     assert words("sign", algorithm="ED") == ["unbound"]
     assert words("sign", "boundApprovals", algorithms=("SHA256_WITH_ECDSA",)) == []
+
+
+@pytest.mark.rule("R7")
+def test_r7_r9_bound_approvals_name_algorithm_and_use_so_that_neither_is_left_open() -> None:
+    assert words("sign", "decrypt", algorithm="RSA") == ["several-operations", "data-and-digests", "unbound"]
+    assert words("sign", "decrypt", "boundApprovals", algorithm="RSA") == []
 
 
 def test_r9_keys_that_nobody_needs_approvals_for_are_left_alone() -> None:

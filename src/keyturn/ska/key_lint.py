@@ -40,20 +40,15 @@ def lint_key(
         allowed_algorithms: `allowedAlgorithms`, empty for no limit.
 
     Returns:
-        `lint.several-operations`, `lint.data-and-digests`, `lint.unbound`; none for a key that is not protected.
+        `lint.several-operations`, `lint.data-and-digests`, `lint.unbound`; none for a key that is not protected, and
+        none for one with bound approvals: they name algorithm and use, whatever else the key may do.
     """
-    if policy is None or not is_protected(policy):
+    if policy is None or not is_protected(policy) or attributes.get("boundApprovals"):
         return ()
     operations = [
         name for name in _OPERATIONS if attributes.get(name) and (not allowed_operations or name in allowed_operations)
     ]
-    return tuple(
-        _warnings(
-            operations,
-            mixed="sign" in operations and _signs_both(algorithm, allowed_algorithms),
-            bound=bool(attributes.get("boundApprovals")),
-        )
-    )
+    return tuple(_warnings(operations, mixed="sign" in operations and _signs_both(algorithm, allowed_algorithms)))
 
 
 def _signs_both(algorithm: str, allowed: Sequence[str]) -> bool:
@@ -64,7 +59,7 @@ def _signs_both(algorithm: str, allowed: Sequence[str]) -> bool:
     return bool(digests) and len(digests) < len(signing)
 
 
-def _warnings(operations: Sequence[str], *, mixed: bool, bound: bool) -> Iterator[LintWarning]:
+def _warnings(operations: Sequence[str], *, mixed: bool) -> Iterator[LintWarning]:
     if len(operations) > 1:
         yield _warning(
             "lint.several-operations",
@@ -77,12 +72,11 @@ def _warnings(operations: Sequence[str], *, mixed: bool, bound: bool) -> Iterato
             "The key signs data and digests: bytes that were approved as data can be signed as the digest of something "
             "else. Limit it to one kind with allowedAlgorithms.",
         )
-    if not bound:
-        yield _warning(
-            "lint.unbound",
-            "Approvals for the key name neither the algorithm nor the request nor the key itself, only its label. "
-            "Create it with boundApprovals.",
-        )
+    yield _warning(
+        "lint.unbound",
+        "Approvals for the key name neither the algorithm nor the request nor the key itself, only its label. "
+        "Create it with boundApprovals.",
+    )
 
 
 def _warning(word: str, sentence: str) -> LintWarning:
