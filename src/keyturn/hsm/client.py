@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.addresses import TlsFiles, parse_address
+from keyturn.hsm.calls.giving import GivingCalls
 from keyturn.hsm.calls.governing import GovernCalls
 from keyturn.hsm.calls.keys import KeyCalls
+from keyturn.hsm.calls.objects import ObjectCalls
 from keyturn.hsm.calls.service import ServiceCalls
 from keyturn.hsm.calls.using import UseCalls
 from keyturn.hsm.framing import MAX_ANSWER_FRAME, FrameDecoder, FrameReader, encode_frame
@@ -206,7 +208,7 @@ class Witnesses(Protocol):
         ...
 
 
-class HsmClient(KeyCalls, UseCalls, GovernCalls, ServiceCalls):
+class HsmClient(KeyCalls, UseCalls, GovernCalls, ObjectCalls, GivingCalls, ServiceCalls):
     """Calls to one HSM over one connection that is renewed when it breaks. Made by `connect`."""
 
     def __init__(self, address: Address, tls: TlsFiles | None, witnesses: Witnesses | None = None) -> None:

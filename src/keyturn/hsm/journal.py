@@ -28,7 +28,9 @@ MAX_SHOWN: Final = 200
 
 _SHOWN_FINDINGS: Final = 16
 """Approvals whose refusal is told one by one in a log line; a hostile call may bring a thousand."""
-_READING: Final = frozenset({"info", "list", "lookup", "verify", "statistics"})
+_READING: Final = frozenset(
+    {"info", "list", "lookup", "verify", "statistics", "random", "log", "object", "file-key-make"}
+)
 _KINDS: Final[dict[type, str]] = {
     kind: str(kind.__struct_config__.tag)
     for kind in (
@@ -36,6 +38,8 @@ _KINDS: Final[dict[type, str]] = {
         *(protocol.DeleteKey, protocol.Sign, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
         *(protocol.Decrypt, protocol.Unwrap, protocol.Block, protocol.Unblock, protocol.Withdraw),
         protocol.Witness,
+        *(protocol.PutObject, protocol.GetObject, protocol.DeleteObject, protocol.GetRandom, protocol.GetLog),
+        *(protocol.DateWithRfc3161, protocol.MakeFileKey, protocol.OpenFileKey),
     )
 }
 
@@ -82,6 +86,26 @@ class Journal:
                 uuid=record.uuid,
                 payload=sha256(payload).hexdigest() if payload else "",
                 approvers=approver_fingerprints(decision) if decision is not None else (),
+                operation=_operation(call),
+                note=note,
+            )
+        )
+
+    def serve(self, call: protocol.Call, *, payload: bytes = b"", note: str = "") -> None:
+        """Write that a call was granted which is about no key.
+
+        Args:
+            call: The call.
+            payload: The bytes that were processed, for their hash.
+            note: What else should be known.
+        """
+        self.granted += 1
+        self._store.log.append(
+            LogEntry(
+                time=self.now(),
+                kind=_KINDS[type(call)],
+                outcome="granted",
+                payload=sha256(payload).hexdigest() if payload else "",
                 operation=_operation(call),
                 note=note,
             )

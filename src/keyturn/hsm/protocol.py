@@ -24,8 +24,20 @@ from __future__ import annotations
 from typing import Final
 
 from keyturn.hsm.messages.base import Message
+from keyturn.hsm.messages.giving import (
+    Dated,
+    DateWithRfc3161,
+    FileKey,
+    GetLog,
+    GetRandom,
+    LogLines,
+    MakeFileKey,
+    OpenFileKey,
+    Random,
+)
 from keyturn.hsm.messages.governing import Block, Modify, Stamp, Stamped, Unblock, Withdraw
 from keyturn.hsm.messages.keys import Attest, Attested, CreateKey, DeleteKey, KeyFacts, Labels, ListKeys, Lookup
+from keyturn.hsm.messages.objects import DeleteObject, GetObject, ObjectIs, PutObject
 from keyturn.hsm.messages.service import Done, GetInfo, GetStatistics, Info, Refused, Statistics, Witness
 from keyturn.hsm.messages.using import Decrypt, Decrypted, Sign, Signed, Unwrap, Verdict, Verify
 
@@ -40,19 +52,32 @@ __all__ = [
     "Block",
     "Call",
     "CreateKey",
+    "DateWithRfc3161",
+    "Dated",
     "Decrypt",
     "Decrypted",
     "DeleteKey",
+    "DeleteObject",
     "Done",
+    "FileKey",
     "GetInfo",
+    "GetLog",
+    "GetObject",
+    "GetRandom",
     "GetStatistics",
     "Info",
     "KeyFacts",
     "Labels",
     "ListKeys",
+    "LogLines",
     "Lookup",
+    "MakeFileKey",
     "Message",
     "Modify",
+    "ObjectIs",
+    "OpenFileKey",
+    "PutObject",
+    "Random",
     "Refused",
     "Sign",
     "Signed",
@@ -86,6 +111,14 @@ Call = (
     | Verify
     | Stamp
     | GetStatistics
+    | PutObject
+    | GetObject
+    | DeleteObject
+    | GetRandom
+    | GetLog
+    | DateWithRfc3161
+    | MakeFileKey
+    | OpenFileKey
     | Decrypt
     | Unwrap
     | Block
@@ -95,5 +128,22 @@ Call = (
 )
 """What the broker may ask."""
 
-Answer = Info | Labels | KeyFacts | Attested | Signed | Decrypted | Done | Verdict | Stamped | Statistics | Refused
+Answer = (
+    Info
+    | Labels
+    | KeyFacts
+    | Attested
+    | Signed
+    | Decrypted
+    | Done
+    | Verdict
+    | Stamped
+    | Statistics
+    | ObjectIs
+    | Random
+    | LogLines
+    | Dated
+    | FileKey
+    | Refused
+)
 """What the HSM answers."""
