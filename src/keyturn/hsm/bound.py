@@ -20,11 +20,18 @@ if TYPE_CHECKING:
     from keyturn.hsm.records import KeyRecord
     from keyturn.ska.statement import Statement
 
-BoundCall = protocol.Sign | protocol.Decrypt | protocol.Unwrap | protocol.Block | protocol.Unblock
+BoundCall = (
+    protocol.Sign
+    | protocol.SignCertificate
+    | protocol.Decrypt
+    | protocol.Unwrap
+    | protocol.Block
+    | protocol.Unblock
+)
 """Calls for which there is a statement; a modify is approved by its policy, as documented."""
 
 _KINDS: Final = {
-    Action.USE: frozenset({"sign", "decrypt", "unwrap"}),
+    Action.USE: frozenset({"sign", "csr", "issue", "selfsign", "decrypt", "unwrap"}),
     Action.BLOCK: frozenset({"block"}),
     Action.UNBLOCK: frozenset({"unblock"}),
 }
@@ -87,6 +94,10 @@ def _statement(call: BoundCall, key: BoundKey) -> Statement:
                 key_id=call.key_id,
                 allowed_operations=call.allowed_operations,
                 allowed_algorithms=call.allowed_algorithms,
+            )
+        case protocol.SignCertificate():
+            return key.certify(
+                call.request_id, call.kind, call.payload, call.algorithm, attach_to=call.attach_to or None
             )
         case protocol.Block():
             return key.block(call.request_id)

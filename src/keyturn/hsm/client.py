@@ -19,6 +19,7 @@ from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.addresses import TlsFiles, parse_address
 from keyturn.hsm.calls.giving import GivingCalls
+from keyturn.hsm.calls.certificates import CertificateCalls
 from keyturn.hsm.calls.governing import GovernCalls
 from keyturn.hsm.calls.keys import KeyCalls
 from keyturn.hsm.calls.objects import ObjectCalls
@@ -208,7 +209,7 @@ class Witnesses(Protocol):
         ...
 
 
-class HsmClient(KeyCalls, UseCalls, GovernCalls, ObjectCalls, GivingCalls, ServiceCalls):
+class HsmClient(KeyCalls, UseCalls, CertificateCalls, GovernCalls, ObjectCalls, GivingCalls, ServiceCalls):
     """Calls to one HSM over one connection that is renewed when it breaks. Made by `connect`."""
 
     def __init__(self, address: Address, tls: TlsFiles | None, witnesses: Witnesses | None = None) -> None:

@@ -127,6 +127,8 @@ class EngineContext:
         | protocol.Sign
         | protocol.Decrypt
         | protocol.Unwrap
+        | protocol.SignCertificate
+        | protocol.AttachCertificate
         | protocol.Modify
         | protocol.Block
         | protocol.Unblock,
@@ -154,7 +156,7 @@ class EngineContext:
             KeyturnError: 701 `ledger.full`.
         """
         use_digest = b""
-        if isinstance(call, protocol.Sign | protocol.Decrypt | protocol.Unwrap):
+        if isinstance(call, protocol.Sign | protocol.SignCertificate | protocol.Decrypt | protocol.Unwrap):
             use_digest = self.single_use.consume(change, call, record, decision)
         answer = self.receipts.executed(call, answer, record, change)
         change.put_operation(call.operation_id, digest, encode_message(answer), time=now, use_digest=use_digest)

@@ -61,12 +61,14 @@ class Act:
         algorithm: API name of the signature algorithm, cipher or wrap method.
         approved: The exact bytes that approvals must cover, where these are not the payload: for a bound key the
             statement that the HSM built from the call (R7), for unwrap the payload that it built (R16).
+        operation: What it is called in `allowedOperations`, where that is not the kind's own word.
     """
 
     kind: Kind
     payload: bytes
     algorithm: str
     approved: bytes | None = None
+    operation: str = ""
 
 
 class Door:
@@ -108,7 +110,7 @@ class Door:
                 f"the key {record.label!r} was created without the attribute `{act.kind.value}`",
                 refusal="key.attribute",
             )
-        require_allowed(record, act.kind.value, act.algorithm)
+        require_allowed(record, act.operation or act.kind.value, act.algorithm)
         require_no_statement(act.payload)
         decision: Decision | None = None
         if record.policy:

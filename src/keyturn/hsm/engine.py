@@ -26,6 +26,7 @@ from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.attesting import Attester
 from keyturn.hsm.authority import Authority, StatementServedError, protects
+from keyturn.hsm.certifying import Certifying
 from keyturn.hsm.context import EngineContext, check_payload
 from keyturn.hsm.door import Door, require_not_blocked
 from keyturn.hsm.journal import Journal
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from keyturn.clock import Clock
     from keyturn.hsm.clock_guard import ClockGuard
     from keyturn.hsm.settings import HsmSettings
+    from keyturn.hsm.single_use import UseCall
     from keyturn.hsm.store import Store
     from keyturn.hsm.system_keys import SystemKeys
     from keyturn.hsm.worker import WorkerPool
@@ -109,6 +111,7 @@ class Engine:
         self._attestations = _limit("attestations", settings.attestations_per_second, monotonic)
         stamping = Stamping(context, _limit("timestamps", settings.stamps_per_second, monotonic))
         using, status, making = Using(context), Status(context), Making(context)
+        certifying = Certifying(context)
         self._handlers: dict[type, Callable[..., protocol.Answer | Awaitable[protocol.Answer]]] = {
             protocol.GetInfo: self._info,
             protocol.ListKeys: self._list,
@@ -119,6 +122,8 @@ class Engine:
             protocol.Sign: self._once(using.sign, use=True, optional=True),
             protocol.Decrypt: self._once(using.decrypt, use=True, optional=True),
             protocol.Unwrap: self._once(Unwrapping(context).unwrap, use=True),
+            protocol.SignCertificate: self._once(certifying.sign, use=True),
+            protocol.AttachCertificate: self._once(certifying.attach),
             protocol.Block: self._once(status.block),
             protocol.Unblock: self._once(status.unblock),
             protocol.Modify: self._once(status.modify),
@@ -203,7 +208,7 @@ class Engine:
 
         return handle
 
-    def _require_usable(self, call: protocol.Sign | protocol.Decrypt | protocol.Unwrap) -> None:
+    def _require_usable(self, call: UseCall) -> None:
         """Keep the stored result of a use with its key, or deleting a blocked one would let it out (R31).
 
         Times are whole seconds: what was done in the second in which the label passed to a new key counts as done with

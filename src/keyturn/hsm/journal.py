@@ -38,6 +38,7 @@ _KINDS: Final[dict[type, str]] = {
         *(protocol.DeleteKey, protocol.Sign, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
         *(protocol.Decrypt, protocol.Unwrap, protocol.Block, protocol.Unblock, protocol.Withdraw),
         protocol.Witness,
+        *(protocol.SignCertificate, protocol.AttachCertificate),
         *(protocol.PutObject, protocol.GetObject, protocol.DeleteObject, protocol.GetRandom, protocol.GetLog),
         *(protocol.DateWithRfc3161, protocol.MakeFileKey, protocol.OpenFileKey),
     )

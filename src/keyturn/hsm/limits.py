@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from keyturn.hsm.records import KeyRecord
 
-OPERATIONS: Final = ("decrypt", "sign", "unwrap")
-"""Operations that can be allowed; each is also the attribute that enables it."""
+OPERATIONS: Final = ("certify", "decrypt", "sign", "unwrap")
+"""Operations that can be allowed. `certify` signs certificates and requests for them, and nothing else (R17)."""
+_ENABLED_BY: Final = {"certify": "sign"}
+"""Operations that another attribute enables than the one of their name."""
 
 _SERVES: Final[Mapping[str, tuple[str, str]]] = {
     **{name: ("sign", entry.key_type) for name, entry in SIGNATURE_ALGORITHMS.items()},
@@ -68,14 +70,16 @@ def check_limits(
             raise _refused(
                 "allowedOperations", name, f"is no operation; there are {', '.join(OPERATIONS)}", "unknown-operation"
             )
-        if not attributes[name]:
+        attribute = _ENABLED_BY.get(name, name)
+        if not attributes[attribute]:
             raise _refused(
                 "allowedOperations",
                 name,
-                f"could never be used, since the attribute `{name}` is false; take it out, or set the attribute",
+                f"could never be used, since the attribute `{attribute}` is false; take it out, or set the attribute",
                 "useless-operation",
             )
-    enabled = set(operations) or {name for name in OPERATIONS if attributes[name]}
+    enabled = {_ENABLED_BY.get(name, name) for name in operations or OPERATIONS}
+    enabled = {name for name in enabled if attributes[name]}
     for name in algorithms:
         if name not in _SERVES:
             raise _refused(

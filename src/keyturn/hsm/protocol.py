@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import Final
 
 from keyturn.hsm.messages.base import Message
+from keyturn.hsm.messages.certificates import AttachCertificate, Certified, SignCertificate
 from keyturn.hsm.messages.giving import (
     Dated,
     DateWithRfc3161,
@@ -47,10 +48,12 @@ __all__ = [
     "OPERATION_ID_SIZE",
     "PROTOCOL_VERSION",
     "Answer",
+    "AttachCertificate",
     "Attest",
     "Attested",
     "Block",
     "Call",
+    "Certified",
     "CreateKey",
     "DateWithRfc3161",
     "Dated",
@@ -80,6 +83,7 @@ __all__ = [
     "Random",
     "Refused",
     "Sign",
+    "SignCertificate",
     "Signed",
     "Stamp",
     "Stamped",
@@ -125,6 +129,8 @@ Call = (
     | Unblock
     | Withdraw
     | Witness
+    | SignCertificate
+    | AttachCertificate
 )
 """What the broker may ask."""
 

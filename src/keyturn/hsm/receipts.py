@@ -37,9 +37,17 @@ if TYPE_CHECKING:
     from keyturn.hsm.system_keys import SystemKeys
     from keyturn.ska.receipt import Outcome
 
-ReceiptedCall = protocol.Sign | protocol.Decrypt | protocol.Unwrap | protocol.Modify | protocol.Block | protocol.Unblock
+ReceiptedCall = (
+    protocol.Sign
+    | protocol.SignCertificate
+    | protocol.Decrypt
+    | protocol.Unwrap
+    | protocol.Modify
+    | protocol.Block
+    | protocol.Unblock
+)
 """Calls that receipts are about: what a policy governs."""
-ReceiptedAnswer = protocol.Signed | protocol.Decrypted | protocol.Attested | protocol.Refused
+ReceiptedAnswer = protocol.Signed | protocol.Certified | protocol.Decrypted | protocol.Attested | protocol.Refused
 """Answers that carry them."""
 
 AnswerT = TypeVar("AnswerT", bound=protocol.Answer)
@@ -183,6 +191,15 @@ def statement_of(call: ReceiptedCall) -> Statement:
                 allowed_operations=call.allowed_operations,
                 allowed_algorithms=call.allowed_algorithms,
             )
+        case protocol.SignCertificate():
+            return Statement.certify(
+                call.label,
+                call.kind,
+                call.payload,
+                call.algorithm,
+                certificate_authority=call.certificate_authority,
+                attach_to=call.attach_to,
+            )
         case protocol.Modify():
             return Statement.modify(call.label, call.policy)
         case protocol.Block():
@@ -200,6 +217,8 @@ def _outcome(answer: ReceiptedAnswer) -> tuple[Outcome, bytes]:
         case protocol.Signed():
             return "executed", result_hash_of(answer.signature)
         case protocol.Decrypted():
+            return "executed", result_hash_of(answer.data)
+        case protocol.Certified():
             return "executed", result_hash_of(answer.data)
         case protocol.Attested():
             return "executed", result_hash_of(answer.xml.encode())

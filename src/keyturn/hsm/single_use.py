@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from keyturn.ska.decision import Decision
     from keyturn.ska.policy import Policy
 
-UseCall = protocol.Sign | protocol.Decrypt | protocol.Unwrap
+UseCall = protocol.Sign | protocol.SignCertificate | protocol.Decrypt | protocol.Unwrap
 """Calls that single use is about."""
 
 MAX_CONSUMED: Final = 1 << 20

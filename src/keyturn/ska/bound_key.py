@@ -102,6 +102,21 @@ class BoundKey:
             data=wrapped_key,
         )
 
+    def certify(
+        self, request_id: str, kind: str, to_be_signed: bytes, algorithm: str, *, attach_to: str | None = None
+    ) -> Statement:
+        """A certificate or a request. `kind` is `csr`, `issue` or `selfsign`; `attach_to` is a label, for issue."""
+        return Statement(
+            kind=kind,
+            key_uuid=self.uuid,
+            spki_hash=self._spki_hash,
+            policy_hash=self._policy_hash,
+            request_id=request_id,
+            algorithm=algorithm,
+            new_label=attach_to,
+            data=to_be_signed,
+        )
+
     def block(self, request_id: str) -> Statement:
         """A block."""
         return self._control("block", request_id)

@@ -36,7 +36,7 @@ MAX_RECEIPT: Final = 1024
 """Longest receipt in bytes; the longest possible one has 428."""
 MAX_REQUEST_ID: Final = 128
 """Longest request id in characters."""
-ACTIONS: Final = frozenset({"sign", "decrypt", "unwrap", "block", "unblock", "modify"})
+ACTIONS: Final = frozenset({"sign", "decrypt", "unwrap", "block", "unblock", "modify", "csr", "issue", "selfsign"})
 """Words for what a receipt can be about: the kinds of call that a policy governs."""
 
 SIGNED_TAG: Final = b"keyturn/receipt/1\x00"
@@ -46,6 +46,7 @@ _UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REQUEST_ID: Final = re.compile(f"[!-~]{{1,{MAX_REQUEST_ID}}}")
 _HASH_SIZE: Final = 32
 _MAX_NUMBER: Final = 10**18
+_CERTIFICATE_ACTIONS: Final = frozenset({"csr", "issue", "selfsign"})
 _OUTCOMES: Final[dict[object, Outcome]] = {"executed": "executed", "refused": "refused"}
 
 
@@ -149,6 +150,28 @@ class Statement:
                 **limits,
             },
         )
+
+    @classmethod
+    def certify(
+        cls,
+        label: str,
+        kind: str,
+        to_be_signed: bytes,
+        algorithm: str,
+        *,
+        certificate_authority: bool = False,
+        attach_to: str = "",
+    ) -> Statement:
+        """A certificate or a request. `kind` is `csr`, `issue` or `selfsign`; the bytes are those that are signed."""
+        # An unknown kind is refused, and the receipt for that must have a name, too.
+        action = kind if kind in _CERTIFICATE_ACTIONS else "issue"
+        parameters: dict[str, cbor.CborValue] = {
+            "kind": kind,
+            "algorithm": algorithm,
+            "certificateAuthority": int(certificate_authority),
+            "attachTo": attach_to,
+        }
+        return cls(action, label, to_be_signed, parameters)
 
     @classmethod
     def modify(cls, label: str, policy: bytes) -> Statement:

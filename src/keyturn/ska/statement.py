@@ -31,7 +31,7 @@ MAGIC: Final = b"keyturn/approve\x00"
 STATEMENT_VERSION: Final = 1
 MAX_STATEMENT: Final = 65_536
 """Longest statement in bytes; an approval, which carries it, must fit into the same."""
-KINDS: Final = frozenset({"sign", "decrypt", "unwrap", "block", "unblock"})
+KINDS: Final = frozenset({"sign", "csr", "issue", "selfsign", "decrypt", "unwrap", "block", "unblock"})
 """What a statement can be about."""
 RESERVED_KINDS: Final = frozenset({"csr", "issue", "selfsign", "decapsulate"})
 """Kept for operations that do not exist yet; refused until they do."""
@@ -54,13 +54,13 @@ class Statement:
         spki_hash: SHA-256 of the key's SubjectPublicKeyInfo, DER.
         policy_hash: SHA-256 of the policy blob in force.
         request_id: UUID text of the request, lower case.
-        algorithm: API name of the signature algorithm or cipher; sign and decrypt only.
+        algorithm: API name of the signature algorithm or cipher; not for unwrap, block and unblock.
         signature_type: `DER` or `RAW`; None for the algorithm's own form. Sign only.
         iv: Initialization vector, or None. Decrypt only, as are the next two.
         aad: Additional authenticated data, or None.
         tag_length: Bits of the authentication tag; None for the algorithm's own.
         wrap_method: API name. Unwrap only, as are all that follow but the last.
-        new_label: Label of the new key.
+        new_label: Label of the new key; for issue the key to which the certificate is attached, or None.
         new_attributes: All attributes of the new key, those left out filled in.
         new_policy: Policy blob of the new key, or None.
         new_blocked: Whether it starts blocked.
@@ -245,6 +245,9 @@ def _texts(found: list[cbor.CborValue]) -> tuple[str, ...]:
 _ALWAYS: Final = ("kind", "key_uuid", "spki_hash", "policy_hash", "request_id", "data")
 _REQUIRED: Final = {
     "sign": ("algorithm",),
+    "csr": ("algorithm",),
+    "issue": ("algorithm",),
+    "selfsign": ("algorithm",),
     "decrypt": ("algorithm",),
     "unwrap": ("wrap_method", "new_label", "new_attributes", "new_blocked"),
     "block": (),
@@ -252,6 +255,9 @@ _REQUIRED: Final = {
 }
 _OPTIONAL: Final = {
     "sign": ("signature_type",),
+    "csr": (),
+    "issue": ("new_label",),
+    "selfsign": (),
     "decrypt": ("iv", "aad", "tag_length"),
     "unwrap": ("new_policy", "new_key_id", "new_allowed_operations", "new_allowed_algorithms"),
     "block": (),
@@ -337,7 +343,7 @@ def describe_statement(statement: Statement) -> tuple[tuple[str, str], ...]:
     rows.append(("request", statement.request_id))
     for name in _FIELDS:
         if name in _REQUIRED[statement.kind] + _OPTIONAL[statement.kind]:
-            words, absent = _WORDS[name]
+            words, absent = _WORDS_OF_KIND.get((statement.kind, name), _WORDS[name])
             value = getattr(statement, name)
             rows.append((words, absent if value is None else _shown(value)))
     if statement.kind in _DATA_WORDS:
@@ -360,7 +366,15 @@ _WORDS: Final = {
     "new_allowed_operations": ("new key's allowed operations", "all that it may"),
     "new_allowed_algorithms": ("new key's allowed algorithms", "all of its kind"),
 }
-_DATA_WORDS: Final = {"sign": "data to be signed", "decrypt": "ciphertext", "unwrap": "wrapped key"}
+_WORDS_OF_KIND: Final = {("issue", "new_label"): ("attached afterwards to the key", "none")}
+_DATA_WORDS: Final = {
+    "sign": "data to be signed",
+    "csr": "request to be signed",
+    "issue": "certificate to be signed",
+    "selfsign": "certificate to be signed",
+    "decrypt": "ciphertext",
+    "unwrap": "wrapped key",
+}
 
 
 def _shown(value: object) -> str:

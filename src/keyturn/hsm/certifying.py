@@ -1,0 +1,217 @@
+"""Certificates: sign exactly the bytes that were approved, after checking that they are what they claim to be (R17).
+
+The bytes come from the broker, which fixed them when the request was opened. The HSM believes none of it: it reads
+them strictly, holds them against its own record of the key, and signs these octets and no others. A bound key's
+approvals cover a statement of kind `csr`, `issue` or `selfsign`, so that an approved payload of an ordinary signature
+never becomes a certificate, nor the other way round.
+
+A certificate that is attached to a key names it as an issuer. So on keys with a policy one that is there is replaced by
+one for another name, or taken off, only if ruleModify asks for nobody (as R28 has it for attributes); a renewal for the
+same name, or the first one, is taken as it is: it is public, and whose key it is for is checked.
+
+Source: docs/security/rules.md R7, R17, R18, R28; rest-api.md section 3.5; docs/adr/0104.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from keyturn.crypto import registry
+from keyturn.crypto.certificate_signatures import identifier_of
+from keyturn.crypto.certificates import read_certificate
+from keyturn.crypto.keys import SecretKey
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm import protocol
+from keyturn.hsm.bound import statement_for
+from keyturn.hsm.context import check_payload
+from keyturn.hsm.door import Act, Kind
+from keyturn.ska.actions import Action
+from keyturn.ska.decision import NotAuthorisedError
+from keyturn.ska.to_be_signed import SignedBytes, ToBeSigned, join_signed, read_to_be_signed
+
+if TYPE_CHECKING:
+    from keyturn.hsm.change import Change
+    from keyturn.hsm.context import EngineContext
+    from keyturn.hsm.records import KeyRecord
+
+CERTIFICATE_KINDS: Final = ("csr", "issue", "selfsign")
+"""What `SignCertificate` makes."""
+
+
+class Certifying:
+    """Handles `SignCertificate` and `AttachCertificate`.
+
+    Args:
+        context: What the parts of the engine share.
+    """
+
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+
+    def sign(self, call: protocol.SignCertificate, digest: bytes) -> protocol.Answer:
+        """Sign a request or a certificate, and keep the certificate of an own key with it."""
+        context = self._context
+        record = context.key(call.label)
+        check_payload(call.payload)
+        told = _read(call, record)
+        target = self._target(call, record, told)
+        act = Act(
+            Kind.SIGN,
+            call.payload,
+            call.algorithm,
+            statement_for(call, record),
+            operation="certify",
+            sealed_password=call.sealed_password,
+        )
+        private_key, decision = context.door.open(record, act, call.approvals)
+        if isinstance(private_key, SecretKey):
+            raise _symmetric(record)
+        identifier = identifier_of(call.algorithm, record.public_key)
+        signature = registry.sign(private_key, call.algorithm, call.payload)
+        made = join_signed(SignedBytes(call.payload, identifier, signature))
+        if target is not None:
+            self._require_attachable(target, told.subject, by_its_own_approvals=target.uuid == record.uuid)
+        now = context.journal.now()
+        with context.store.change() as change:
+            change.count_use(record.uuid)
+            if target is not None:
+                attached = change.put_key(replace(target, certificate=made))
+                record = attached if attached.uuid == record.uuid else record
+            answer = context.finish(change, call, digest, protocol.Certified(made), record, now, decision)
+        note = f"{call.kind} {told.subject_text[:120]!a}" + (f", attached to {target.label!r}" if target else "")
+        context.journal.grant(call, record, decision, payload=call.payload, note=note)
+        return answer
+
+    def _target(self, call: protocol.SignCertificate, record: KeyRecord, told: ToBeSigned) -> KeyRecord | None:
+        """The key to which the certificate is attached."""
+        if call.kind == "selfsign":
+            return record
+        if not call.attach_to:
+            return None
+        if call.kind == "csr":
+            raise _refused("a request is no certificate, and attached to nothing", "certificate.attach")
+        target = self._context.key(call.attach_to)
+        if target.public_key != told.spki:
+            raise _refused(
+                f"the certificate is not for the key {call.attach_to!r}, to which it is to be attached",
+                "certificate.other-key",
+            )
+        return target
+
+    def attach(self, call: protocol.AttachCertificate, digest: bytes) -> protocol.Answer:
+        """Attach a certificate from elsewhere, or take one off."""
+        context = self._context
+        record = context.key(call.label)
+        if not record.public_key:
+            raise _symmetric(record)
+        subject = b""
+        if call.certificate:
+            certificate = read_certificate(call.certificate)
+            subject = certificate.subject
+            if certificate.spki != record.public_key:
+                raise _refused(f"the certificate is not for the key {record.label!r}", "certificate.other-key")
+        elif not record.certificate:
+            raise KeyturnError(
+                ErrorCode.INVALID_CERTIFICATE,
+                f"the key {record.label!r} has no certificate",
+                refusal="certificate.none",
+            )
+        self._require_attachable(record, subject, by_its_own_approvals=False)
+        with context.store.change() as change:
+            stored = change.put_key(replace(record, certificate=call.certificate))
+            answer = self._done(change, call, digest, stored)
+        context.journal.grant(
+            call, stored, None, payload=call.certificate, note="attached" if call.certificate else "taken off"
+        )
+        return answer
+
+    def _done(
+        self, change: Change, call: protocol.AttachCertificate, digest: bytes, record: KeyRecord
+    ) -> protocol.Done:
+        return self._context.finish(change, call, digest, protocol.Done(), record, self._context.journal.now())
+
+    def _require_attachable(self, record: KeyRecord, subject: bytes, *, by_its_own_approvals: bool) -> None:
+        """Make sure that a certificate may take the place of the one that a key has."""
+        if not record.policy or not record.certificate or by_its_own_approvals:
+            return
+        if subject and read_certificate(record.certificate).subject == subject:
+            return
+        try:
+            self._context.authority.require(record, Action.MODIFY, b"", ())
+        except NotAuthorisedError:
+            raise KeyturnError(
+                ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+                f"the key {record.label!r} has a policy, and a certificate by whose name it issues; that is replaced "
+                "by one for the same name, or by a self-signed one with approvals, but not taken away",
+                refusal="certificate.name-kept",
+            ) from None
+
+
+def _read(call: protocol.SignCertificate, record: KeyRecord) -> ToBeSigned:
+    """Read the bytes to be signed and hold them against the call and the key."""
+    if call.kind not in CERTIFICATE_KINDS:
+        raise KeyturnError(
+            ErrorCode.VALIDATION_FAILED,
+            f"{call.kind[:40]!a} is none of {', '.join(CERTIFICATE_KINDS)}",
+            refusal="certificate.kind",
+        )
+    if not record.public_key:
+        raise _symmetric(record)
+    told = read_to_be_signed(call.payload)
+    if told.is_request is not (call.kind == "csr"):
+        what = "a request" if told.is_request else "a certificate"
+        raise _refused(f"the bytes are those of {what}, which is not what is asked for", "certificate.wrong-kind")
+    if call.kind != "issue" and told.spki != record.public_key:
+        raise _refused(f"the bytes are not about the key {record.label!r} itself", "certificate.other-key")
+    if told.certificate_authority is not call.certificate_authority:
+        said = "makes" if told.certificate_authority else "does not make"
+        raise _refused(
+            f"the certificate {said} an authority of its subject, which is not what is asked for", "certificate.ca-flag"
+        )
+    identifier = identifier_of(call.algorithm, record.public_key)
+    if told.is_request:
+        return told
+    if told.algorithm != identifier:
+        raise _refused("the certificate names another signature algorithm than the call", "certificate.algorithm")
+    if call.kind == "selfsign":
+        if told.issuer != told.subject:
+            raise _refused("a self-signed certificate names its subject as the issuer", "certificate.issuer")
+        return told
+    _require_issuer(record, told)
+    return told
+
+
+def _require_issuer(record: KeyRecord, told: ToBeSigned) -> None:
+    """Make sure that a certificate names the key that issues it."""
+    if not record.certificate:
+        if record.policy:
+            raise _refused(
+                f"the key {record.label!r} has no certificate that says in whose name it issues: attach one, or sign "
+                "one by itself first",
+                "certificate.no-issuer",
+            )
+        return
+    issuer = read_certificate(record.certificate)
+    if told.issuer != issuer.subject:
+        raise _refused(
+            f"the certificate names another issuer than the certificate of the key {record.label!r} does",
+            "certificate.issuer",
+        )
+    if record.policy and not issuer.certificate_authority:
+        raise _refused(
+            f"the certificate of the key {record.label!r} is not that of an authority", "certificate.issuer-no-ca"
+        )
+
+
+def _symmetric(record: KeyRecord) -> KeyturnError:
+    return KeyturnError(
+        ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
+        f"the key {record.label!r} is symmetric and has no certificates",
+        refusal="key.symmetric",
+    )
+
+
+def _refused(why: str, word: str) -> KeyturnError:
+    return KeyturnError(ErrorCode.INVALID_PAYLOAD, f"Nothing was signed or attached: {why}.", refusal=word)
