@@ -75,6 +75,33 @@ def test_the_list_names_what_waits(ada: Officers, task_server: TaskServer) -> No
     assert len({body["timestamp"] for body in task_server.bodies(TASKS)}) == 3
 
 
+def test_an_empty_list_says_how_many_requests_wait_for_the_hsms_time(ada: Officers, task_server: TaskServer) -> None:
+    stamping = {"inputOfflineHsm": {"timestampRequest": {"keyName": "treasury", "operation": "use"}}}
+    signing = {"inputOfflineHsm": {"signRequest": {"signKeyName": "treasury"}}}
+    task_server.answers |= {
+        TASKS: {"tasks": []},
+        "/v1/filteredRequests": {"requests": [{"id": one, "status": "PENDING"} for one in ("r1", "r2", "r3", "r4")]},
+        "/v1/request/r1": stamping,
+        "/v1/request/r2": signing,
+        "/v1/request/r3": {"inputOfflineHsm": "timestampRequest"},
+        "/v1/request/r4": stamping,
+    }
+
+    def listed(*more: str) -> str:
+        return ada.run("approver", "tasks", *options(ada, task_server), *more).out
+
+    assert "Nothing waits for you yet. 2 requests wait for the HSM's time" in " ".join(listed().split())
+    assert task_server.bodies("/v1/filteredRequests") == [{"requestStatusList": ["PENDING"]}]
+    assert "1 request waits for the HSM's time" in " ".join(listed("--request", "r1").split())
+    assert listed("--request", "r2") == "Nothing waits for you.\n"
+    assert listed("--json") == "[]\n"
+    task_server.answers[TASKS] = {"tasks": [honest()]}
+    assert "HSM's time" not in listed()
+    # A server that does not say leaves the list as it is.
+    task_server.answers |= {TASKS: {"tasks": []}, "/v1/filteredRequests": (403, {})}
+    assert listed() == "Nothing waits for you.\n"
+
+
 def test_the_list_fits_a_terminal_of_eighty_columns(
     ada: Officers, task_server: TaskServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from keyturn_testing.officers import Officer
 from keyturn_testing.openssl import dgst_accepts, pkeyutl_accepts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 PAYLOAD = b"Pay 10 to Bob."
 APPROVAL = encode_approval(sign_token(PAYLOAD))
@@ -47,6 +47,9 @@ class Server:
 
     def request(self, request_id: str) -> dict[str, Any]:
         return {"id": request_id}
+
+    def filtered_requests(self, statuses: Sequence[str]) -> list[dict[str, Any]]:
+        raise AssertionError(statuses)
 
 
 def client_of(officer: Officer, server: Server, clock: ManualClock | None = None) -> ApproverClient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from keyturn_testing.one_task_server import OneTaskServer
 
 from keyturn.approver.address_book import AddressBook
 from keyturn.approver.client import ApproverClient
@@ -19,35 +20,13 @@ from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.reviews import ADA, BEN, EVE, HSM, PAYLOAD, review
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 QUARTER = 15 * 60
 LIMITED = make_policy(quorum(2, ADA, BEN, timelock=7200, timeout=10_800))
 
 
-class Server:
-    """A server that shows one task and keeps what it is sent."""
-
-    def __init__(self, task: dict[str, Any]) -> None:
-        self.task = task
-        self.approved: list[Mapping[str, Any]] = []
-
-    def tasks(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
-        del query
-        return [self.task]
-
-    def approve(self, approval: Mapping[str, Any]) -> None:
-        self.approved.append(approval)
-
-    def withdraw(self, withdrawal: Mapping[str, Any]) -> None:
-        raise AssertionError(withdrawal)
-
-    def request(self, request_id: str) -> dict[str, Any]:
-        return {"id": request_id}
-
-
-def officer(server: Server, now: int, memory: OfficerMemory | None = None) -> ApproverClient:
+def officer(server: OneTaskServer, now: int, memory: OfficerMemory | None = None) -> ApproverClient:
     """Ada's client at a moment."""
     return ApproverClient(
         server,
@@ -66,7 +45,7 @@ def stamped(payload: bytes = PAYLOAD) -> dict[str, Any]:
 @pytest.mark.rule("R12")
 def test_r12_a_stamp_that_is_older_than_a_quarter_of_an_hour_at_first_sight_is_not_approved() -> None:
     for late in (0, 1):
-        server = Server(stamped())
+        server = OneTaskServer(stamped())
         client = officer(server, STAMPED_AT + QUARTER + late)
         (task,) = client.tasks()
         shown = client.review(task)
@@ -89,7 +68,7 @@ def test_r12_a_stamp_that_is_older_than_a_quarter_of_an_hour_at_first_sight_is_n
 @pytest.mark.rule("R12")
 def test_r12_who_was_shown_the_request_in_time_may_decide_later(tmp_path: Path) -> None:
     memory = OfficerMemory(tmp_path / "ada.key.memory")
-    server = Server(stamped())
+    server = OneTaskServer(stamped())
     client = officer(server, STAMPED_AT + 30, memory)
     client.review(client.tasks()[0])
     next_day = officer(server, STAMPED_AT + 86_400, OfficerMemory(tmp_path / "ada.key.memory"))
@@ -106,10 +85,10 @@ def test_r12_a_stamp_that_was_seen_for_one_request_does_not_stand_for_another() 
     other = HSM.stamp(block_token("petty cash"))
     assert other.timestamp == stamp.timestamp
     late = honest_task(ADA, other, hsm=HSM, policy=LIMITED, attested={"label": "petty cash"})
-    early_client = officer(Server(seen), STAMPED_AT + 30, memory)
+    early_client = officer(OneTaskServer(seen), STAMPED_AT + 30, memory)
     early_client.review(early_client.tasks()[0])
     for task, refused in ((seen, False), (late, True)):
-        server = Server(task)
+        server = OneTaskServer(task)
         client = officer(server, STAMPED_AT + 7200, memory)
         shown = client.review(client.tasks()[0])
         if refused:
@@ -124,11 +103,11 @@ def test_r12_a_stamp_that_was_seen_for_one_request_does_not_stand_for_another() 
 @pytest.mark.rule("R12")
 def test_r12_a_task_that_lies_is_not_remembered_as_seen() -> None:
     memory = OfficerMemory()
-    early = officer(Server(stamped() | {"payload": b64(b"Pay 10000 to Eve.")}), STAMPED_AT + 30, memory)
+    early = officer(OneTaskServer(stamped() | {"payload": b64(b"Pay 10000 to Eve.")}), STAMPED_AT + 30, memory)
     with pytest.raises(KeyturnError) as error:
         early.review(early.tasks()[0])
     assert error.value.refusal == "review.payload"
-    late = officer(Server(stamped()), STAMPED_AT + 7200, memory)
+    late = officer(OneTaskServer(stamped()), STAMPED_AT + 7200, memory)
     with pytest.raises(KeyturnError) as error:
         late.approve(late.review(late.tasks()[0]))
     assert error.value.refusal == "review.old-timestamp"
@@ -136,7 +115,7 @@ def test_r12_a_task_that_lies_is_not_remembered_as_seen() -> None:
 
 @pytest.mark.rule("R12")
 def test_r12_an_approval_without_a_stamp_has_no_age() -> None:
-    server = Server(honest_task(ADA, sign_token(PAYLOAD), hsm=HSM, policy=make_policy(quorum(1, ADA))))
+    server = OneTaskServer(honest_task(ADA, sign_token(PAYLOAD), hsm=HSM, policy=make_policy(quorum(1, ADA))))
     client = officer(server, STAMPED_AT + 86_400)
     client.approve(client.review(client.tasks()[0]))
     assert len(server.approved) == 1

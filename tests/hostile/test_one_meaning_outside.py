@@ -28,11 +28,11 @@ from keyturn_testing.hsm_room import Room
 from keyturn_testing.keys import operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.one_meaning import BOUND, DOCUMENTED, KINDS, SINGLE, SUBJECT, SUCCEEDS, new_request
+from keyturn_testing.one_task_server import OneTaskServer
 from keyturn_testing.reviews import ADA as REVIEWER
 from keyturn_testing.reviews import HSM, POLICY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from keyturn.ska.messages import ApprovalToken
@@ -123,27 +123,6 @@ def test_r7_a_timestamp_for_bytes_alone_serves_no_request_of_a_bound_key(tmp_pat
     room.close()
 
 
-class _Server:
-    """A server that shows one task."""
-
-    def __init__(self, task: dict[str, Any]) -> None:
-        self.task = task
-        self.approved: list[Mapping[str, Any]] = []
-
-    def tasks(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
-        del query
-        return [self.task]
-
-    def approve(self, approval: Mapping[str, Any]) -> None:
-        self.approved.append(approval)
-
-    def withdraw(self, withdrawal: Mapping[str, Any]) -> None:
-        raise AssertionError(withdrawal)
-
-    def request(self, request_id: str) -> dict[str, Any]:
-        return {"id": request_id}
-
-
 OLD = "review.old-timestamp"
 
 
@@ -164,7 +143,7 @@ def test_r12_our_client_does_not_approve_under_a_timestamp_that_was_old_at_first
     assert set(tasks) == set(KINDS)
     for task in tasks.values():
         for age, refused in ((2 * HOUR, True), (30, False)):
-            server = _Server(task)
+            server = OneTaskServer(task)
             client = ApproverClient(
                 server,
                 ApproverKey(REVIEWER.key),

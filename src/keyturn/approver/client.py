@@ -9,6 +9,7 @@ Source: rest-api.md section 3.7, decisions 4, docs/security/rules.md R11 and R26
 from __future__ import annotations
 
 import base64
+import contextlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,7 +22,7 @@ from keyturn.clock import SystemClock
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from keyturn.approver.address_book import AddressBook
     from keyturn.approver.keys import ApproverKey
@@ -46,6 +47,13 @@ _DECIDED: Final = {
 """What the server's refusal words mean for the officer at whose own decision they point."""
 
 
+MOST_LOOKED_AT: Final = 50
+"""Most requests that are looked at to find those that wait for the HSM's time; each costs a call."""
+TIMESTAMP_REQUEST: Final = "timestampRequest"
+"""Member of `inputOfflineHsm` of a request that waits for the HSM's time (decisions 15)."""
+_PENDING: Final = ("PENDING",)
+
+
 class TaskServer(Protocol):
     """What the client needs of a server."""
 
@@ -63,6 +71,10 @@ class TaskServer(Protocol):
 
     def request(self, request_id: str) -> dict[str, Any]:
         """`GET /v1/request/{id}`."""
+        ...
+
+    def filtered_requests(self, statuses: Sequence[str]) -> list[dict[str, Any]]:
+        """`POST /v1/filteredRequests`: ids and statuses, newest first."""
         ...
 
 
@@ -165,6 +177,29 @@ class ApproverClient:
         if request_id is not None:
             query["requestId"] = request_id
         return tuple(parse_task(task, asked_for=request_id) for task in self._server.tasks(query))
+
+    def waiting_for_time(self, *, request_id: str | None = None) -> int:
+        """How many requests nobody can approve yet, because the HSM's signed time is still being fetched.
+
+        This goes by the server's word and is for information only. Before the time is there no request says whom it
+        will ask, so that all count, not those for this officer alone.
+
+        Args:
+            request_id: Only this request; else the newest pending ones are looked at, `MOST_LOOKED_AT` at the most.
+
+        Returns:
+            The number; 0 also where the server does not say.
+        """
+        found = 0
+        # A server that lists tasks and no more is good enough to approve with.
+        with contextlib.suppress(KeyturnError):
+            pending = (
+                [request_id] if request_id else [one.get("id") for one in self._server.filtered_requests(_PENDING)]
+            )
+            for one in pending[:MOST_LOOKED_AT]:
+                asked = self._server.request(str(one)).get("inputOfflineHsm")
+                found += isinstance(asked, dict) and TIMESTAMP_REQUEST in asked
+        return found
 
     def task(self, task_id: str) -> Task:
         """Fetch one task.

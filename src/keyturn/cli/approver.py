@@ -62,10 +62,11 @@ def list_tasks(*, request_id: str | None, as_json: bool, **options: Any) -> None
     """List what waits for you."""
     with session(**options) as client:
         found = [(task, _outcome(client, task)) for task in client.tasks(request_id=request_id)]
+        timeless = 0 if found or as_json else client.waiting_for_time(request_id=request_id)
     if as_json:
         click.echo(json.dumps([task_json(task, outcome) for task, outcome in found], indent=2))
     else:
-        show_tasks(found, console())
+        show_tasks(found, console(), timeless=timeless)
 
 
 @approver.command(

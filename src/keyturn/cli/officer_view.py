@@ -174,15 +174,16 @@ def _used_bytes(review: Review) -> bytes:
     return (review.token.payload or b"") if review.statement is None else review.statement.data
 
 
-def show_tasks(found: Sequence[tuple[Task, Review | KeyturnError]], to: Console) -> None:
+def show_tasks(found: Sequence[tuple[Task, Review | KeyturnError]], to: Console, *, timeless: int = 0) -> None:
     """Print the list of waiting tasks.
 
     Args:
         found: Each task with its review, or with the refusal to show it as honest.
         to: Where.
+        timeless: How many requests wait for the HSM's time, before anybody can be asked to approve them.
     """
     if not found:
-        to.print("Nothing waits for you.")
+        to.print("Nothing waits for you." if not timeless else _before_time(timeless))
         return
     table = Table(title="Waiting for you", title_justify="left")
     table.add_column("Task", overflow="fold", min_width=18)
@@ -193,6 +194,11 @@ def show_tasks(found: Sequence[tuple[Task, Review | KeyturnError]], to: Console)
         operation, label, what = _summary(outcome)
         table.add_row(Text(task.id), Text(operation), Text(label), Text(what))
     to.print(table)
+
+
+def _before_time(timeless: int) -> str:
+    waiting = "1 request waits" if timeless == 1 else f"{timeless} requests wait"
+    return f"Nothing waits for you yet. {waiting} for the HSM's time, which a courier fetches before anybody is asked."
 
 
 def task_json(task: Task, outcome: Review | KeyturnError) -> dict[str, Any]:
