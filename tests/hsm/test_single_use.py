@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,15 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keyturn.crypto import registry
 from keyturn.hsm import admin, protocol, single_use
+from keyturn.hsm.container import Container
 from keyturn.hsm.ledger import LedgerKind, last
 from keyturn.hsm.ledger_view import look
+from keyturn.hsm.merkle import AuthenticatedMap
+from keyturn.hsm.migrations import STORE_VERSION
+from keyturn.hsm.sealing import open_header
+from keyturn.hsm.segments import ENTRY
+from keyturn.hsm.state import open_root, seal_root
+from keyturn.hsm.store import DATABASE_FILE
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.messages import ApprovalToken, encode_approval
@@ -28,6 +36,7 @@ from keyturn.ska.unwrap_flags import unwrap_payload_for
 from keyturn_testing.hsm_actions import create_rsa, refused, stamp
 from keyturn_testing.hsm_process import HsmProcess
 from keyturn_testing.hsm_room import Room
+from keyturn_testing.hsm_store import PASSPHRASE
 from keyturn_testing.keys import P256, operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.raw_line import RawLine
@@ -111,6 +120,49 @@ def test_the_result_comes_back_after_a_restart_too(room: Room) -> None:
     room.again()
     assert room.ask(sign(token)) == first
     assert uses(room) == 1
+
+
+def as_version_4(directory: Path) -> None:
+    """Put a store back to the version in which consumed statements stood in the ledger, by their first 17 bits."""
+    with closing(Container(directory / DATABASE_FILE)) as container:
+        _, header = container.read_header()
+        sealing = open_header(header, PASSPHRASE)
+        root = open_root(sealing, container.read_root(), STORE_VERSION)
+        ledger = AuthenticatedMap("ledger")
+        rows = dict(container.read_rows("ledger"))
+        for identity, content in container.read_rows("consumed"):
+            uuid = identity.partition(b"/")[0]
+            for offset in range(0, len(content), ENTRY):
+                entry = content[offset : offset + ENTRY]
+                rows[uuid + b"/use/" + entry[:2] + bytes([entry[2] & 0x80])] = entry
+        ledger.load(rows.items())
+        maps = {name: map_ for name, map_ in root.maps.items() if name != "consumed"} | {"ledger": ledger.root()}
+        with container.transaction() as file:
+            for identity, content in rows.items():
+                container.insert("ledger", identity, content)
+            file.execute("DROP TABLE consumed")
+            container.set_version(4)
+            container.replace_root(seal_root(sealing, msgspec.structs.replace(root, maps=maps), 4))
+
+
+def test_what_was_used_up_before_segments_changed_does_not_serve_again(room: Room) -> None:
+    tokens = []
+    for _ in range(8):  # Of as many statements hardly all stand where they stood.
+        room.clock.advance(1)
+        tokens.append(room.stamp("k", Action.USE, PAYLOAD))
+    calls = [sign(token) for token in tokens]
+    first = [room.ask(call) for call in calls]
+    room.store.close()
+    as_version_4(room.directory)
+    room.again()
+    assert uses(room) == 8
+    for token, result in zip(tokens, first, strict=True):
+        assert room.ask(sign(token)) == result
+        assert words(room.ask(sign(token, algorithm="SHA512_WITH_ECDSA"))) == {"approval.spent"}
+    assert uses(room) == 8
+    room.clock.advance(1)
+    assert isinstance(room.ask(sign(room.stamp("k", Action.USE, PAYLOAD))), protocol.Signed)
+    assert uses(room) == 9
 
 
 @pytest.mark.parametrize(
@@ -268,8 +320,8 @@ def use_up(room: Room, seconds: int, label: str = "k") -> list[protocol.Sign]:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """All statements in one segment, so that each use meets all that went before."""
-    monkeypatch.setattr(single_use, "segment_of", lambda _: bytes(3))
-    monkeypatch.setattr("keyturn.hsm.ledger.segment_of", lambda _: bytes(3))
+    monkeypatch.setattr(single_use, "segment_of", lambda _: bytes(2))
+    monkeypatch.setattr("keyturn.hsm.ledger.segment_of", lambda _: bytes(2))
 
 
 @pytest.mark.usefixtures("narrow")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from keyturn.errors import KeyturnError
 from keyturn.hsm import loading, migrations, state
 from keyturn.hsm import store as store_module
 from keyturn.hsm.audit import verify
-from keyturn.hsm.ledger import LedgerKind, Withdrawn, last
+from keyturn.hsm.ledger import LedgerKind, Withdrawn, consumed, last
+from keyturn.hsm.segments import entries, segment_of
 from keyturn.hsm.state import open_root, seal_root
 from keyturn.hsm.store import Store
 from keyturn.hsm.system_keys import SystemKeys
@@ -32,9 +34,12 @@ from keyturn_testing.hsm_store import (
 if TYPE_CHECKING:
     from keyturn.hsm.container import Container
     from keyturn.hsm.sealing import SealingKeys
+    from keyturn.hsm.segments import ConsumedStatement
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_PASSPHRASE = b"golden, for tests only"
+NEAR = ("123400", "12347f", "123480", "1234ff", "123500", "123580", "123600", "123380")
+"""How statements begin that differ around the borders of segments; zeros follow."""
 
 
 def check_golden(store: Store, *, state_counter: int = 3) -> None:
@@ -139,6 +144,66 @@ def test_a_store_of_version_3_opens(directory: Path) -> None:
     store.close()
 
 
+def check_consumed(store: Store) -> None:
+    """What `v3-consumed` holds."""
+    once, twice = store.key("once"), store.key("twice")
+    assert once is not None
+    assert twice is not None
+    assert store.open_private_key(once) == PRIVATE_KEY
+    known = consumed(store, once.uuid)
+    served = {sha256(b"statement %d" % number).digest(): number for number in range(40)}
+    near = {bytes.fromhex(start) + bytes(29): 100 + place for place, start in enumerate(NEAR)}
+    for statement, number in (served | near).items():
+        entry = known.find(statement)
+        assert entry is not None
+        assert (entry.operation, entry.time) == (operation_id(number), 1_700_000_000 + number)
+        assert entry.stamp == (entry.time if number % 3 and number < 100 else None)
+        assert known.find(statement[:-1] + bytes([statement[-1] ^ 1])) is None
+    assert sorted(known) == sorted(served | near)
+    assert len(known) == 48
+    assert all(
+        segment_of(one.statement) == place
+        for place, packed in store.segments(once.uuid).items()
+        for one in entries(packed)
+    )
+    assert list(consumed(store, twice.uuid)) == [bytes.fromhex(NEAR[2]) + bytes(29)]
+    strange = b"/use/" + bytes(27)
+    assert list(Withdrawn(store.ledger(once.uuid, LedgerKind.WITHDRAWN))) == [(strange, strange)]
+    assert last(store, once.uuid, LedgerKind.FORGOTTEN) == 1_600_000_000
+    assert store.ledger_size == 48 + 1 + 2
+
+
+@pytest.mark.rule("R14")
+def test_what_was_consumed_in_version_3_is_found_in_its_new_segment(directory: Path) -> None:
+    shutil.copytree(GOLDEN / "v3-consumed", directory)
+    directory.chmod(0o700)
+    with behind_its_back(directory) as disk:
+        assert (
+            disk.execute("SELECT count(*) FROM ledger WHERE instr(id, CAST('/use/' AS BLOB)) = 37").fetchone()[0] > 40
+        )
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_consumed(store)
+    once = store.key("once")
+    assert once is not None
+    # Six of the eight near ones had four segments; now they have one.
+    assert len(entries_of(store, once.uuid, "1234")) == 6
+    store.close()
+    with behind_its_back(directory) as disk:
+        assert disk.execute("SELECT count(*) FROM ledger").fetchone() == (2,)
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    check_consumed(store)
+    with store.change() as change:
+        change.remove_key(once.uuid)
+    store.close()
+    with behind_its_back(directory) as disk:
+        assert disk.execute("SELECT count(*) FROM consumed").fetchone() == (1,)
+        assert disk.execute("SELECT count(*) FROM ledger").fetchone() == (0,)
+
+
+def entries_of(store: Store, uuid: str, place: str) -> list[ConsumedStatement]:
+    return list(entries(store.segments(uuid)[bytes.fromhex(place)]))
+
+
 def test_a_backup_of_version_1_is_restored(directory: Path) -> None:
     Store.restore(GOLDEN / "v1" / "store.ktbackup", directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
@@ -171,7 +236,7 @@ def test_version_unknown(directory: Path) -> None:
     open_store(directory).close()
 
 
-# --- a version 5 that exists in this test only: its step seals the root anew ---------------------------------
+# --- a version 6 that exists in this test only: its step seals the root anew ---------------------------------
 
 
 def to_next(version: int) -> migrations.Migration:
@@ -183,22 +248,22 @@ def to_next(version: int) -> migrations.Migration:
 
 
 @pytest.fixture
-def version_5(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration]:
+def version_6(monkeypatch: pytest.MonkeyPatch) -> dict[int, migrations.Migration]:
     """The program of the day after tomorrow."""
-    steps = {**migrations.MIGRATIONS, 4: to_next(4)}
+    steps = {**migrations.MIGRATIONS, 5: to_next(5)}
     real = migrations.migrate
     monkeypatch.setattr(
         loading,
         "migrate",
-        lambda container, sealing, version: real(container, sealing, version, target=5, migrations=steps),
+        lambda container, sealing, version: real(container, sealing, version, target=6, migrations=steps),
     )
     for module in (loading, store_module):
-        monkeypatch.setattr(module, "STORE_VERSION", 5)
+        monkeypatch.setattr(module, "STORE_VERSION", 6)
     return steps
 
 
 def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
-    directory: Path, version_5: dict[int, migrations.Migration]
+    directory: Path, version_6: dict[int, migrations.Migration]
 ) -> None:
     shutil.copytree(GOLDEN / "v1", directory)
     directory.chmod(0o700)
@@ -206,7 +271,7 @@ def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
     check_golden(store)
     store.close()
     with behind_its_back(directory) as disk:
-        assert disk.execute("SELECT version FROM header").fetchone() == (5,)
+        assert disk.execute("SELECT version FROM header").fetchone() == (6,)
     with sqlite3.connect(directory / "hsm.db.version-1") as kept:
         assert kept.execute("SELECT version FROM header").fetchone() == (1,)
     kept.close()
@@ -217,7 +282,7 @@ def test_an_older_store_is_migrated_step_by_step_and_kept_beside(
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(
-    directory: Path, version_5: dict[int, migrations.Migration], monkeypatch: pytest.MonkeyPatch
+    directory: Path, version_6: dict[int, migrations.Migration], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(GOLDEN / "v1", directory)
     directory.chmod(0o700)
@@ -225,12 +290,12 @@ def test_a_step_that_fails_leaves_the_store_as_it_was(
     def fail(container: Container, sealing: SealingKeys) -> None:
         raise RuntimeError("a mistake in the last step")
 
-    good, version_5[4] = version_5[4], fail
+    good, version_6[5] = version_6[5], fail
     with pytest.raises(RuntimeError):
         Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     with behind_its_back(directory) as disk:
         assert disk.execute("SELECT version FROM header").fetchone() == (1,)
-    version_5[4] = good
+    version_6[5] = good
     store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     check_golden(store)
     store.close()

@@ -108,13 +108,13 @@ def test_segments_survive_a_restart_raise_the_counter_and_go_with_their_key(tmp_
 
 
 @pytest.mark.rule("R6")
-def test_r6_a_segment_put_back_to_an_older_state_is_noticed_store_ledger_mismatch(tmp_path: Path) -> None:
+def test_r6_a_segment_put_back_to_an_older_state_is_noticed_store_consumed_mismatch(tmp_path: Path) -> None:
     store = create_store(tmp_path / "store")
     key = add_key(store)
     consume(store, key.uuid, use(1))
     store.commit_now()
     with behind_its_back(tmp_path / "store") as file:
-        (identity, old), *_ = file.execute("SELECT id, content FROM ledger").fetchall()
+        (identity, old), *_ = file.execute("SELECT id, content FROM consumed").fetchall()
     place = segment_of(digest(1))
     packed = with_entry(
         store.segments(key.uuid)[place], ConsumedStatement(digest(1)[:31] + b"\x00", 1, None, bytes(16))
@@ -124,10 +124,10 @@ def test_r6_a_segment_put_back_to_an_older_state_is_noticed_store_ledger_mismatc
     store.close()
     open_store(tmp_path / "store").close()
     with behind_its_back(tmp_path / "store") as file:
-        file.execute("UPDATE ledger SET content = ? WHERE id = ?", (old, identity))
+        file.execute("UPDATE consumed SET content = ? WHERE id = ?", (old, identity))
     with pytest.raises(KeyturnError) as refused:
         open_store(tmp_path / "store")
-    assert refused.value.refusal == "store.ledger-mismatch"
+    assert refused.value.refusal == "store.consumed-mismatch"
 
 
 def test_results_of_single_uses_are_pushed_out_by_single_uses_only(

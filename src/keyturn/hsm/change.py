@@ -300,7 +300,7 @@ class Change:
         return self._keys[uuid] if uuid in self._keys else self._state.keys_by_uuid.get(uuid)
 
     def _put_segment(self, segment: SegmentRecord) -> None:
-        self._rows["ledger", segment.row] = segment.entries or None
+        self._rows["consumed", segment.row] = segment.entries or None
         self._segments[segment.uuid, segment.place] = segment.entries
 
     def _admit(self, record: KeyRecord) -> None:

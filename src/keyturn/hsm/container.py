@@ -26,7 +26,7 @@ from keyturn.hsm.regular_file import open_regular
 if TYPE_CHECKING:
     from pathlib import Path
 
-TABLES: Final = ("keys", "labels", "operations", "uses", "system_keys", "ledger")
+TABLES: Final = ("keys", "labels", "operations", "uses", "system_keys", "ledger", "consumed")
 """Tables of rows; header and root stand apart."""
 
 SCHEMA: Final = {
@@ -34,13 +34,25 @@ SCHEMA: Final = {
         "CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, content BLOB NOT NULL)"
     ),
     "root": "CREATE TABLE root (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL)",
-} | {name: f"CREATE TABLE {name} (id BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID" for name in TABLES}
+} | {
+    # Rows of 2 000 octets: beside a rowid they stay on one page, up to 4 061 octets, and without one only up to 1 002
+    # (https://sqlite.org/fileformat2.html#payload_overflow).
+    name: f"CREATE TABLE {name} (id BLOB NOT NULL UNIQUE, content BLOB NOT NULL)"
+    if name == "consumed"
+    else f"CREATE TABLE {name} (id BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID"
+    for name in TABLES
+}
 """Statements that make the tables, by name."""
 
-"""Statements that make the tables, by name."""
+_INDEX: Final = ("index", "sqlite_autoindex_consumed_1", "consumed", None)
+"""What SQLite makes of `UNIQUE`; no statement of anybody's stands behind it."""
 
 # Table names are constants of ours; SQLite takes no parameters in their place.
-_UPSERT: Final = {name: f"INSERT OR REPLACE INTO {name} (id, content) VALUES (?, ?)" for name in TABLES}  # noqa: S608
+_UPSERT: Final = {
+    # A row that changes stays where it is, so that an index has nothing to do.
+    name: f"INSERT INTO {name} (id, content) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET content = excluded.content"  # noqa: S608
+    for name in TABLES
+}
 _DELETE: Final = {name: f"DELETE FROM {name} WHERE id = ?" for name in TABLES}  # noqa: S608
 
 _COMPANIONS: Final = ("-journal", "-wal", "-shm")
@@ -135,12 +147,12 @@ class Container:
 
         Raises:
             KeyturnError: `store.schema`: there are triggers, views or the like. `store.damaged`: pages are lost, or
-                belong to several tables, or rows are out of order.
+                belong to several tables, rows are out of order, or the index does not fit its table.
         """
-        active = [name for kind, name, _, _ in self._schema() if kind != "table"]
+        active = [entry[1] for entry in self._schema() if entry[0] != "table" and entry != _INDEX]
         if active:
             raise _strange_schema(active)
-        if self._fetch("PRAGMA quick_check(1)") != [("ok",)]:
+        if self._fetch("PRAGMA integrity_check(1)") != [("ok",)]:
             raise store_error("damaged", "The store's file has damaged pages. Restore the store from a backup.")
 
     def check_schema(self) -> None:
@@ -150,7 +162,7 @@ class Container:
             KeyturnError: `store.schema`: it does not.
         """
         found = self._schema()
-        expected = [("table", name, name, statement) for name, statement in SCHEMA.items()]
+        expected = [_INDEX, *(("table", name, name, statement) for name, statement in SCHEMA.items())]
         if sorted(found, key=repr) != sorted(expected, key=repr):
             raise _strange_schema(
                 [entry[1] for entry in found if entry not in expected]
@@ -230,6 +242,10 @@ class Container:
     def insert(self, table: str, identity: bytes, content: bytes) -> None:
         """Put a row into a table; called inside a migration's transaction."""
         self._connection.execute(_UPSERT[table], (identity, content))
+
+    def delete(self, table: str, identity: bytes) -> None:
+        """Take a row out of a table; called inside a migration's transaction."""
+        self._connection.execute(_DELETE[table], (identity,))
 
     def replace_root(self, root: bytes) -> None:
         """Put another sealed root record; called inside a migration's transaction."""

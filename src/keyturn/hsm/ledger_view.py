@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.admin import LedgerIs, LedgerKey, LedgerLine
-from keyturn.hsm.ledger import LedgerKind
+from keyturn.hsm.ledger import DIGEST, LedgerKind
 from keyturn.hsm.segments import entries, segment_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _others(reader: StoreReader, uuid: str, kind: LedgerKind) -> Iterator[Ledger
 def _uses(reader: StoreReader, uuid: str, after: bytes) -> Iterator[LedgerLine]:
     kind = LedgerKind.USE.value
     first = kind.encode() + b"/"
-    begin = segment_of(after[len(first) :]) if after.startswith(first) else b""
+    begin = segment_of(after[len(first) :].ljust(DIGEST, b"\x00")) if after.startswith(first) else b""
     for place, packed in sorted(reader.segments(uuid).items()):
         for entry in entries(packed) if place >= begin else ():
             kept = reader.operation(entry.operation) is not None

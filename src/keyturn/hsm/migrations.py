@@ -8,7 +8,8 @@ itself (`hsm.db.version-<n>`, sealed as it was), so that going back is a rename.
 Version 1 is the first. Version 2 has a ledger (docs/adr/0052), version 3 limits of operations and algorithms in every
 key record (docs/adr/0076), and room for what single-use keys have consumed, of which older versions have nothing
 (docs/adr/0078). Version 4 appends to key records what the whole API knows of a key: password, certificate, when it was
-deleted and restored (docs/adr/0100, 0101).
+deleted and restored (docs/adr/0100, 0101). Version 5 keeps what single-use keys have consumed in a table of its own and
+in fewer segments (docs/adr/0086).
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from keyturn.hsm.records import (
     KeyRecord,
     LedgerRecord,
     Record,
+    SegmentRecord,
     decode_record,
     encode_canonical,
     encode_record,
     store_error,
 )
 from keyturn.hsm.sealing import Domain, SealingKeys
+from keyturn.hsm.segments import ENTRY, segment_of
 from keyturn.hsm.state import open_root, read_table, seal_root
 
-STORE_VERSION: Final = 4
+STORE_VERSION: Final = 5
 """Version that this program writes."""
 
 Migration = Callable[[Container, SealingKeys], None]
@@ -141,7 +144,42 @@ def _add_whole_api(container: Container, sealing: SealingKeys) -> None:
     _widen_keys(container, sealing, 3, _KeyOfVersion3, lambda old: KeyRecord(*astuple(old)))
 
 
-MIGRATIONS: Final[Mapping[int, Migration]] = {1: _add_ledger, 2: _add_limits, 3: _add_whole_api}
+def _regroup_consumed(container: Container, sealing: SealingKeys) -> None:
+    """Version 4 to 5: move consumed statements out of the ledger, into fewer segments.
+
+    So far there were segments by the first 17 bits of a statement, in rows `uuid/use/` and three bytes of the ledger. A
+    statement that is looked for in another segment than the one it stands in would serve again (R14), so each entry
+    goes where its own statement belongs, whatever its row said.
+    """
+    root = open_root(sealing, container.read_root(), 4)
+    ledger, consumed = AuthenticatedMap("ledger"), AuthenticatedMap("consumed")
+    segments: dict[tuple[str, bytes], list[bytes]] = {}
+    for identity, content in read_table(
+        container, "ledger", AuthenticatedMap("ledger"), root.maps.get("ledger", b"")
+    ).items():
+        uuid, kind, _ = identity.split(b"/", 2)
+        if kind != b"use":
+            ledger.set(identity, content)
+            continue
+        for offset in range(0, len(content), ENTRY):
+            entry = content[offset : offset + ENTRY]
+            segments.setdefault((uuid.decode(), segment_of(entry)), []).append(entry)
+        container.delete("ledger", identity)
+    container.add_table("consumed")
+    for (key, place), found in sorted(segments.items()):
+        segment = SegmentRecord(key, place, b"".join(sorted(found)))
+        container.insert("consumed", segment.row, segment.entries)
+        consumed.set(segment.row, segment.entries)
+    maps = {**root.maps, "ledger": ledger.root(), "consumed": consumed.root()}
+    container.replace_root(seal_root(sealing, replace(root, maps=maps), 5))
+
+
+MIGRATIONS: Final[Mapping[int, Migration]] = {
+    1: _add_ledger,
+    2: _add_limits,
+    3: _add_whole_api,
+    4: _regroup_consumed,
+}
 """Version n to the function that leads to n + 1."""
 
 

@@ -1,15 +1,15 @@
 """Consumed statements, packed: many lines of the ledger in one row of the store.
 
 A single-use key may be used a million times, and every start reads and hashes every row. So the statements that a key
-has consumed stand in up to 131 072 segments, by the first 17 bits of the statement (a SHA-256, so that they fill
+has consumed stand in up to 32 768 segments, by the first 15 bits of the statement (a SHA-256, so that they fill
 evenly). A segment is a string of entries of 64 octets in ascending order:
 
     statement (32)   time (8)   stamp (8, 0 for none)   operation (16)
 
-Times are seconds since the epoch, big-endian. With a million entries a segment holds some eight, and a use rewrites one
-row of 500 bytes, which SQLite keeps on one page. A key that was used a few times has as many rows as entries.
+Times are seconds since the epoch, big-endian. With a million entries a segment holds some thirty, and a use rewrites
+one row of 2 000 bytes, which SQLite keeps on one page. A key that was used a few times has as many rows as entries.
 
-Source: docs/security/rules.md R14; docs/adr/0078.
+Source: docs/security/rules.md R14; docs/adr/0078, 0086.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def segment_of(statement: bytes) -> bytes:
         statement: Its SHA-256.
 
     Returns:
-        Three bytes, the last seven bits of them 0.
+        Two bytes, the last bit of them 0.
     """
-    return bytes((*statement[:2], statement[2] & 0x80))
+    return bytes((statement[0], statement[1] & 0xFE))
 
 
 def find(segment: bytes, statement: bytes) -> ConsumedStatement | None:

@@ -13,7 +13,6 @@ from keyturn.hsm.audit import LogHead
 from keyturn.hsm.container import TABLES, Container
 from keyturn.hsm.merkle import AuthenticatedMap
 from keyturn.hsm.records import (
-    SEGMENT_ROW,
     KeyRecord,
     LabelRecord,
     LedgerRecord,
@@ -238,19 +237,13 @@ def _load_tables(state: StoreState, rows: Mapping[str, list[Row]], root: RootRec
     for content in tables["system_keys"].values():
         system_key = decode_record(SystemKeyRecord, content)
         state.system_keys[system_key.name] = system_key
-    _load_ledger(state, tables["ledger"])
-
-
-def _load_ledger(state: StoreState, rows: Mapping[bytes, bytes]) -> None:
+    for content in tables["ledger"].values():
+        line = decode_record(LedgerRecord, content)
+        state.ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
     segments: defaultdict[bytes, dict[bytes, bytes]] = defaultdict(dict)
-    for identity, content in rows.items():
-        uuid, is_segment, place = identity.partition(SEGMENT_ROW)
-        # In rows of other kinds those octets may occur by chance, behind another stroke.
-        if is_segment and b"/" not in uuid:
-            segments[uuid][place] = content
-        else:
-            line = decode_record(LedgerRecord, content)
-            state.ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
+    for identity, content in tables["consumed"].items():
+        uuid, _, place = identity.partition(b"/")
+        segments[uuid][place] = content
     state.segments = {uuid.decode(): places for uuid, places in segments.items()}
     state.consumed = {uuid: sum(map(len, places.values())) // ENTRY for uuid, places in state.segments.items()}
 
