@@ -15,7 +15,7 @@ from keyturn.errors import KeyturnError
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.container import TABLES
 from keyturn.hsm.ledger import LedgerKind
-from keyturn.hsm.records import LedgerRecord, SystemKeyRecord
+from keyturn.hsm.records import LedgerRecord, ObjectRecord, SystemKeyRecord
 from keyturn_testing.hsm_store import (
     PASSPHRASE,
     PRIVATE_KEY,
@@ -49,6 +49,7 @@ def full(directory: Path) -> Path:
             change.put_ledger(LedgerRecord(key.uuid, LedgerKind.SPENT_MODIFY, input_digest(number), b"", 1))
             change.put_ledger(LedgerRecord(key.uuid, LedgerKind.MODIFIED, b"", b"", 1))
             change.put_system_key(SystemKeyRecord(label, "integrity", "X", 1, None, b"spki", b""), b"private")
+            change.put_object(ObjectRecord("data", label, 1, 1, {"private": True}), b"value")
     store.log.append(LogEntry(1, "sign", "granted"))
     store.close()
     return directory
@@ -143,6 +144,7 @@ def change_every_table(store: Store) -> None:
         change.put_key(replace(key, policy=b"a stricter policy"))
         change.count_use(key.uuid)
         change.put_system_key(replace(system_key, retired_at=5))
+        change.put_object(ObjectRecord("data", "treasury", 1, 2, {"private": True}), b"another value")
     # An operation is never altered, only forgotten: as retention would do it.
     state = store._state
     del state.operations[operation_id(0)]

@@ -21,10 +21,12 @@ from keyturn.hsm.records import (
     KeyRecord,
     LabelRecord,
     LedgerRecord,
+    ObjectRecord,
     OperationRecord,
     SegmentRecord,
     SystemKeyRecord,
     associated_key_data,
+    associated_object_data,
     associated_operation_data,
     associated_system_key_data,
     encode_record,
@@ -71,6 +73,7 @@ class Change:
         self._ledger: dict[bytes, tuple[LedgerRecord, bool]] = {}
         self._segments: dict[tuple[str, bytes], bytes] = {}
         self._system_keys: dict[str, SystemKeyRecord] = {}
+        self._objects: dict[tuple[str, str], ObjectRecord | None] = {}
         self._uses: Counter[str] = Counter()
         self._clock_mark: float | None = None
         self._restored_above: int | None = None
@@ -227,6 +230,27 @@ class Change:
         self._system_keys[record.name] = stored
         return stored
 
+    def put_object(self, record: ObjectRecord, value: bytes) -> ObjectRecord:
+        """Add an object, or replace the one of its kind and name.
+
+        Args:
+            record: The object; `value` is set here.
+            value: Its value, to be sealed.
+
+        Returns:
+            The record as it will be stored.
+        """
+        sealed = self._state.sealing.seal(Domain.OBJECTS, value, associated_object_data(replace(record, value=b"")))
+        stored = replace(record, value=sealed)
+        self._rows["objects", record.row] = encode_record(stored)
+        self._objects[record.kind, record.name] = stored
+        return stored
+
+    def remove_object(self, record: ObjectRecord) -> None:
+        """Take an object out of the store."""
+        self._rows["objects", record.row] = None
+        self._objects[record.kind, record.name] = None
+
     def count_use(self, uuid: str, times: int = 1) -> None:
         """Count uses of a key, durable with this change.
 
@@ -284,7 +308,8 @@ class Change:
     @property
     def state_counter(self) -> int:
         """The store's state counter once this change is applied."""
-        return self._state.state_counter + bool(self._keys or self._ledger or self._segments or self._system_keys)
+        changed = (self._keys, self._ledger, self._segments, self._system_keys, self._objects)
+        return self._state.state_counter + any(changed)
 
     def __enter__(self) -> Self:
         return self
@@ -333,6 +358,11 @@ class Change:
                 state.keys[record.label] = state.keys_by_uuid[uuid] = record
         state.labels.update(self._labels)
         state.system_keys.update(self._system_keys)
+        for place, one_object in self._objects.items():
+            if one_object is None:
+                state.objects.pop(place, None)
+            else:
+                state.objects[place] = one_object
         self._apply_operations()
         self._apply_ledger()
         for uuid, times in self._uses.items():

@@ -26,7 +26,7 @@ from keyturn.hsm.regular_file import open_regular
 if TYPE_CHECKING:
     from pathlib import Path
 
-TABLES: Final = ("keys", "labels", "operations", "uses", "system_keys", "ledger", "consumed")
+TABLES: Final = ("keys", "labels", "operations", "uses", "system_keys", "ledger", "consumed", "objects")
 """Tables of rows; header and root stand apart."""
 
 SCHEMA: Final = {

@@ -9,7 +9,7 @@ Version 1 is the first. Version 2 has a ledger (docs/adr/0052), version 3 limits
 key record (docs/adr/0076), and room for what single-use keys have consumed, of which older versions have nothing
 (docs/adr/0078). Version 4 appends to key records what the whole API knows of a key: password, certificate, when it was
 deleted and restored (docs/adr/0100, 0101). Version 5 keeps what single-use keys have consumed in a table of its own and
-in fewer segments (docs/adr/0086).
+in fewer segments (docs/adr/0086), and has objects, which are no keys (docs/adr/0107).
 """
 
 from __future__ import annotations
@@ -166,11 +166,13 @@ def _regroup_consumed(container: Container, sealing: SealingKeys) -> None:
             segments.setdefault((uuid.decode(), segment_of(entry)), []).append(entry)
         container.delete("ledger", identity)
     container.add_table("consumed")
+    container.add_table("objects")
     for (key, place), found in sorted(segments.items()):
         segment = SegmentRecord(key, place, b"".join(sorted(found)))
         container.insert("consumed", segment.row, segment.entries)
         consumed.set(segment.row, segment.entries)
-    maps = {**root.maps, "ledger": ledger.root(), "consumed": consumed.root()}
+    objects = AuthenticatedMap("objects").root()
+    maps = {**root.maps, "ledger": ledger.root(), "consumed": consumed.root(), "objects": objects}
     container.replace_root(seal_root(sealing, replace(root, maps=maps), 5))
 
 

@@ -214,6 +214,31 @@ class SystemKeyRecord(Record, frozen=True):
     private_key: bytes = b""
 
 
+class ObjectRecord(Record, frozen=True):
+    """Something that is kept for callers and is no key, such as a data object.
+
+    Args:
+        kind: What it is: `data` for data objects (rest-api.md section 3.9); later kinds are appended.
+        name: Its name, unique among those of its kind.
+        created: Seconds since the epoch.
+        changed: Seconds since the epoch at which it was last written.
+        attributes: Attribute names as in the API to booleans.
+        value: Sealed value, with everything above as associated data; set by the store.
+    """
+
+    kind: str
+    name: str
+    created: int
+    changed: int
+    attributes: dict[str, bool]
+    value: bytes = b""
+
+    @property
+    def row(self) -> bytes:
+        """Id of its row."""
+        return f"{self.kind}/{self.name}".encode()
+
+
 class RootRecord(Record, frozen=True):
     """The sealed record that vouches for everything else; one per commit (rule R6).
 
@@ -221,7 +246,7 @@ class RootRecord(Record, frozen=True):
         instance_id: UUID text of this store, for its life.
         restore_epoch: How often it was restored from a backup.
         commit: Number of this commit.
-        state_counter: Number of change-sets that altered keys, the ledger or the HSM's own keys.
+        state_counter: Number of change-sets that altered keys, the ledger, objects or the HSM's own keys.
         clock_mark: Highest time used so far, seconds since the epoch.
         operation_sequence: Sequence of the newest operation.
         header: SHA-256 of the encoded header.
@@ -322,6 +347,11 @@ def associated_operation_data(record: OperationRecord) -> bytes:
     """The bytes an operation's result is bound to; without `use_digest` they are those of versions 1 and 2."""
     values = [record.id, record.sequence, record.input_digest, record.time, b""]
     return b"keyturn/operation/1\x00" + encode_canonical([*values, record.use_digest] if record.use_digest else values)
+
+
+def associated_object_data(record: ObjectRecord) -> bytes:
+    """The bytes an object's value is bound to: every other field of its record."""
+    return b"keyturn/object/1\x00" + encode_canonical(msgspec.structs.replace(record, value=b""))
 
 
 def store_error(word: str, message: str) -> KeyturnError:

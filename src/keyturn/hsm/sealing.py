@@ -57,6 +57,7 @@ class Domain(StrEnum):
     KEYS = "keys"
     SYSTEM_KEYS = "system-keys"
     OPERATIONS = "operations"
+    OBJECTS = "objects"
     ROOT = "root"
 
 

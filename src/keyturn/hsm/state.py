@@ -16,6 +16,7 @@ from keyturn.hsm.records import (
     KeyRecord,
     LabelRecord,
     LedgerRecord,
+    ObjectRecord,
     OperationRecord,
     RootRecord,
     SystemKeyRecord,
@@ -47,7 +48,7 @@ class StoreState:
         instance_id: UUID text.
         restore_epoch: How often the store was restored.
         commit: Number of the last commit begun.
-        state_counter: Number of change-sets that altered keys, the ledger or the HSM's own keys.
+        state_counter: Number of change-sets that altered keys, the ledger, objects or the HSM's own keys.
         clock_mark: Highest time used, seconds since the epoch.
         operation_sequence: Sequence of the newest operation.
         log_losses: How often a lost decision log was accepted.
@@ -63,6 +64,7 @@ class StoreState:
         ledger: UUID and kind to lines, by `LedgerRecord.place`.
         segments: UUID and segment to consumed statements, packed (`keyturn.hsm.segments`).
         consumed: UUID to the number of statements in its segments.
+        objects: By kind and name.
         rows: What the next commit writes.
         used: UUIDs whose number of uses the next commit writes.
         maps: Table to map over its rows, as of the last commit begun.
@@ -89,6 +91,7 @@ class StoreState:
     ledger: dict[str, dict[str, dict[bytes, LedgerRecord]]] = field(default_factory=dict)
     segments: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     consumed: dict[str, int] = field(default_factory=dict)
+    objects: dict[tuple[str, str], ObjectRecord] = field(default_factory=dict)
     rows: dict[tuple[str, bytes], bytes | None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     maps: dict[str, AuthenticatedMap] = field(default_factory=lambda: {name: AuthenticatedMap(name) for name in TABLES})
@@ -237,6 +240,9 @@ def _load_tables(state: StoreState, rows: Mapping[str, list[Row]], root: RootRec
     for content in tables["system_keys"].values():
         system_key = decode_record(SystemKeyRecord, content)
         state.system_keys[system_key.name] = system_key
+    for content in tables["objects"].values():
+        one_object = decode_record(ObjectRecord, content)
+        state.objects[one_object.kind, one_object.name] = one_object
     for content in tables["ledger"].values():
         line = decode_record(LedgerRecord, content)
         state.ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line

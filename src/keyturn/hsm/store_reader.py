@@ -8,8 +8,10 @@ from keyturn.hsm.records import (
     KeyRecord,
     LabelRecord,
     LedgerRecord,
+    ObjectRecord,
     OperationRecord,
     SystemKeyRecord,
+    associated_object_data,
     associated_operation_data,
 )
 from keyturn.hsm.sealing import Domain
@@ -46,7 +48,7 @@ class StoreReader:
 
     @property
     def state_counter(self) -> int:
-        """Number of change-sets that altered keys, the ledger or the HSM's own keys."""
+        """Number of change-sets that altered keys, the ledger, objects or the HSM's own keys."""
         return self._state.state_counter
 
     @property
@@ -134,6 +136,18 @@ class StoreReader:
     def consumed_count(self, uuid: str) -> int:
         """How many statements stand in the segments of a key."""
         return self._state.consumed.get(uuid, 0)
+
+    def object(self, kind: str, name: str) -> ObjectRecord | None:
+        """An object, or None."""
+        return self._state.objects.get((kind, name))
+
+    def object_names(self, kind: str) -> list[str]:
+        """Names of all objects of a kind, sorted."""
+        return sorted(name for one, name in self._state.objects if one == kind)
+
+    def object_value(self, record: ObjectRecord) -> bytes:
+        """The value of an object."""
+        return self._state.sealing.open(Domain.OBJECTS, record.value, associated_object_data(record))
 
     def system_keys(self) -> Iterable[SystemKeyRecord]:
         """The HSM's own keys, for `keyturn.hsm.system_keys`."""
