@@ -12,7 +12,8 @@ from keyturn.errors import ErrorCode
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.policy import encode_policy
-from keyturn.ska.receipt import Statement, result_hash_of, statement_hash_of, verify_receipt
+from keyturn.ska.receipt import verify_receipt
+from keyturn.ska.receipt_hashes import Statement, result_hash_of, statement_hash_of
 from keyturn_testing.actions import (
     OAEP_SHA1,
     SECRET,

@@ -19,7 +19,7 @@ from keyturn.broker.register import require_successor
 from keyturn.clock import ManualClock, iso
 from keyturn.errors import KeyturnError
 from keyturn.ska.messages import Timestamp, decode_approval, decode_timestamp, encode_timestamp
-from keyturn.ska.receipt import result_hash_of
+from keyturn.ska.receipt_hashes import result_hash_of
 from keyturn_testing.actions import OAEP_SHA1, decrypt_body, oaep, unwrap_body
 from keyturn_testing.attested import example_attestation
 from keyturn_testing.gap_world import PAYLOAD, Gap, flipped, gap_of, office_of

@@ -15,15 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from keyturn.approver.first_trust import certificate_pem
 from keyturn.cli.main import root
 from keyturn.errors import KeyturnError
-from keyturn.ska.receipt import (
-    Receipt,
-    Statement,
-    bytes_to_sign,
-    encode_receipt,
-    refusal_hash_of,
-    result_hash_of,
-    statement_hash_of,
-)
+from keyturn.ska.receipt import Receipt, bytes_to_sign, encode_receipt
+from keyturn.ska.receipt_hashes import Statement, refusal_hash_of, result_hash_of, statement_hash_of
 from keyturn_testing.approval_tasks import PaperHsm, b64
 from keyturn_testing.receipts import example_receipt
 

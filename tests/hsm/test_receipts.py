@@ -14,16 +14,8 @@ from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.messages import ApprovalToken
 from keyturn.ska.policy import encode_policy
-from keyturn.ska.receipt import (
-    Expected,
-    Receipt,
-    Statement,
-    decode_receipt,
-    refusal_hash_of,
-    require_receipt_about,
-    result_hash_of,
-    verify_receipt,
-)
+from keyturn.ska.receipt import Expected, Receipt, decode_receipt, require_receipt_about, verify_receipt
+from keyturn.ska.receipt_hashes import Statement, refusal_hash_of, result_hash_of
 from keyturn.ska.signatures import wrap_signature
 from keyturn.ska.unwrap_flags import unwrap_payload_for
 from keyturn_testing.hsm_process import HsmProcess

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from keyturn.ska.receipt import Receipt, Statement, result_hash_of, statement_hash_of
+from keyturn.ska.receipt import Receipt
+from keyturn.ska.receipt_hashes import Statement, result_hash_of, statement_hash_of
 
 STATEMENT = Statement.sign("treasury", b"pay 10 to Ben", "SHA256_WITH_ECDSA", "DER")
 

@@ -20,16 +20,13 @@ from keyturn.ska.receipt import (
     MAX_RECEIPT,
     Expected,
     Receipt,
-    Statement,
     bytes_to_sign,
     decode_receipt,
     encode_receipt,
-    refusal_hash_of,
     require_receipt_about,
-    result_hash_of,
-    statement_hash_of,
     verify_receipt,
 )
+from keyturn.ska.receipt_hashes import Statement, refusal_hash_of, result_hash_of, statement_hash_of
 from keyturn_testing.receipts import STATEMENT, example_receipt
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "receipts-v1.json"
@@ -230,6 +227,12 @@ def test_r24_every_parameter_of_a_call_changes_its_hash() -> None:
         Statement.modify("k", b"p"),
         Statement.block("k"),
         Statement.unblock("k"),
+        Statement.certify("k", "csr", b"p", "A"),
+        Statement.certify("k", "issue", b"p", "A"),
+        Statement.certify("k", "something else", b"p", "A"),
+        Statement.certify("k", "selfsign", b"p", "A"),
+        Statement.certify("k", "issue", b"p", "A", certificate_authority=True),
+        Statement.certify("k", "selfsign", b"p", "A", attach_to="k"),
     ]
     assert len({statement_hash_of(one) for one in statements}) == len(statements)
     assert {one.action for one in statements} == ACTIONS

@@ -10,11 +10,12 @@ import binascii
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keyturn.broker.calls import decrypt_call, sign_call, unwrap_call
+from keyturn.broker.calls import certify_call, decrypt_call, sign_call, unwrap_call
 from keyturn.broker.model import RequestKind
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.policy import encode_policy
-from keyturn.ska.receipt import Expected, Receipt, Statement, require_receipt_about, verify_receipt
+from keyturn.ska.receipt import Expected, Receipt, require_receipt_about, verify_receipt
+from keyturn.ska.receipt_hashes import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ def checked_receipt(
         given: The receipt.
         attestation: The key as it is registered; its HSM and receipt key are the ones that count.
         outcome: What is claimed to have happened.
-        result_hash: `ska.receipt.result_hash_of` or `refusal_hash_of` what is claimed.
+        result_hash: `ska.receipt_hashes.result_hash_of` or `refusal_hash_of` what is claimed.
 
     Returns:
         The receipt.
@@ -124,6 +125,16 @@ def statement_of(request: RequestRow) -> Statement:
             decrypt = decrypt_call(request)
             return Statement.decrypt(
                 label, decrypt.payload, decrypt.algorithm, iv=decrypt.iv, aad=decrypt.aad, tag_length=decrypt.tag_length
+            )
+        case RequestKind.CSR | RequestKind.ISSUE | RequestKind.SELFSIGN:
+            certify = certify_call(request)
+            return Statement.certify(
+                label,
+                certify.kind,
+                certify.to_be_signed,
+                certify.algorithm,
+                certificate_authority=certify.certificate_authority,
+                attach_to=certify.attach_to,
             )
         case RequestKind.UNWRAP:
             unwrap = unwrap_call(request)

@@ -2,6 +2,8 @@
 
 - A signature is checked with the public key the request was opened with, over its payload, in exactly its algorithm
   and form.
+- A certificate, or a request for one, must consist of the bytes that were fixed when the request was opened, and of a
+  signature over them that is checked the same way (R17).
 - A change of a key is checked by the HSM's own attestation: same key, later state, the wanted policy or status.
 - Decrypted data, unwrapped keys and refusals cannot be checked so: they count only with the HSM's receipt.
 - A receipt that is there is verified, wanted or not, and kept.
@@ -20,7 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keyturn.broker import progress
-from keyturn.broker.calls import unwrap_call
+from keyturn.broker.calls import CERTIFICATE_KINDS, unwrap_call
+from keyturn.broker.certificates import require_certified
 from keyturn.broker.execution import REPLAYABLE, TRIES
 from keyturn.broker.executor import ROLLED_BACK
 from keyturn.broker.model import RequestKind
@@ -44,7 +47,7 @@ from keyturn.broker.storage.rows import OfflineKeyRow
 from keyturn.clock import iso
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
-from keyturn.ska.receipt import refusal_hash_of, result_hash_of
+from keyturn.ska.receipt_hashes import refusal_hash_of, result_hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +63,7 @@ if TYPE_CHECKING:
 
 _OUTCOMES: Final = ("result", "keyAttributes", "refused", "timestampAnswer")
 _FIELDS: Final = frozenset({"id", *_OUTCOMES, "receipt", "receiptSignature"})
-_BYTES: Final = frozenset({RequestKind.SIGN, RequestKind.DECRYPT})
+_BYTES: Final = frozenset({RequestKind.SIGN, *CERTIFICATE_KINDS, RequestKind.DECRYPT})
 """Kinds whose outcome is bytes; that of the others is attested attributes."""
 _UNWELL: Final = frozenset(
     {ErrorCode.CONNECTIVITY.number, ErrorCode.HSM_FAILURE.number, ErrorCode.CREATION_INTEGRITY_KEY.number}
@@ -144,11 +147,13 @@ class Results:
             await self._changed(request, attested, given)
 
     async def _bytes(self, request: RequestRow, result: bytes, given: GivenReceipt | None) -> None:
-        """Take a signature, which its public key proves, or decrypted data, which only a receipt does."""
+        """Take a signature or a certificate, which a public key proves, or decrypted data, which only a receipt does."""
         if _taken_before(request, result):
             return
         if request.kind == RequestKind.DECRYPT:
             given = _required(given, "Decrypted data")
+        elif request.kind in CERTIFICATE_KINDS:
+            _require_certificate(request, result)
         else:
             _require_signature(request, result)
         receipt = await self._checked(request, given, "executed", result_hash_of(result))
@@ -309,6 +314,13 @@ def _require_signature(request: RequestRow, signature: bytes) -> None:
             signature,
             signature_type=request.signature_type,
         )
+    except KeyturnError as error:
+        _wrong(error.message)
+
+
+def _require_certificate(request: RequestRow, made: bytes) -> None:
+    try:
+        require_certified(request, made)
     except KeyturnError as error:
         _wrong(error.message)
 

@@ -17,7 +17,8 @@ from keyturn.cli.examples import examples
 from keyturn.cli.officer import FILE, OfficerGroup, json_option, read_file
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.iso_time import format_time
-from keyturn.ska.receipt import refusal_hash_of, result_hash_of, verify_receipt
+from keyturn.ska.receipt import verify_receipt
+from keyturn.ska.receipt_hashes import refusal_hash_of, result_hash_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,17 +17,8 @@ import msgspec
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
-from keyturn.ska.receipt import (
-    MAX_REQUEST_ID,
-    RECEIPT_VERSION,
-    Receipt,
-    Statement,
-    encode_receipt,
-    is_request_id,
-    refusal_hash_of,
-    result_hash_of,
-    statement_hash_of,
-)
+from keyturn.ska.receipt import MAX_REQUEST_ID, RECEIPT_VERSION, Receipt, encode_receipt, is_request_id
+from keyturn.ska.receipt_hashes import Statement, refusal_hash_of, result_hash_of, statement_hash_of
 
 if TYPE_CHECKING:
     from keyturn.hsm.change import Change
