@@ -11,10 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.crypto.kinds.base import KeySpec, KeyType, SecretKeyType, shown
+from keyturn.crypto.kinds.bls import BLS
 from keyturn.crypto.kinds.dsa import DSA
 from keyturn.crypto.kinds.ec import EC, ED
+from keyturn.crypto.kinds.ml_dsa import ML_DSA
+from keyturn.crypto.kinds.ml_kem import ML_KEM
 from keyturn.crypto.kinds.rsa import RSA
 from keyturn.crypto.kinds.secret import SECRET_KEY_TYPES, SecretKey
+from keyturn.crypto.kinds.slh_dsa import SLH_DSA
+from keyturn.crypto.kinds.stateful import STATEFUL
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ __all__ = [
     "KeyType",
     "SecretKey",
     "SecretKeyType",
+    "family_of",
     "key_type",
     "key_type_by_algorithm_oid",
     "key_type_by_spki_oid",
@@ -35,7 +41,7 @@ __all__ = [
     "make_spec",
 ]
 
-_KINDS: Final[tuple[KeyType, ...]] = (RSA, EC, ED, DSA)
+_KINDS: Final[tuple[KeyType, ...]] = (RSA, EC, ED, DSA, BLS, *ML_DSA, *ML_KEM, *SLH_DSA, *STATEFUL)
 
 KEY_TYPES: Final = {kind.name: kind for kind in _KINDS}
 """Kinds of keys that have a public part, by their API name."""
@@ -75,6 +81,19 @@ def key_type(name: str) -> KeyType | SecretKeyType:
     raise _refused(
         f"algorithm: {shown(name)} keys are not available here; available are {_available()}.", "key.algorithm"
     )
+
+
+def family_of(name: str) -> str:
+    """What algorithms call a kind of key: its name, or that of its family (`ML-DSA` for `ML-DSA-65`).
+
+    Args:
+        name: API name of a kind.
+
+    Returns:
+        The word that stands in the entries of algorithms.
+    """
+    kind = KEY_TYPES.get(name)
+    return kind.family or name if kind is not None else name
 
 
 def _refused(message: str, refusal: str) -> KeyturnError:

@@ -31,9 +31,14 @@ from keyturn.crypto.key_types import (
     kind_of,
     make_spec,
 )
+from keyturn.crypto.kinds.bls import BlsPrivateKey, BlsPublicKey
 from keyturn.crypto.kinds.ec import ED25519_OID
+from keyturn.crypto.kinds.ml_dsa import MlDsaPrivateKey, MlDsaPublicKey
+from keyturn.crypto.kinds.ml_kem import MlKemPrivateKey, MlKemPublicKey
 from keyturn.crypto.kinds.rsa import MAX_RSA_BITS
 from keyturn.crypto.kinds.secret import AES_BITS
+from keyturn.crypto.kinds.slh_dsa import SlhDsaPrivateKey, SlhDsaPublicKey
+from keyturn.crypto.kinds.stateful import StatefulPrivateKey, StatefulPublicKey
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.ska.der import INTEGER, OID, SEQUENCE, DERReader, sequence_of
 
@@ -70,8 +75,10 @@ __all__ = [
     "public_spki",
 ]
 
-PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | DSAPrivateKey
-PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | DSAPublicKey
+ClassicalPrivateKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | DSAPrivateKey | BlsPrivateKey
+ClassicalPublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | DSAPublicKey | BlsPublicKey
+PrivateKey = ClassicalPrivateKey | MlDsaPrivateKey | MlKemPrivateKey | SlhDsaPrivateKey | StatefulPrivateKey
+PublicKey = ClassicalPublicKey | MlDsaPublicKey | MlKemPublicKey | SlhDsaPublicKey | StatefulPublicKey
 
 MAX_SPKI: Final = 4096
 """Largest public key in bytes; RSA 8192 takes 1 062, ML-DSA-87 2 614."""

@@ -71,6 +71,9 @@ class KeyType:
         oid: The API's `algorithmOid`.
         reported: The `algorithm` in attested attributes where it is another one; else the name.
         slow: Whether making such a key takes long enough to be done in a worker process.
+        family: What algorithms call all kinds of this sort, where that is not the name (`ML-DSA` for its three sets).
+        slow_signing: Whether signing takes that long, too.
+        signatures: How many signatures a key can make whose state says which come next; 0 for keys without a state.
         private_class: Class of its private keys.
         public_class: Class of its public keys.
         check: Checks curve OID and size of a key to be made and gives its description; keyword `allow_weak`.
@@ -93,6 +96,9 @@ class KeyType:
     oid: str
     reported: str = ""
     slow: bool = False
+    family: str = ""
+    slow_signing: bool = False
+    signatures: int = 0
     private_class: type
     public_class: type
     check: Callable[..., KeySpec] = field(repr=False)
