@@ -51,8 +51,8 @@ class KeyRecord(Record, frozen=True):
         allowed_algorithms: API names of algorithms, ciphers and wrap methods, sorted; empty for no limit (R9).
         password: What a password is checked against (`keyturn.hsm.passwords`), sealed; empty when it has none (R27).
         certificate: X.509 certificate that is attached to it, DER; empty for none.
-        deleted: When it was deleted, seconds since the epoch; 0 for a key that is there. A deleted one lies sealed until
-            it is erased, and nothing reaches it but the administrator (R28).
+        deleted: When it was deleted, seconds since the epoch; 0 for a key that is there. A deleted one lies sealed
+            until it is erased, and nothing reaches it but the administrator (R28).
         restored: When it was last brought back from there, seconds since the epoch; 0 for never. What was approved
             before does not count (R18).
         master: UUID text of the key it is derived from; "" for any other. Of a derived key no private part is stored:

@@ -59,6 +59,7 @@ class Domain(StrEnum):
     OPERATIONS = "operations"
     OBJECTS = "objects"
     ROOT = "root"
+    PASSWORDS = "passwords"
 
 
 class KdfParameters(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

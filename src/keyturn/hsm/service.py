@@ -174,6 +174,7 @@ class HsmService:
                 attestation_name=self.settings.attestation_key_name,
                 integrity_name=self.settings.timestamp_key_name,
                 receipt_name=self.settings.receipt_key_name,
+                transport_name=self.settings.transport_key_name,
             )
             engine = Engine(
                 store=store,

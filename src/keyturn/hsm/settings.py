@@ -18,7 +18,12 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.addresses import Address, TlsFiles, parse_address
 from keyturn.hsm.clock_guard import BOUND, TOLERANCE
 from keyturn.hsm.sealing import MAX_MEMORY_KIB, MIN_MEMORY_KIB, KdfParameters
-from keyturn.hsm.system_keys import DEFAULT_ATTESTATION_NAME, DEFAULT_INTEGRITY_NAME, DEFAULT_RECEIPT_NAME
+from keyturn.hsm.system_keys import (
+    DEFAULT_ATTESTATION_NAME,
+    DEFAULT_INTEGRITY_NAME,
+    DEFAULT_RECEIPT_NAME,
+    DEFAULT_TRANSPORT_NAME,
+)
 
 _MAX_CONFIG: Final = 64 * 1024
 _TEN_YEARS: Final = 10 * 366 * 86_400
@@ -48,11 +53,14 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
         timestamp_key_name: Name of the integrity key.
         attestation_key_name: Name of the attestation key.
         receipt_key_name: Name of the receipt key.
+        transport_key_name: Name of the key to which passwords are sealed (R27).
+        deleted_key_retention_days: Days that a deleted key lies sealed before it is erased (R28); 0 erases at once.
         clock_tolerance: Seconds the system clock may be behind the highest time used; up to an hour.
         clock_bound: Seconds it may be ahead of that before a person must confirm it; at least a minute. The default,
             90 days, is for vaults that sleep; 86400 (24 hours) is advised where the HSM runs day and night.
         stamps_per_second: Timestamps given per second in the long run; ten times as many at once (R31).
         attestations_per_second: Attestations given per second; ten times as many at once (R31).
+        random_per_second: Calls for random bytes answered per second; ten times as many at once (R31).
         kdf_memory_kib: Memory of Argon2id when a store is created or its passphrase changed, KiB.
         workers: Most processes for slow operations; 0 means one per processor, at most four.
     """
@@ -72,10 +80,13 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
     timestamp_key_name: KeyName = DEFAULT_INTEGRITY_NAME
     attestation_key_name: KeyName = DEFAULT_ATTESTATION_NAME
     receipt_key_name: KeyName = DEFAULT_RECEIPT_NAME
+    transport_key_name: KeyName = DEFAULT_TRANSPORT_NAME
+    deleted_key_retention_days: Annotated[int, msgspec.Meta(ge=0, le=3660)] = 30
     clock_tolerance: Annotated[float, msgspec.Meta(ge=0, le=3600)] = TOLERANCE
     clock_bound: Annotated[float, msgspec.Meta(ge=60, le=_TEN_YEARS)] = BOUND
     stamps_per_second: Rate = 1000.0
     attestations_per_second: Rate = 200.0
+    random_per_second: Rate = 1000.0
     kdf_memory_kib: Annotated[int, msgspec.Meta(ge=MIN_MEMORY_KIB, le=MAX_MEMORY_KIB)] = KdfParameters().memory_kib
     workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
 
@@ -171,10 +182,17 @@ def load_settings(file: Path | None, flags: dict[str, object]) -> HsmSettings:
             "the broker's protocol over TCP needs mutual TLS: give --tls-cert, --tls-key and --tls-client-ca",
             refusal="tls.required",
         )
-    if len({settings.timestamp_key_name, settings.attestation_key_name, settings.receipt_key_name}) < 3:
+    names = {
+        settings.timestamp_key_name,
+        settings.attestation_key_name,
+        settings.receipt_key_name,
+        settings.transport_key_name,
+    }
+    if len(names) < 4:
         raise KeyturnError(
             ErrorCode.CONFIG_NOT_VALID,
-            "timestampKeyName, attestationKeyName and receiptKeyName must differ: each system key does one thing",
+            "timestampKeyName, attestationKeyName, receiptKeyName and transportKeyName must differ: each system key "
+            "does one thing",
             refusal="config.invalid",
         )
     return settings

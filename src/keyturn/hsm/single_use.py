@@ -147,8 +147,8 @@ class SingleUse:
 
 
 def use_digest(call: UseCall) -> bytes:
-    """SHA-256 of what a call asks for: kind, key and all inputs, but neither operation id nor approvals."""
-    asked = msgspec.structs.replace(call, operation_id=b"", approvals=[])
+    """SHA-256 of what a call asks for: kind, key and all inputs, but no operation id, approvals or password."""
+    asked = msgspec.structs.replace(call, operation_id=b"", approvals=[], sealed_password=b"")
     return sha256(b"keyturn/single-use/1\x00" + encode_message(asked)).digest()
 
 

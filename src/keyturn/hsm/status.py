@@ -47,6 +47,7 @@ class Status:
         statement = statement_for(call, record)
         decision = self._context.authority.require(record, Action.BLOCK, statement, call.approvals)
         return self._change(call, digest, record, replace(record, blocked=True), decision, Action.BLOCK)
+        self._context.check_password(record, call.sealed_password)
 
     def unblock(self, call: protocol.Unblock, digest: bytes) -> protocol.Answer:
         """Lift a block."""
@@ -60,6 +61,7 @@ class Status:
         statement = statement_for(call, record)
         decision = self._context.authority.require(record, Action.UNBLOCK, statement, call.approvals)
         return self._change(call, digest, record, replace(record, blocked=False), decision, Action.UNBLOCK)
+        self._context.check_password(record, call.sealed_password)
 
     def modify(self, call: protocol.Modify, digest: bytes) -> protocol.Answer:
         """Replace a policy."""
@@ -72,6 +74,7 @@ class Status:
         )
         decision = self._context.authority.require(record, Action.MODIFY, call.policy, call.approvals)
         changed = replace(record, policy=call.policy)
+        self._context.check_password(record, call.sealed_password)
         return self._change(call, digest, record, changed, decision, Action.MODIFY)
 
     def _key(self, label: str) -> KeyRecord:

@@ -268,6 +268,35 @@ class Store(StoreReader):
         """
         return self._state.sealing.open(Domain.SYSTEM_KEYS, record.private_key, associated_system_key_data(record))
 
+    # --- passwords of keys (rule R27) --------------------------------------------------------------------
+
+    def seal_verifier(self, uuid: str, verifier: bytes) -> bytes:
+        """Seal what a key's password is checked against. Called by `keyturn.hsm.passwords` only.
+
+        Args:
+            uuid: The key.
+            verifier: Salt and hash.
+
+        Returns:
+            Sealed bytes for its record.
+        """
+        return self._state.sealing.seal(Domain.PASSWORDS, verifier, uuid.encode())
+
+    def open_verifier(self, uuid: str, sealed: bytes) -> bytes:
+        """What a key's password is checked against. Called by `keyturn.hsm.passwords` only.
+
+        Args:
+            uuid: The key.
+            sealed: What `seal_verifier` returned.
+
+        Returns:
+            Salt and hash.
+
+        Raises:
+            KeyturnError: `store.seal-broken`.
+        """
+        return self._state.sealing.open(Domain.PASSWORDS, sealed, uuid.encode())
+
     # --- changing ----------------------------------------------------------------------------------------
 
     def change(self) -> Change:

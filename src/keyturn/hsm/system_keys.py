@@ -7,8 +7,11 @@
 * The receipt key (EC P-256, ECDSA with SHA-256) signs receipts and nothing else (rule R24). Configuring another name
   makes another key; what the one before signed is verified with attestations from before.
 
-There is no method that signs bytes of the caller's choice (`keyturn.hsm.system_signers`). Audit, backup and transport
-keys join this class when something needs them.
+* The transport key (EC P-256, ECDH) opens passwords that were sealed for keys of this HSM, and nothing else (rule R27).
+  Configuring another name makes another key; what was sealed to the one before opens no more.
+
+There is no method that signs bytes of the caller's choice (`keyturn.hsm.system_signers`). Audit and backup keys join
+this class when something needs them.
 
 Sources: ska-wire-format.md section 5 (who signs what), RFC 5280 (certificate; section 4.1.2.5 for the date without an
 end).
@@ -33,7 +36,7 @@ from msgspec.structs import replace
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.records import SystemKeyRecord, store_error
-from keyturn.hsm.system_signers import AttestationSigner, IntegritySigner, ReceiptSigner
+from keyturn.hsm.system_signers import AttestationSigner, IntegritySigner, ReceiptSigner, TransportOpener
 from keyturn.ska.decision import IntegrityKey
 
 if TYPE_CHECKING:
@@ -44,13 +47,17 @@ if TYPE_CHECKING:
 DEFAULT_ATTESTATION_NAME: Final = "attestation-key"
 DEFAULT_INTEGRITY_NAME: Final = "timestamp-key"
 DEFAULT_RECEIPT_NAME: Final = "receipt-key"
+DEFAULT_TRANSPORT_NAME: Final = "transport-key"
 ATTESTATION: Final = "attestation"
 INTEGRITY: Final = "integrity"
 RECEIPT: Final = "receipt"
+TRANSPORT: Final = "transport"
 ATTESTATION_ALGORITHM: Final = "SHA256_WITH_RSA"
 INTEGRITY_ALGORITHM: Final = "SHA256_WITH_ECDSA"
 RECEIPT_ALGORITHM: Final = INTEGRITY_ALGORITHM
+TRANSPORT_ALGORITHM: Final = "ECDH"
 
+_EC_ALGORITHMS: Final = {INTEGRITY: INTEGRITY_ALGORITHM, RECEIPT: RECEIPT_ALGORITHM, TRANSPORT: TRANSPORT_ALGORITHM}
 _MAX_NAME: Final = 128
 _NO_END: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -62,6 +69,7 @@ class SystemKeys:
         attestation: Signs attestations.
         integrity: Signs timestamps.
         receipt: Signs receipts.
+        transport: Opens sealed passwords.
         integrity_keys: Every integrity key there ever was, for `decide`.
         names: Names of all system keys, retired ones included.
         receipt_spkis: Public keys of every receipt key there ever was, DER.
@@ -72,6 +80,7 @@ class SystemKeys:
         attestation: AttestationSigner,
         integrity: IntegritySigner,
         receipt: ReceiptSigner,
+        transport: TransportOpener,
         integrity_keys: list[IntegrityKey],
         names: frozenset[str],
         receipt_spkis: tuple[bytes, ...],
@@ -79,6 +88,7 @@ class SystemKeys:
         self.attestation = attestation
         self.integrity = integrity
         self.receipt = receipt
+        self.transport = transport
         self._integrity_keys = integrity_keys
         self._names = names
         self.receipt_spkis = receipt_spkis
@@ -93,6 +103,7 @@ class SystemKeys:
         attestation_name: str = DEFAULT_ATTESTATION_NAME,
         integrity_name: str = DEFAULT_INTEGRITY_NAME,
         receipt_name: str = DEFAULT_RECEIPT_NAME,
+        transport_name: str = DEFAULT_TRANSPORT_NAME,
     ) -> SystemKeys:
         """Load the system keys; make those that are missing, durably.
 
@@ -104,6 +115,7 @@ class SystemKeys:
             integrity_name: The configuration's `timestampKeyName`. A name not seen before makes a key and retires the
                 one in use.
             receipt_name: The configuration's `receiptKeyName`; likewise.
+            transport_name: The configuration's `transportKeyName`; likewise.
 
         Returns:
             The keys.
@@ -112,7 +124,12 @@ class SystemKeys:
             KeyturnError: `system-key.name-taken`, `system-key.retired`, `system-key.bad-name`,
             `system-key.attestation-fixed`, `system-key.clock`.
         """
-        names = {ATTESTATION: attestation_name, INTEGRITY: integrity_name, RECEIPT: receipt_name}
+        names = {
+            ATTESTATION: attestation_name,
+            INTEGRITY: integrity_name,
+            RECEIPT: receipt_name,
+            TRANSPORT: transport_name,
+        }
         _check_names(names)
         found = {purpose: _find(store, purpose, name) for purpose, name in names.items()}
         in_use = [one for one in store.system_keys() if one.retired_at is None]
@@ -158,6 +175,7 @@ class SystemKeys:
             _attestation_signer(store, made[ATTESTATION]),
             _integrity_signer(store, made[INTEGRITY]),
             _receipt_signer(store, made[RECEIPT]),
+            _transport_opener(store, made[TRANSPORT]),
             [
                 IntegrityKey(one.name, one.public_key, one.retired_at)
                 for one in store.system_keys()
@@ -227,8 +245,7 @@ def _make_attestation(name: str, instance_id: str, now: int) -> tuple[SystemKeyR
 def _make(purpose: str, name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
     if purpose == ATTESTATION:
         return _make_attestation(name, instance_id, now)
-    algorithm = INTEGRITY_ALGORITHM if purpose == INTEGRITY else RECEIPT_ALGORITHM
-    return _record(name, purpose, algorithm, now, ec.generate_private_key(ec.SECP256R1()), b"")
+    return _record(name, purpose, _EC_ALGORITHMS[purpose], now, ec.generate_private_key(ec.SECP256R1()), b"")
 
 
 def _record(
@@ -262,9 +279,13 @@ def _receipt_signer(store: Store, record: SystemKeyRecord) -> ReceiptSigner:
     return ReceiptSigner(record.name, record.public_key, record.signature_algorithm, _ec_key(store, record))
 
 
+def _transport_opener(store: Store, record: SystemKeyRecord) -> TransportOpener:
+    return TransportOpener(record.name, record.public_key, _ec_key(store, record))
+
+
 def _ec_key(store: Store, record: SystemKeyRecord) -> ec.EllipticCurvePrivateKey:
     key = load_der_private_key(store.open_system_key(record), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or record.signature_algorithm != INTEGRITY_ALGORITHM:
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or record.signature_algorithm != _EC_ALGORITHMS[record.purpose]:
         raise store_error(
             "record-damaged",
             f"The system key {record.name} is not the {record.purpose} key it should be. Restore the store from a "

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.messages import decode_timestamp
 from keyturn.ska.receipt import bytes_to_sign, decode_receipt
+from keyturn.ska.sealed_password import open_password
 
 MAX_ATTESTATION: Final = 256 * 1024
 """Longest attestation text in bytes; readers take no longer one (rule R19)."""
@@ -138,6 +139,38 @@ class ReceiptSigner:
         except FormatError as error:
             raise _wrong_purpose("The receipt key signs receipts and nothing else.") from error
         return self._key.sign(bytes_to_sign(receipt), ec.ECDSA(hashes.SHA256()))
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOpener:
+    """The transport key in use, which opens passwords and does nothing else (rule R27).
+
+    Args:
+        name: Its name.
+        spki: Public key, DER; passwords are sealed to it.
+    """
+
+    name: str
+    spki: bytes
+    _key: ec.EllipticCurvePrivateKey
+
+    def __repr__(self) -> str:
+        return f"<TransportOpener {self.name}>"
+
+    def open_password(self, label: str, sealed: bytes) -> bytes:
+        """Open a password that was sealed for a key.
+
+        Args:
+            label: Label of the key that it is presented for.
+            sealed: The sealed password.
+
+        Returns:
+            The password in UTF-8.
+
+        Raises:
+            FormatError: 620 `password.seal`: it was not sealed to this key for this label.
+        """
+        return open_password(self._key, self.spki, label, sealed)
 
 
 def _wrong_purpose(message: str) -> KeyturnError:

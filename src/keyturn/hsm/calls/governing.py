@@ -15,24 +15,45 @@ class GovernCalls(Calls):
     """Calls about what governs a key: policy, block, withdrawn approvals, signed time."""
 
     async def modify(
-        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes] = (), *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        policy: bytes,
+        approvals: Sequence[bytes] = (),
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> protocol.Attested:
         """Replace a key's policy; the arguments are those of `protocol.Modify`."""
-        message = protocol.Modify(operation_id, label, policy, list(approvals), request_id)
+        message = protocol.Modify(
+            operation_id, label, policy, list(approvals), request_id, sealed_password=sealed_password
+        )
         return await self.ask(message, protocol.Attested)
 
     async def block(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes] = (), *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes] = (),
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> protocol.Attested:
         """Block a key; the arguments are those of `protocol.Block`."""
-        message = protocol.Block(operation_id, label, list(approvals), request_id)
+        message = protocol.Block(operation_id, label, list(approvals), request_id, sealed_password=sealed_password)
         return await self.ask(message, protocol.Attested)
 
     async def unblock(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes] = (), *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes] = (),
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> protocol.Attested:
         """Lift a key's block; the arguments are those of `protocol.Unblock`."""
-        message = protocol.Unblock(operation_id, label, list(approvals), request_id)
+        message = protocol.Unblock(operation_id, label, list(approvals), request_id, sealed_password=sealed_password)
         return await self.ask(message, protocol.Attested)
 
     async def withdraw(

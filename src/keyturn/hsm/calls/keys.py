@@ -22,9 +22,9 @@ class KeyCalls(Calls):
         """A key's public side; 650 when there is none."""
         return await self.ask(protocol.Lookup(label), protocol.KeyFacts)
 
-    async def attest(self, label: str) -> protocol.Attested:
-        """Attested attributes of a key; rate-limited."""
-        return await self.ask(protocol.Attest(label), protocol.Attested)
+    async def attest(self, label: str, sealed_password: bytes | None = None) -> protocol.Attested:
+        """Attested attributes of a key; rate-limited. The arguments are those of `protocol.Attest`."""
+        return await self.ask(protocol.Attest(label, sealed_password), protocol.Attested)
 
     async def create(
         self,
@@ -41,6 +41,7 @@ class KeyCalls(Calls):
         allowed_operations: Sequence[str] = (),
         allowed_algorithms: Sequence[str] = (),
     ) -> protocol.Attested:
+        sealed_password: bytes = b"",
         """Create a key; the arguments are those of `protocol.CreateKey`."""
         message = protocol.CreateKey(
             operation_id,
@@ -57,6 +58,6 @@ class KeyCalls(Calls):
         )
         return await self.ask(message, protocol.Attested)
 
-    async def delete(self, operation_id: bytes, label: str) -> None:
+    async def delete(self, operation_id: bytes, label: str, *, sealed_password: bytes = b"") -> None:
         """Delete a destroyable key."""
-        await self.ask(protocol.DeleteKey(operation_id, label), protocol.Done)
+        await self.ask(protocol.DeleteKey(operation_id, label, sealed_password=sealed_password), protocol.Done)

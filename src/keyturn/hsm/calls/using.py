@@ -24,6 +24,7 @@ class UseCalls(Calls):
         signature_type: str = "",
         approvals: Sequence[bytes] = (),
         request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> bytes:
         """Sign; the arguments are those of `protocol.Sign`. The signature alone."""
         signed = await self.sign_with_receipt(
@@ -34,6 +35,7 @@ class UseCalls(Calls):
             signature_type=signature_type,
             approvals=approvals,
             request_id=request_id,
+            sealed_password=sealed_password,
         )
         return signed.signature
 
@@ -47,9 +49,19 @@ class UseCalls(Calls):
         signature_type: str = "",
         approvals: Sequence[bytes] = (),
         request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> protocol.Signed:
         """Sign; the arguments are those of `protocol.Sign`. The signature with its receipt."""
-        message = protocol.Sign(operation_id, label, payload, algorithm, signature_type, list(approvals), request_id)
+        message = protocol.Sign(
+            operation_id,
+            label,
+            payload,
+            algorithm,
+            signature_type,
+            list(approvals),
+            request_id,
+            sealed_password=sealed_password,
+        )
         return await self.ask(message, protocol.Signed)
 
     async def decrypt(
@@ -64,10 +76,20 @@ class UseCalls(Calls):
         tag_length: int = 0,
         approvals: Sequence[bytes] = (),
         request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> protocol.Decrypted:
         """Decrypt; the arguments are those of `protocol.Decrypt`."""
         message = protocol.Decrypt(
-            operation_id, label, payload, algorithm, iv, aad, tag_length, list(approvals), request_id
+            operation_id,
+            label,
+            payload,
+            algorithm,
+            iv,
+            aad,
+            tag_length,
+            list(approvals),
+            request_id,
+            sealed_password=sealed_password,
         )
         return await self.ask(message, protocol.Decrypted)
 
@@ -87,6 +109,7 @@ class UseCalls(Calls):
         request_id: str = "",
         allowed_operations: Sequence[str] = (),
         allowed_algorithms: Sequence[str] = (),
+        sealed_password: bytes = b"",
     ) -> protocol.Attested:
         """Unwrap a key and keep it; the arguments are those of `protocol.Unwrap`. Attests the new key."""
         message = protocol.Unwrap(
@@ -103,6 +126,7 @@ class UseCalls(Calls):
             request_id,
             list(allowed_operations),
             list(allowed_algorithms),
+            sealed_password=sealed_password,
         )
         return await self.ask(message, protocol.Attested)
 

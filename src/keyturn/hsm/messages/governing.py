@@ -14,6 +14,7 @@ class Modify(Message, frozen=True, tag="modify"):
         policy: The new binary policy blob: outer header, all four rules.
         approvals: Authorization blobs over exactly these policy bytes.
         request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     """
 
     operation_id: bytes
@@ -21,6 +22,7 @@ class Modify(Message, frozen=True, tag="modify"):
     policy: bytes
     approvals: list[bytes]
     request_id: str = ""
+    sealed_password: bytes = b""
 
 
 class Block(Message, frozen=True, tag="block"):
@@ -31,12 +33,14 @@ class Block(Message, frozen=True, tag="block"):
         label: Label of the key; it has a policy.
         approvals: Authorization blobs for block, at most `MAX_APPROVALS`.
         request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     """
 
     operation_id: bytes
     label: str
     approvals: list[bytes]
     request_id: str = ""
+    sealed_password: bytes = b""
 
 
 class Unblock(Message, frozen=True, tag="unblock"):
@@ -48,12 +52,14 @@ class Unblock(Message, frozen=True, tag="unblock"):
         approvals: Authorization blobs for unblock, at most `MAX_APPROVALS`. On a protected key a statement serves
             once, and one with a timestamp only if that is later than the last block (R15).
         request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     """
 
     operation_id: bytes
     label: str
     approvals: list[bytes]
     request_id: str = ""
+    sealed_password: bytes = b""
 
 
 class Withdraw(Message, frozen=True, tag="withdraw"):

@@ -45,6 +45,9 @@ class KeyFacts(Message, frozen=True, tag="facts-are"):
         last_modified: Second since the epoch of the last modify; 0 if there was none.
         allowed_operations: What it may at most be used for, sorted; empty for no limit (R9).
         allowed_algorithms: With what, sorted; empty for no limit (R9).
+        has_password: Whether a password is needed to use it (R27).
+        certificate: Certificate that is attached to it, DER; empty for none.
+        public_only: Whether there is a public part only.
     """
 
     label: str
@@ -61,6 +64,9 @@ class KeyFacts(Message, frozen=True, tag="facts-are"):
     last_modified: int = 0
     allowed_operations: list[str] = msgspec.field(default_factory=list)
     allowed_algorithms: list[str] = msgspec.field(default_factory=list)
+    has_password: bool = False
+    certificate: bytes = b""
+    public_only: bool = False
 
 
 class Attest(Message, frozen=True, tag="attest"):
@@ -68,9 +74,12 @@ class Attest(Message, frozen=True, tag="attest"):
 
     Args:
         label: Label of the key.
+        sealed_password: None where the broker reads for itself: what is attested is no secret. On behalf of a caller
+            the password that this one gave, sealed, or empty for none; then a key with a password needs it (R27).
     """
 
     label: str
+    sealed_password: bytes | None = None
 
 
 class Attested(Message, frozen=True, tag="attested"):
@@ -131,3 +140,5 @@ class DeleteKey(Message, frozen=True, tag="delete"):
 
     operation_id: bytes
     label: str
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
+    sealed_password: bytes = b""

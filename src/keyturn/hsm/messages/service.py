@@ -32,6 +32,7 @@ class Info(Message, frozen=True, tag="info-is"):
         rolled_back: Whether genuine evidence showed that the store is an older one; then nothing is done that a policy
             governs, until the administrator accepts it (R6).
         accepted_rollbacks: How often an administrator accepted that.
+        transport_key: SPKI of the key to which passwords are sealed, DER; empty while sealed (R27).
     """
 
     protocol: int
@@ -50,6 +51,7 @@ class Info(Message, frozen=True, tag="info-is"):
     clock_mark: float = 0.0
     rolled_back: bool = False
     accepted_rollbacks: int = 0
+    transport_key: bytes = b""
 
 
 class GetStatistics(Message, frozen=True, tag="statistics"):

@@ -18,6 +18,7 @@ class Sign(Message, frozen=True, tag="sign"):
         signature_type: `DER` or `RAW`; empty means the algorithm's own form.
         approvals: Authorization blobs (ska-wire-format.md section 4), at most `MAX_APPROVALS`.
         request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     """
 
     operation_id: bytes
@@ -27,6 +28,7 @@ class Sign(Message, frozen=True, tag="sign"):
     signature_type: str
     approvals: list[bytes]
     request_id: str = ""
+    sealed_password: bytes = b""
 
 
 class Signed(Message, frozen=True, tag="signed"):
@@ -56,6 +58,7 @@ class Decrypt(Message, frozen=True, tag="decrypt"):
         tag_length: Length of the authentication tag in bits; 0 for the algorithm's own.
         approvals: Authorization blobs, at most `MAX_APPROVALS`.
         request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     """
 
     operation_id: bytes
@@ -67,6 +70,7 @@ class Decrypt(Message, frozen=True, tag="decrypt"):
     tag_length: int
     approvals: list[bytes]
     request_id: str = ""
+    sealed_password: bytes = b""
 
 
 class Decrypted(Message, frozen=True, tag="decrypted"):
@@ -103,6 +107,7 @@ class Unwrap(Message, frozen=True, tag="unwrap"):
         request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
         allowed_operations: Of the new key, as in `CreateKey`; a protected key without `boundApprovals` gives none.
         allowed_algorithms: The same.
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     """
 
     operation_id: bytes
@@ -118,6 +123,7 @@ class Unwrap(Message, frozen=True, tag="unwrap"):
     request_id: str = ""
     allowed_operations: list[str] = msgspec.field(default_factory=list)
     allowed_algorithms: list[str] = msgspec.field(default_factory=list)
+    sealed_password: bytes = b""
 
 
 class Verify(Message, frozen=True, tag="verify"):
