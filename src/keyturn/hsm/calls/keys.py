@@ -38,10 +38,11 @@ class KeyCalls(Calls):
         policy: bytes = b"",
         blocked: bool = False,
         key_id: str | None = None,
+        address_format: str = "",
         allowed_operations: Sequence[str] = (),
         allowed_algorithms: Sequence[str] = (),
-    ) -> protocol.Attested:
         sealed_password: bytes = b"",
+    ) -> protocol.Attested:
         """Create a key; the arguments are those of `protocol.CreateKey`."""
         message = protocol.CreateKey(
             operation_id,
@@ -55,6 +56,8 @@ class KeyCalls(Calls):
             key_id,
             list(allowed_operations),
             list(allowed_algorithms),
+            sealed_password=sealed_password,
+            address_format=address_format,
         )
         return await self.ask(message, protocol.Attested)
 

@@ -115,6 +115,8 @@ class CreateKey(Message, frozen=True, tag="create"):
         key_id: The API's `id` (PKCS#11 id), or None.
         allowed_operations: Some of `sign`, `decrypt`, `unwrap`; empty for all that the attributes enable (R9).
         allowed_algorithms: API names of signature algorithms, ciphers and wrap methods; empty for all (R9).
+        address_format: `BTC`, `ETH`, `XRP` or `XLM`: what addresses the key has; empty for none.
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     """
 
     operation_id: bytes
@@ -128,6 +130,9 @@ class CreateKey(Message, frozen=True, tag="create"):
     key_id: str | None = None
     allowed_operations: list[str] = msgspec.field(default_factory=list)
     allowed_algorithms: list[str] = msgspec.field(default_factory=list)
+    sealed_password: bytes = b""
+
+    address_format: str = ""
 
 
 class DeleteKey(Message, frozen=True, tag="delete"):
@@ -136,9 +141,9 @@ class DeleteKey(Message, frozen=True, tag="delete"):
     Args:
         operation_id: 16 bytes.
         label: Label of the key.
+        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     """
 
     operation_id: bytes
     label: str
-        sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
     sealed_password: bytes = b""
