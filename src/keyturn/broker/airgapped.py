@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keyturn.broker.model import Profile
 from keyturn.broker.register import Register, attested_of, parsed, record_of
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keyturn.broker.executor import KeyRecord, SignedStamp, Withdrawal
-    from keyturn.broker.model import AttestedKey, CreateCall, DecryptCall, Executed, SignCall, UnwrapCall
+    from keyturn.broker.model import AttestedKey, CertifyCall, CreateCall, DecryptCall, Executed, SignCall, UnwrapCall
     from keyturn.ska.actions import Action
     from keyturn.ska.decision import IntegrityKey
+
+_ENDPOINTS: Final = {"csr": "request", "issue": "sign", "selfsign": "selfsign"}
+"""What opens a request of each kind, below `/v1/certificate`."""
 
 
 class AirGappedExecutor:
@@ -83,6 +86,20 @@ class AirGappedExecutor:
     ) -> Executed[AttestedKey]:
         """Refused."""
         _ask_offline("used", "unwrap")
+
+    async def certify(
+        self, operation_id: bytes, call: CertifyCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Refused."""
+        _ask_offline("used", f"certificate/{_ENDPOINTS[call.kind]}")
+
+    async def attach_certificate(self, operation_id: bytes, label: str, certificate: bytes) -> None:
+        """Refused."""
+        _refuse(
+            "given a certificate",
+            "Attach it at the offline side and register the key's attributes here again with POST /v1/offlineKey: they "
+            "carry it.",
+        )
 
     async def block(
         self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keyturn.broker.calls import decrypt_call, sign_call, unwrap_call
+from keyturn.broker.calls import certify_call, decrypt_call, sign_call, unwrap_call
 from keyturn.broker.model import RequestKind
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.bound_key import BoundKey
@@ -86,6 +86,15 @@ def _statement(request: RequestRow) -> Statement:
                 iv=decrypt.iv,
                 aad=decrypt.aad,
                 tag_length=decrypt.tag_length,
+            )
+        case RequestKind.CSR | RequestKind.ISSUE | RequestKind.SELFSIGN:
+            certify = certify_call(request)
+            return key.certify(
+                request.id,
+                certify.kind,
+                certify.to_be_signed,
+                certify.algorithm,
+                attach_to=certify.attach_to or None,
             )
         case RequestKind.UNWRAP:
             unwrap = unwrap_call(request)

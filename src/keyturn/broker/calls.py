@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import uuid
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from keyturn.broker.model import DecryptCall, Executed, RequestKind, SignCall, UnwrapCall
+from keyturn.broker.model import CertifyCall, DecryptCall, Executed, RequestKind, SignCall, UnwrapCall
 from keyturn.ska.messages import decode_unwrap_payload
 from keyturn.ska.policy import decode_policy, encode_policy
 
@@ -32,7 +32,7 @@ async def execute(executor: Executor, request: RequestRow, approvals: Sequence[b
         approvals: Authorization blobs.
 
     Returns:
-        What is kept as its result: a signature or decrypted data, None where the change itself is the result.
+        What is kept as its result: a signature, a certificate, decrypted data, None where the change is the result.
 
     Raises:
         KeyturnError: What the executor raises.
@@ -46,6 +46,9 @@ async def execute(executor: Executor, request: RequestRow, approvals: Sequence[b
         case RequestKind.DECRYPT:
             decrypted = await executor.decrypt(operation_id, decrypt_call(request), approvals, request_id=request.id)
             return Executed(decrypted.value, decrypted.receipt, decrypted.receipt_signature)
+        case RequestKind.CSR | RequestKind.ISSUE | RequestKind.SELFSIGN:
+            certified = await executor.certify(operation_id, certify_call(request), approvals, request_id=request.id)
+            return Executed(certified.value, certified.receipt, certified.receipt_signature)
         case RequestKind.UNWRAP:
             done = await executor.unwrap(operation_id, unwrap_call(request), approvals, request_id=request.id)
         case RequestKind.BLOCK:
@@ -83,6 +86,28 @@ def decrypt_call(request: RequestRow) -> DecryptCall:
         iv=_bytes(kept["iv"]),
         aad=_bytes(kept["aad"]),
         tag_length=kept["tagLength"],
+    )
+
+
+CERTIFICATE_KINDS: Final = {RequestKind.CSR: "csr", RequestKind.ISSUE: "issue", RequestKind.SELFSIGN: "selfsign"}
+"""Kinds of requests whose result is a certificate or a request for one, and what the HSM and statements call them."""
+
+
+def certify_parameters(call: CertifyCall) -> str:
+    """What a request for a certificate keeps in `parameters`."""
+    return json.dumps({"certificateAuthority": call.certificate_authority, "attachTo": call.attach_to})
+
+
+def certify_call(request: RequestRow) -> CertifyCall:
+    """The call that a stored request for a certificate makes: its bytes were fixed when it was opened."""
+    kept = _kept(request)
+    return CertifyCall(
+        kind=CERTIFICATE_KINDS[RequestKind(request.kind)],
+        to_be_signed=request.payload,
+        key_name=request.key_label,
+        algorithm=request.algorithm,
+        certificate_authority=kept["certificateAuthority"],
+        attach_to=kept["attachTo"],
     )
 
 

@@ -24,7 +24,7 @@ from keyturn.ska.policy_rules import check_policy, is_protected
 
 if TYPE_CHECKING:
     from keyturn.broker.executor import KeyRecord
-    from keyturn.broker.model import DecryptCall, SignCall, UnwrapCall
+    from keyturn.broker.model import CertifyCall, DecryptCall, SignCall, UnwrapCall
     from keyturn.ska.policy import Policy
 
 MAX_PAYLOAD: Final = 65_536
@@ -83,6 +83,21 @@ def check_decrypting(call: DecryptCall, key: KeyRecord) -> None:
         )
     if protected(key):
         require_single_meaning_decrypt(call.algorithm, call.payload, may_sign=key.attributes.get("sign") is not False)
+
+
+def check_certifying(call: CertifyCall, key: KeyRecord) -> None:
+    """Refuse a certificate that the key cannot sign, or a protected one must not (R8, R17).
+
+    Raises:
+        KeyturnError: As `check_signing`; 612 `certificate.no-issuer`.
+    """
+    entry = signature_algorithm(call.algorithm)
+    _check_key_type(call.algorithm, entry.key_type, key, "signature.wrong-key-type")
+    _check_attribute(key, "sign")
+    _check_limits(key, "certify", call.algorithm)
+    if protected(key):
+        _, _, curve_oid, _ = describe_spki(key.public_key)
+        require_single_meaning(call.algorithm, call.to_be_signed, curve_oid=curve_oid or "")
 
 
 def check_unwrapping(call: UnwrapCall, key: KeyRecord) -> None:

@@ -18,7 +18,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.broker import progress
-from keyturn.broker.calls import execute
+from keyturn.broker.calls import CERTIFICATE_KINDS, execute
+from keyturn.broker.certificates import require_certified
 from keyturn.broker.executor import ROLLED_BACK, ExecutionRefusedError
 from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import StepKind, last_closing, next_step
@@ -188,6 +189,8 @@ class Execution:
             first = False
             if request.kind == RequestKind.SIGN:
                 _require_own_signature(request, done.value or b"")
+            if request.kind in CERTIFICATE_KINDS:
+                _require_own_certificate(request, done.value or b"")
             if request.kind in _CHANGING_THE_KEY:
                 # Executed is executed, even if the key has gone since.
                 key = await self._key_of(request)
@@ -387,6 +390,14 @@ def _require_own_signature(request: RequestRow, signature: bytes) -> None:
         return
     try:
         verify(request.key_public, request.algorithm, request.payload, signature, signature_type=request.signature_type)
+    except KeyturnError:
+        raise _other_key(request) from None
+
+
+def _require_own_certificate(request: RequestRow, made: bytes) -> None:
+    """The same for a certificate, and that it consists of the bytes that were approved (R17)."""
+    try:
+        require_certified(request, made)
     except KeyturnError:
         raise _other_key(request) from None
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from keyturn.broker.model import (
         AttestedKey,
+        CertifyCall,
         CreateCall,
         DecryptCall,
         Executed,
@@ -50,6 +51,7 @@ class KeyRecord:
         attributes: Attributes by their API names, as far as they are known.
         allowed_operations: Limits among sign, decrypt and unwrap; empty for none (R9).
         allowed_algorithms: API names of the only algorithms; empty for no limit.
+        certificate: Certificate that is attached to it, DER; empty for none.
     """
 
     label: str
@@ -67,6 +69,7 @@ class KeyRecord:
     attributes: Mapping[str, bool | None] = field(default_factory=dict)
     allowed_operations: tuple[str, ...] = ()
     allowed_algorithms: tuple[str, ...] = ()
+    certificate: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +205,16 @@ class Executor(Protocol):
         self, operation_id: bytes, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[AttestedKey]:
         """Unwrap a key into a new one, at most once; attributes of the new key."""
+        ...
+
+    async def certify(
+        self, operation_id: bytes, call: CertifyCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Sign a request for a certificate or a certificate, at most once; DER."""
+        ...
+
+    async def attach_certificate(self, operation_id: bytes, label: str, certificate: bytes) -> None:
+        """Attach a certificate to its key; empty bytes take it off."""
         ...
 
     async def block(

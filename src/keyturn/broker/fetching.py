@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from keyturn.broker.calls import CERTIFICATE_KINDS
 from keyturn.broker.model import RequestKind, SortOrder, TaskView
 from keyturn.broker.signers import digest_of, load_signer, require_fresh, require_signature
 from keyturn.broker.storage import statements
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 FORGETTING_INTERVAL: Final = 60.0
 """Seconds between two removals of spent timestamps that could not serve any more anyway."""
+
+_CERTIFICATES: Final = tuple(kind.value for kind in CERTIFICATE_KINDS)
 
 
 class Fetching:
@@ -83,6 +86,8 @@ class Fetching:
             by_kind=query.kind is not None,
             order=(SortOrder.CREATION_DATE_ASC if query.page is None else query.page.order).value,
             paged=query.page is not None,
+            # Certificates have no task endpoint of their own (rest-api.md section 2).
+            or_kinds=_CERTIFICATES if query.kind is RequestKind.SIGN else (),
         )
         rows = tx.all(FetchedRow._make, statement, parameters)
         tx.run(statements.SPEND_TIMESTAMP, {"signer": signer, "timestamp": query.timestamp, "used_at": now})

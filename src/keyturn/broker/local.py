@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from keyturn.broker.executor import Withdrawal
-    from keyturn.broker.model import CreateCall, DecryptCall, SignCall, UnwrapCall
+    from keyturn.broker.model import CertifyCall, CreateCall, DecryptCall, SignCall, UnwrapCall
     from keyturn.broker.witness import WitnessBook
     from keyturn.hsm import protocol
     from keyturn.hsm.client import HsmClient
@@ -77,6 +77,7 @@ class LocalExecutor:
             attributes=facts.attributes,
             allowed_operations=tuple(facts.allowed_operations),
             allowed_algorithms=tuple(facts.allowed_algorithms),
+            certificate=facts.certificate,
         )
 
     async def labels(self) -> list[str]:
@@ -196,6 +197,30 @@ class LocalExecutor:
             request_id=request_id,
         )
         return _executed(await _asked(answer))
+
+    async def certify(
+        self, operation_id: bytes, call: CertifyCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Sign a request for a certificate or a certificate."""
+        certified = await _asked(
+            self._client.sign_certificate(
+                operation_id,
+                call.key_name,
+                call.kind,
+                call.to_be_signed,
+                call.algorithm,
+                certificate_authority=call.certificate_authority,
+                attach_to=call.attach_to,
+                approvals=approvals,
+                request_id=request_id,
+                sealed_password=call.sealed_password,
+            )
+        )
+        return Executed(certified.data, certified.receipt, certified.receipt_signature)
+
+    async def attach_certificate(self, operation_id: bytes, label: str, certificate: bytes) -> None:
+        """Attach a certificate to its key, or take it off."""
+        await _asked(self._client.attach_certificate(operation_id, label, certificate))
 
     async def block(
         self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""

@@ -46,6 +46,9 @@ class RequestKind(StrEnum):
     UNBLOCK = "unblock"
     DECRYPT = "decrypt"
     UNWRAP = "unwrap"
+    CSR = "csrsign"
+    ISSUE = "crtsign"
+    SELFSIGN = "selfsign"
 
 
 class SortOrder(StrEnum):
@@ -176,6 +179,66 @@ class UnwrapCall:
     allowed_algorithms: tuple[str, ...] = ()
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateOrder:
+    """A request for a certificate, or a certificate, to be made: what is asked, not yet the bytes to be signed.
+
+    Args:
+        kind: `csr` (a request for the key itself), `issue` (a certificate for another key) or `selfsign`.
+        key_name: Label of the key that signs.
+        algorithm: API name of the signature algorithm.
+        subject: Members of `standardCertificateAttributes`; empty where the request to be answered says it.
+        request: For `issue`: the request that is answered, DER.
+        days: How long the certificate is valid.
+        certificate_authority: Whether the subject may issue certificates.
+        key_usages: API names.
+        extended_key_usages: API names.
+        names: Alternative names, pairs of type and value.
+        copy_extensions: For `issue`: whether harmless extensions of the request are taken over.
+        attach_to: For `issue`: label of the key that the certificate is for, in the same HSM; empty for none.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+    """
+
+    kind: str
+    key_name: str
+    algorithm: str
+    subject: Mapping[str, str] = field(default_factory=dict)
+    request: bytes = b""
+    days: int = 0
+    certificate_authority: bool = False
+    key_usages: tuple[str, ...] = ()
+    extended_key_usages: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+    copy_extensions: bool = False
+    attach_to: str = ""
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifyCall:
+    """A request for a certificate, or a certificate, to be signed: the exact bytes (R17).
+
+    Args:
+        kind: As in `CertificateOrder`.
+        to_be_signed: CertificationRequestInfo or TBSCertificate, DER.
+        key_name: Label of the key that signs.
+        algorithm: API name of the signature algorithm.
+        certificate_authority: Whether the subject is made an authority.
+        attach_to: As in `CertificateOrder`.
+        sealed_password: The key's password, sealed to the HSM; empty for none.
+    """
+
+    kind: str
+    to_be_signed: bytes
+    key_name: str
+    algorithm: str
+    certificate_authority: bool = False
+    attach_to: str = ""
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,7 +467,8 @@ class RequestView:
         approved_by: SPKI of the approvers who approved.
         not_yet_approved_by: SPKI of those who still can.
         rejected_by: SPKI of those who rejected.
-        result: The `result` text: base64 of a signature or of decrypted data, `OFFLINE_RESULT`, or None.
+        result: The `result` text: base64 of a signature or of decrypted data, PEM of a certificate or of a request for
+            one, `OFFLINE_RESULT`, or None.
         input_offline_hsm: Ready JSON body for the offline side (decisions 13), or None.
         failure: Why it failed, expired or went back to waiting, in a sentence; None where nothing went wrong.
         withdrawn_by: SPKI of those who took their approval back (R26); they stand in none of the other lists.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from keyturn.broker.calls import decrypt_call, unwrap_call
+from keyturn.broker.calls import certify_call, decrypt_call, unwrap_call
 from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import collected
 from keyturn.broker.timestamps import awaits_stamp, timestamp_request
@@ -48,6 +48,8 @@ def _inner(request: RequestRow) -> tuple[str, dict[str, Any]]:
             return "signRequest", _sign(request)
         case RequestKind.DECRYPT:
             return "decryptRequest", _decrypt(request)
+        case RequestKind.CSR | RequestKind.ISSUE | RequestKind.SELFSIGN:
+            return "certificateRequest", _certificate(request)
         case RequestKind.UNWRAP:
             return "unwrapKeyRequest", _unwrap(request)
         case RequestKind.BLOCK:
@@ -85,6 +87,21 @@ def _decrypt(request: RequestRow) -> dict[str, Any]:
         inner["additionalAuthenticationData"] = _text(call.aad)
     if call.tag_length:
         inner["tagLength"] = call.tag_length
+    return inner
+
+
+def _certificate(request: RequestRow) -> dict[str, Any]:
+    """The very bytes that were approved: the documented body would have the offline side choose other ones."""
+    call = certify_call(request)
+    inner: dict[str, Any] = {
+        "signKeyName": call.key_name,
+        "kind": call.kind,
+        "toBeSigned": _text(call.to_be_signed),
+        "signatureAlgorithm": call.algorithm,
+        "certificateAuthority": call.certificate_authority,
+    }
+    if call.attach_to:
+        inner["keyName"] = call.attach_to
     return inner
 
 

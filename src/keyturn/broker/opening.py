@@ -7,14 +7,24 @@ is not among that: approvals given while it is blocked count when it is unblocke
 from __future__ import annotations
 
 import asyncio
+import secrets
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from keyturn.broker import checks, progress
 from keyturn.broker.bound import covered_by_approvals, is_bound, with_statement
-from keyturn.broker.calls import decrypt_parameters, unwrap_parameters
-from keyturn.broker.model import DecryptCall, ModifyCall, RequestKind, SignCall, StatusCall, UnwrapCall
+from keyturn.broker.calls import certify_parameters, decrypt_parameters, unwrap_parameters
+from keyturn.broker.certificates import RANDOM_SIZE, REQUEST_KINDS, to_be_signed
+from keyturn.broker.model import (
+    CertificateOrder,
+    DecryptCall,
+    ModifyCall,
+    RequestKind,
+    SignCall,
+    StatusCall,
+    UnwrapCall,
+)
 from keyturn.broker.prediction import StepKind, last_change, next_step, parsed_policy, stamp_seconds
 from keyturn.broker.stamping import Stamping
 from keyturn.broker.statement import statement_for
@@ -112,6 +122,25 @@ class Opening:
             parameters=unwrap_parameters(call),
         )
 
+    async def certify(self, order: CertificateOrder, original: bytes) -> str:
+        """Open a request for a certificate; arguments and errors as `Broker.open_certificate`.
+
+        The bytes that approvers approve and the HSM signs are fixed here: serial number, times and all (R17).
+        """
+        key = await self._executor.key(order.key_name)
+        call = to_be_signed(order, key, now=int(self._clock.now()), random=secrets.token_bytes(RANDOM_SIZE))
+        checks.check_certifying(call, key)
+        return await self._open(
+            key,
+            Action.USE,
+            REQUEST_KINDS[order.kind],
+            payload=call.to_be_signed,
+            original=original,
+            call=order,
+            algorithm=call.algorithm,
+            parameters=certify_parameters(call),
+        )
+
     async def block(self, call: StatusCall, original: bytes) -> str:
         """Open a request to block; arguments and errors as `Broker.open_block`."""
         key = await self._executor.key(call.key_name)
@@ -157,7 +186,7 @@ class Opening:
         *,
         payload: bytes,
         original: bytes,
-        call: SignCall | DecryptCall | UnwrapCall | StatusCall | ModifyCall,
+        call: SignCall | CertificateOrder | DecryptCall | UnwrapCall | StatusCall | ModifyCall,
         algorithm: str = "",
         signature_type: str = "",
         payload_type: str = "UNSPECIFIED",

@@ -274,6 +274,7 @@ def record_of(row: OfflineKeyRow) -> KeyRecord:
         attributes=attestation.attributes,
         allowed_operations=attestation.allowed_operations,
         allowed_algorithms=attestation.allowed_algorithms,
+        certificate=attestation.certificate,
     )
 
 

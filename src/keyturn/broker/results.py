@@ -147,7 +147,7 @@ class Results:
             await self._changed(request, attested, given)
 
     async def _bytes(self, request: RequestRow, result: bytes, given: GivenReceipt | None) -> None:
-        """Take a signature or a certificate, which a public key proves, or decrypted data, which only a receipt does."""
+        """Take a signature or a certificate, which a key proves, or decrypted data, which only a receipt does."""
         if _taken_before(request, result):
             return
         if request.kind == RequestKind.DECRYPT:

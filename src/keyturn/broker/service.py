@@ -40,6 +40,8 @@ if TYPE_CHECKING:
         ApprovalCall,
         AttestedKey,
         BrokerSettings,
+        CertificateOrder,
+        CertifyCall,
         CreateCall,
         DecryptCall,
         DirectoryEntry,
@@ -179,6 +181,10 @@ class Broker:
         """Open a request to unblock a key; else as `open_block`."""
         return await self._whole(self._opening.unblock(call, original))
 
+    async def open_certificate(self, order: CertificateOrder, *, original: bytes) -> str:
+        """Open a request for a certificate or for a request for one (R17); else as `open_sign`."""
+        return await self._whole(self._opening.certify(order, original))
+
     async def requests_by_status(self, statuses: Collection[RequestStatus]) -> list[tuple[str, RequestStatus]]:
         """Ids and statuses of the requests in any of the statuses, newest first, at most `MOST_LISTED`."""
         return await listed_requests(self._database, statuses)
@@ -207,6 +213,36 @@ class Broker:
     ) -> Executed[bytes]:
         """Decrypt at once; else as `sign_now`."""
         return await self._synchronous.decrypt(call, approvals, request_id)
+
+    async def certificate_now(self, order: CertificateOrder) -> bytes:
+        """Make and sign a certificate, or a request for one, at once; DER. Keys that need approvals refuse.
+
+        Raises:
+            ExecutionRefusedError: The HSM refused.
+            KeyturnError: 611 without an HSM; what makes no certificate.
+        """
+        return await self._whole(self._synchronous.order(order, self._clock.now()))
+
+    async def certify_now(
+        self, call: CertifyCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        """Sign bytes that were fixed elsewhere, for the offline side of a gap; DER. Else as `sign_now`."""
+        return await self._whole(self._synchronous.certify(call, approvals, request_id))
+
+    async def certificate_of(self, label: str) -> bytes:
+        """The certificate that is attached to a key, DER. Raises 650, 402 `certificate.none`."""
+        certificate = (await self._executor.key(label)).certificate
+        if not certificate:
+            raise KeyturnError(
+                ErrorCode.INVALID_CERTIFICATE,
+                f"The key {label} has no certificate. Attach one with POST /v1/certificate/import/plain, or sign one.",
+                refusal="certificate.none",
+            )
+        return certificate
+
+    async def attach_certificate(self, label: str, certificate: bytes) -> None:
+        """Attach a certificate, DER, to its key; empty bytes take it off. Raises 650, 402, 612, 614, 626, 611."""
+        await self._whole(self._executor.attach_certificate(uuid.uuid4().bytes, label, certificate))
 
     async def unwrap_now(
         self, call: UnwrapCall, approvals: Sequence[bytes], *, request_id: str = ""

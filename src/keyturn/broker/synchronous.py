@@ -5,9 +5,11 @@ The offline side of an air gap lives on these. A caller that gives a request id 
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from keyturn.broker.certificates import RANDOM_SIZE, to_be_signed
 from keyturn.broker.executor import ExecutionRefusedError
 from keyturn.errors import KeyturnError
 from keyturn.ska.policy import encode_policy
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from keyturn.broker.executor import Executor
     from keyturn.broker.model import (
         AttestedKey,
+        CertificateOrder,
+        CertifyCall,
         DecryptCall,
         Executed,
         ModifyCall,
@@ -61,6 +65,16 @@ class Synchronous:
             lambda operation_id: self._executor.decrypt(operation_id, call, approvals, request_id=request_id),
             identified=bool(approvals or request_id),
         )
+
+    async def certify(self, call: CertifyCall, approvals: Sequence[bytes], request_id: str) -> Executed[bytes]:
+        """Sign a certificate or a request for one; arguments and errors as `Broker.certify_now`."""
+        return await self._executor.certify(uuid.uuid4().bytes, call, approvals, request_id=request_id)
+
+    async def order(self, order: CertificateOrder, now: float) -> bytes:
+        """Make and sign what is ordered; arguments and errors as `Broker.certificate_now`."""
+        key = await self._executor.key(order.key_name)
+        call = to_be_signed(order, key, now=int(now), random=secrets.token_bytes(RANDOM_SIZE))
+        return (await self.certify(call, (), "")).value
 
     async def _used(self, label: str, use: Callable[[bytes], Awaitable[T]], *, identified: bool) -> T:
         # A key with a policy is used with an operation id, an ordinary one needs none, and then the HSM writes nothing.

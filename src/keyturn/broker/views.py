@@ -9,6 +9,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keyturn.broker import progress
+from keyturn.broker.calls import CERTIFICATE_KINDS
 from keyturn.broker.model import OFFLINE_RESULT, RequestKind, RequestView
 from keyturn.broker.offline_input import offline_input
 from keyturn.broker.prediction import (
@@ -23,6 +24,7 @@ from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage.rows import TaskState
 from keyturn.broker.timestamps import awaits_stamp
 from keyturn.clock import iso
+from keyturn.crypto.certificates import pem
 from keyturn.ska.actions import Action
 from keyturn.ska.policy_rules import open_modify, open_unblock, required_timestamp
 from keyturn.ska.window import closes_at, opens_at
@@ -60,6 +62,8 @@ def request_view(request: RequestRow, tasks: Sequence[TaskRow], *, connected: bo
         result = OFFLINE_RESULT
     elif status is RequestStatus.EXECUTED and request.kind in _WITH_RESULT and request.result is not None:
         result = text(request.result)
+    elif status is RequestStatus.EXECUTED and request.kind in CERTIFICATE_KINDS and request.result is not None:
+        result = pem(request.result, request=request.kind == RequestKind.CSR)
 
     def signers(state: TaskState) -> tuple[bytes, ...]:
         return tuple(task.spki for task in tasks if task.state == state)

@@ -95,6 +95,7 @@ class Attester:
                 accepted_rollbacks=self._store.accepted_rollbacks,
                 allowed_operations=record.allowed_operations,
                 allowed_algorithms=record.allowed_algorithms,
+                certificate=record.certificate,
             )
         )
         key = self._system_keys.attestation

@@ -140,6 +140,7 @@ Answer = (
     | KeyFacts
     | Attested
     | Signed
+    | Certified
     | Decrypted
     | Done
     | Verdict

@@ -84,6 +84,12 @@ def render_attestation(attestation: KeyAttestation) -> str:
     writer.leaf("curve_oid", attestation.curve_oid)
     writer.leaf("key_size", None if attestation.key_size is None else str(attestation.key_size))
     writer.leaf("public_key", b64encode(attestation.public_key).decode() or None)
+    if attestation.derivation is not None:
+        kind, path = attestation.derivation
+        writer.leaf("derivation_value", path, {"type": kind})
+    if attestation.address is not None:
+        name, address = attestation.address
+        writer.leaf("address_truncated", address.hex().upper(), {"format": name})
     writer.open("attributes")
     for name, tag, _ in ATTRIBUTES:
         value = attestation.attributes.get(name)
@@ -125,6 +131,8 @@ def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
         writer.leaf(tag, None if value is None else _bool(value))
     for tag, leaf in LIMITS.items():
         _write_words(writer, tag, leaf, getattr(attestation, tag))
+    if attestation.certificate:
+        writer.leaf("certificate", b64encode(attestation.certificate).decode())
     writer.close()
 
 
@@ -174,6 +182,8 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
     algorithm, algorithm_oid = parts.text("algorithm"), parts.text("algorithm_oid")
     curve_oid, key_size = parts.text_if("curve_oid"), parts.text_if("key_size")
     public_key = read_base64(parts.text("public_key"), "public_key") if root.tag == "private_key" else b""
+    derivation = _read_typed(parts, "derivation_value", "type")
+    address = _read_typed(parts, "address_truncated", "format")
     given = Children(parts.take("attributes"))
     attributes: dict[str, bool | None] = {}
     for name, tag, _ in ATTRIBUTES:
@@ -206,6 +216,8 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
         attributes=attributes,
         policy=policy,
         blocked=blocked,
+        derivation=derivation,
+        address=None if address is None else (address[0], _read_hex(address[1])),
         # From here on in the order in which they stand in the text.
         instance_id=own.text("instance_id"),
         restore_epoch=read_number(own.text("restore_epoch"), "restore_epoch", NUMBER_DIGITS),
@@ -224,6 +236,7 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
         store_counter=_read_counter(own, "store_counter") if version == FORMAT_VERSION else None,
         accepted_rollbacks=_read_counter(own, "accepted_rollbacks") if version == FORMAT_VERSION else None,
         **(_read_limits(own, attributes) if version == FORMAT_VERSION else {}),
+        certificate=_read_certificate(own) if version == FORMAT_VERSION else b"",
     )
     own.finish()
     if render_attestation(attestation).encode() != data:
@@ -241,6 +254,27 @@ def _read_limits(own: Children, attributes: dict[str, bool | None]) -> dict[str,
         if value is not None:
             attributes[name] = read_bool(value, tag)
     return {tag: _read_words(own.take(tag), leaf) for tag, leaf in LIMITS.items() if own.next_is(tag)}
+
+
+def _read_certificate(own: Children) -> bytes:
+    return read_base64(own.text("certificate"), "certificate") if own.next_is("certificate") else b""
+
+
+def _read_typed(parts: Children, tag: str, attribute: str) -> tuple[str, str] | None:
+    """Read an element of text with one attribute, if it is there: the attribute and the text."""
+    if not parts.next_is(tag):
+        return None
+    node = parts.take(tag, attribute)
+    if node.children or attribute not in node.attributes:
+        raise FormatError(f"<{tag}> is text with the attribute {attribute}.", refusal="xml.invalid")
+    return node.attributes[attribute], node.text
+
+
+def _read_hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise FormatError("address_truncated is not hexadecimal.", refusal="xml.invalid") from None
 
 
 def _read_counter(own: Children, name: str) -> int:

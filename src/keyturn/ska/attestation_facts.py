@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from keyturn.errors import FormatError
 from keyturn.ska.iso_time import format_time
-from keyturn.ska.labels import check_label
+from keyturn.ska.key_names import SEPARATOR, check_key_name
 from keyturn.ska.policy_json import policy_to_json
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ LIMITS: Final = {"allowed_operations": "operation", "allowed_algorithms": "algor
 ATTRIBUTE_NAMES: Final = frozenset((*(name for name, _, _ in ATTRIBUTES), *OWN_ATTRIBUTES))
 """API names of the attributes that can be attested."""
 
+DERIVATION_TYPES: Final = frozenset({"BIP32", "SLIP-10", "ADA", "ADA/SLIP-10"})
+"""The API's `derivationType` (rest-api.md section 3.2)."""
+_MAX_ADDRESS: Final = 64
 _UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,31}")
 _WORD: Final = re.compile("[A-Za-z][A-Za-z0-9._-]{0,63}")
@@ -101,6 +104,11 @@ class KeyAttestation:
             None in texts of the first two versions.
         allowed_operations: `allowedOperations`, sorted; empty for no limit (R9) and in texts of the first two versions.
         allowed_algorithms: `allowedAlgorithms`, the same.
+        derivation: Of a derived key the API's `derivationType` and its path, which also stands in its label; `uuid` is
+            that of its master, whose policy it follows (R21). None for any other.
+        address: Format and bytes of its blockchain address; None for none.
+        certificate: X.509 certificate attached to the key, DER: in whose name it issues (R17); empty for none and in
+            texts of the first two versions.
     """
 
     label: str
@@ -133,6 +141,9 @@ class KeyAttestation:
     accepted_rollbacks: int | None = None
     allowed_operations: tuple[str, ...] = ()
     allowed_algorithms: tuple[str, ...] = ()
+    certificate: bytes = b""
+    derivation: tuple[str, str] | None = None
+    address: tuple[str, bytes] | None = None
 
 
 def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
@@ -168,13 +179,17 @@ def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
         "algorithm": attestation.algorithm,
         "algorithmOid": attestation.algorithm_oid,
         "curveOid": curve,
-        "derivedAttributes": None,
+        "derivedAttributes": None
+        if attestation.derivation is None
+        else {"derivationType": attestation.derivation[0], "derivationValue": attestation.derivation[1]},
         "keySize": attestation.key_size,
         "keyUsageCount": attestation.key_use_count,
         "createTime": format_time(attestation.create_time),
         "attestTime": format_time(attestation.attest_time),
         "publicKey": None if symmetric else b64encode(attestation.public_key).decode(),
-        "addressTruncated": None,
+        "addressTruncated": None
+        if attestation.address is None
+        else {"address": attestation.address[1].hex().upper(), "format": attestation.address[0]},
         "attributes": attributes,
         "policy": None if policy is None else policy_to_json(policy, blocked=attestation.blocked),
     }
@@ -189,7 +204,7 @@ def check_attestation(attestation: KeyAttestation) -> None:
     Raises:
         FormatError: `format.invalid`, or `label.…` (610).
     """
-    check_label(attestation.label)
+    _check_name(attestation)
     if attestation.creation not in CREATIONS:
         raise FormatError("creation is neither generated nor imported nor derived.")
     for what, text in (("uuid", attestation.uuid), ("instance_id", attestation.instance_id)):
@@ -223,6 +238,8 @@ def check_attestation(attestation: KeyAttestation) -> None:
     ):
         if not 0 <= number < 10**NUMBER_DIGITS:
             raise FormatError(f"The {what} is not between 0 and {10**NUMBER_DIGITS}.")
+    if attestation.certificate and attestation.store_counter is None:
+        raise FormatError("A certificate is attested from the third version on, with the store's counter.")
     if attestation.generation == 0:
         raise FormatError("The generation counts from 1.")
     if not attestation.attributes.keys() <= ATTRIBUTE_NAMES:
@@ -245,3 +262,19 @@ def check_attestation(attestation: KeyAttestation) -> None:
             raise FormatError("Where the store's counter is attested, the receipt key is, too.")
         if attestation.store_counter < attestation.state_counter:
             raise FormatError("The store's counter is not below that of one of its keys.")
+
+
+def _check_name(attestation: KeyAttestation) -> None:
+    """A path stands in the label and in `derivation`, or in neither; what is derived, is called so."""
+    check_key_name(attestation.label)
+    _, stroke, path = attestation.label.partition(SEPARATOR)
+    if (attestation.derivation is not None) != bool(stroke) or (stroke and attestation.creation != "derived"):
+        raise FormatError("A derived key has a path in its label and a derivation, and no other key has.")
+    if attestation.derivation is not None:
+        kind, value = attestation.derivation
+        if kind not in DERIVATION_TYPES or value != path:
+            raise FormatError("The derivation is not of a known type, or another one than in the label.")
+    if attestation.address is not None:
+        name, address = attestation.address
+        if not _WORD.fullmatch(name) or not 1 <= len(address) <= _MAX_ADDRESS:
+            raise FormatError("The address has no format, or no length, that an address has.")

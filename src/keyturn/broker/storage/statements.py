@@ -70,26 +70,23 @@ OVERDUE_REQUESTS: Final = (
 )
 """What no broker has kept its appointment with; one that is being sent is left to its broker for longer."""
 
+CHANGING: Final = (
+    "status",
+    "version",
+    "due_at",
+    "sent",
+    "attempts",
+    "executed_at",
+    "result",
+    "failure",
+    "receipt",
+    "receipt_signature",
+)
+"""Columns of a request that change as it proceeds."""
 ADVANCE_REQUEST: Final = (
     update(requests)
     .where(requests.c.id == bindparam("w_id"), requests.c.version == bindparam("w_version"))
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "status",
-                "version",
-                "due_at",
-                "sent",
-                "attempts",
-                "executed_at",
-                "result",
-                "failure",
-                "receipt",
-                "receipt_signature",
-            )
-        }
-    )
+    .values({name: bindparam(name) for name in CHANGING})
 )
 """The one statement that changes a request; it changes nothing when another change came first."""
 REBASE_REQUEST: Final = (
@@ -177,7 +174,14 @@ _ORDERS: Final[dict[str, tuple[ColumnElement[Any], ColumnElement[Any]]]] = {
 
 @lru_cache(maxsize=512)
 def fetch(
-    *, level: int, by_task: bool, by_request: bool, by_kind: bool, order: str, paged: bool
+    *,
+    level: int,
+    by_task: bool,
+    by_request: bool,
+    by_kind: bool,
+    order: str,
+    paged: bool,
+    or_kinds: tuple[str, ...] = (),
 ) -> Select[tuple[Any, ...]]:
     """Build the query for an approver's open tasks: one statement whatever is asked, no query per task.
 
@@ -188,6 +192,7 @@ def fetch(
         by_kind: Only tasks of the kind `w_kind`.
         order: Name of a sort order.
         paged: Only `w_limit` tasks behind the first `w_offset`.
+        or_kinds: With `by_kind`: further kinds, plain words.
 
     Returns:
         A statement that yields `FetchedRow`s for the signer `w_signer`.
@@ -209,7 +214,8 @@ def fetch(
     if by_request:
         statement = statement.where(tasks.c.request_id == bindparam("w_request"))
     if by_kind:
-        statement = statement.where(requests.c.kind == bindparam("w_kind"))
+        others = (requests.c.kind == literal_column(f"'{kind}'") for kind in or_kinds)
+        statement = statement.where(or_(requests.c.kind == bindparam("w_kind"), *others))
     if paged:
         statement = statement.limit(bindparam("w_limit", type_=BigInteger)).offset(
             bindparam("w_offset", type_=BigInteger)
