@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import msgspec
 import pytest
 
 from keyturn.errors import ErrorCode
-from keyturn.hsm import protocol
+from keyturn.hsm import protocol, withdrawing
 from keyturn.hsm.client import HsmClient
+from keyturn.hsm.ledger import LedgerKind
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
-from keyturn.ska.policy import encode_policy
+from keyturn.ska.messages import ApprovalToken, encode_approval
+from keyturn.ska.policy import TimeUnit, encode_policy
 from keyturn.ska.signatures import api_signature_algorithm, scheme_for, wrap_signature
 from keyturn_testing.hsm_actions import approve, refused, stamp, statement
 from keyturn_testing.hsm_process import HsmProcess
+from keyturn_testing.hsm_room import Room
 from keyturn_testing.keys import create_ec, operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 ADA, BEN, EVE = Officer("ada"), Officer("ben", "ED"), Officer("eve", "RSA")
 MALLORY = Officer("mallory")
@@ -134,6 +143,85 @@ async def test_an_ordinary_key_has_no_approvals_to_withdraw(client: HsmClient, l
     await create_ec(client, label)
     refusal = await refused(client.call(withdrawal(ADA, label, statement(label, Action.USE, b"x"))))
     assert refusal.refusal == "policy.none"
+
+
+# --- more withdrawals than are remembered -----------------------------------------------------------------
+
+
+MINUTE = make_policy(quorum(2, ADA, BEN, EVE, timeout=60, unit=TimeUnit.SECONDS), modify=quorum(1, BEN))
+HOUR = make_policy(quorum(2, ADA, BEN, EVE, timeout=3600, unit=TimeUnit.SECONDS), modify=quorum(1, BEN))
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
+    """A key whose approvals last a minute, and which remembers three withdrawals of each signer."""
+    monkeypatch.setattr(withdrawing, "MAX_WITHDRAWALS", 3)
+    made = Room(tmp_path / "store")
+    made.create("k", MINUTE)
+    made.clock.advance(5)
+    yield made
+    made.close()
+
+
+def use(token: ApprovalToken, *signers: Officer) -> protocol.Sign:
+    return protocol.Sign(operation_id(), "k", b"pay 5", ECDSA, "", [officer.approve(token) for officer in signers])
+
+
+def take_back(room: Room, officer: Officer, token: ApprovalToken) -> Any:
+    return room.ask(withdrawal(officer, "k", encode_approval(token)))
+
+
+def taken_back_and_forgotten(room: Room) -> tuple[ApprovalToken, ApprovalToken]:
+    """Ada withdraws four approvals, the last when the others have closed; the newest closed one and the last."""
+    taken_back = []
+    for _ in range(3):
+        room.clock.advance(1)
+        taken_back.append(room.stamp("k", Action.USE, b"pay 5"))
+        assert isinstance(take_back(room, ADA, taken_back[-1]), protocol.Done)
+    room.clock.advance(61)
+    last_one = room.stamp("k", Action.USE, b"pay 5")
+    assert isinstance(take_back(room, ADA, last_one), protocol.Done)
+    blob = encode_policy(HOUR)
+    modified = room.ask(protocol.Modify(operation_id(), "k", blob, [BEN.approve(room.stamp("k", Action.MODIFY, blob))]))
+    assert isinstance(modified, protocol.Attested)
+    return taken_back[-1], last_one
+
+
+def test_a_forgotten_withdrawal_does_not_come_back_with_a_longer_window(room: Room) -> None:
+    closed, last_one = taken_back_and_forgotten(room)
+    key = room.store.key("k")
+    assert key is not None
+    assert len(room.store.ledger(key.uuid, LedgerKind.WITHDRAWN)) == 1
+    room.again()
+    assert room.ask(use(closed, ADA, BEN)).bad_approvals == [(0, "approval.stale-timestamp")]
+    assert room.ask(use(last_one, ADA, BEN)).bad_approvals == [(0, "approval.withdrawn")]
+    # Others of the same moment count, and so does what Ada approves from now on.
+    assert isinstance(room.ask(use(closed, BEN, EVE)), protocol.Signed)
+    room.clock.advance(1)
+    assert isinstance(room.ask(use(room.stamp("k", Action.USE, b"pay 5"), ADA, BEN)), protocol.Signed)
+
+
+def test_attack_without_that_line_what_was_taken_back_would_count(room: Room) -> None:
+    closed, _ = taken_back_and_forgotten(room)
+    key = room.store.key("k")
+    assert key is not None
+    with room.store.change() as change:
+        for line in room.store.ledger(key.uuid, LedgerKind.FORGOTTEN_WITHDRAWAL).values():
+            change.drop_ledger(line)
+    assert isinstance(room.ask(use(closed, ADA, BEN)), protocol.Signed)
+
+
+def test_too_many_that_could_still_count_are_refused_withdrawal_too_many(room: Room) -> None:
+    tokens = []
+    for _ in range(4):
+        room.clock.advance(1)
+        tokens.append(room.stamp("k", Action.USE, b"pay 5"))
+    for token in tokens[:3]:
+        assert isinstance(take_back(room, ADA, token), protocol.Done)
+    assert take_back(room, ADA, tokens[3]).refusal == "withdrawal.too-many"
+    assert isinstance(take_back(room, BEN, tokens[3]), protocol.Done)
+    room.clock.advance(61)
+    assert isinstance(take_back(room, ADA, tokens[3]), protocol.Done)
 
 
 async def test_withdrawals_survive_kill_9_and_go_with_the_key(tmp_path_factory: pytest.TempPathFactory) -> None:

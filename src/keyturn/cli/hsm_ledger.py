@@ -25,6 +25,7 @@ _WORDS = {
     "spent-unblock": "has unblocked, and never again",
     "spent-modify": "has replaced the policy, and never again",
     "withdrawn": "taken back by a signer",
+    "forgotten-withdrawal": "no timestamp up to this one counts from this signer",
     "forgotten": "no timestamp up to this one counts for use",
 }
 _SHOWN = 16

@@ -176,6 +176,10 @@ class Authority:
             stamps_from=self._stamps_from(record, action),
             spent=self._spent(record, action),
             withdrawn=Withdrawn(self._store.ledger(record.uuid, LedgerKind.WITHDRAWN)),
+            stale_for={
+                signer: line.time
+                for signer, line in self._store.ledger(record.uuid, LedgerKind.FORGOTTEN_WITHDRAWAL).items()
+            },
             single_use=_is_single_use(record, action),
         )
         try:

@@ -46,6 +46,9 @@ class LedgerKind(StrEnum):
     """A statement that has replaced its policy, without a timestamp (R15)."""
     WITHDRAWN = "withdrawn"
     """A statement that one signer took back (R26)."""
+    FORGOTTEN_WITHDRAWAL = "forgotten-withdrawal"
+    """The newest timestamp among the withdrawals of a signer that were forgotten: no approval of theirs with a
+    timestamp up to it counts again (R26)."""
     USE = "use"
     """A statement that a single-use key has consumed (R14)."""
     FORGOTTEN = "forgotten"

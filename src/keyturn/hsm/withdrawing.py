@@ -4,7 +4,10 @@ What is signed are the ASCII bytes `WITHDRAW:`, the approval as it was signed, a
 withdrawal is for one signer and one statement; a new approval with another timestamp is another statement.
 
 Only those listed in the rule that the approval could serve are heard, and each may leave a bounded number of
-withdrawals with a key. When there are too many, those go first whose approval could not count any more in any case.
+withdrawals with a key. When there are too many, those go whose approval could not count any more in any case. A modify
+may open longer windows later, so the newest timestamp among them is remembered: from then on no approval of this signer
+with a timestamp up to it counts for the key. All of these had closed, for a window closes the later the newer the
+timestamp is (docs/adr/0087).
 
 Source: docs/security/rules.md R26; decisions 4.
 """
@@ -27,6 +30,7 @@ from keyturn.ska.signatures import unwrap_signature, verify
 from keyturn.ska.window import closes_at
 
 if TYPE_CHECKING:
+    from keyturn.hsm.change import Change
     from keyturn.hsm.context import EngineContext
     from keyturn.hsm.records import KeyRecord
     from keyturn.ska.messages import ApprovalToken
@@ -80,11 +84,20 @@ class Withdrawing:
                             f"{MAX_WITHDRAWALS} approvals of this approver for this key are withdrawn already; block "
                             "the key, or replace its policy",
                         )
-                    for known in passed:
-                        change.drop_ledger(known)
+                    self._forget(change, passed)
                 change.put_ledger(line)
         context.journal.grant(call, record, None, payload=call.approval, note=f"signer {line.signer.hex()}")
         return protocol.Done()
+
+    def _forget(self, change: Change, passed: list[LedgerRecord]) -> None:
+        """Drop withdrawals of one signer, and see to it that what they withdrew counts no more all the same."""
+        for known in passed:
+            change.drop_ledger(known)
+        one = passed[0]
+        newest = max(known.stamp or 0 for known in passed)
+        before = self._context.store.ledger(one.uuid, LedgerKind.FORGOTTEN_WITHDRAWAL).get(one.signer)
+        if before is None or newest > before.time:
+            change.put_ledger(LedgerRecord(one.uuid, LedgerKind.FORGOTTEN_WITHDRAWAL, b"", one.signer, newest))
 
     def _read(self, call: protocol.Withdraw, record: KeyRecord) -> tuple[ApprovalToken, int | None]:
         """The approval that is taken back, and the seconds of its timestamp."""

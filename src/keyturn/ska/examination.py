@@ -116,7 +116,7 @@ class Examination:
         if isinstance(statement, Fault):
             return _invalid(position, statement, identity)
         stamp = statement.stamp.seconds if statement.stamp is not None else None
-        fault = self._withdrawal(identity, authorization.approval) or self._lacks_timestamp(identity, stamp)
+        fault = self._withdrawal(identity, statement.digest, stamp) or self._lacks_timestamp(identity, stamp)
         if fault is not None:
             return _invalid(position, fault, identity)
         # Where one statement has to carry the decision, an approver may serve once under each of them.
@@ -228,11 +228,20 @@ class Examination:
             )
         return None
 
-    def _withdrawal(self, identity: bytes, approval: bytes) -> Fault | None:
-        withdrawn = self._question.withdrawn
-        if withdrawn and (sha256(identity).digest(), sha256(approval).digest()) in withdrawn:
+    def _withdrawal(self, identity: bytes, statement: bytes, stamp: int | None) -> Fault | None:
+        withdrawn, stale_for = self._question.withdrawn, self._question.stale_for
+        if not withdrawn and not stale_for:
+            return None
+        signer = sha256(identity).digest()
+        if (signer, statement) in withdrawn:
             return Fault(
                 "approval.withdrawn", "The approver has taken this approval back; it counts again in no request."
+            )
+        if stamp is not None and stamp <= stale_for.get(signer, -1):
+            return Fault(
+                "approval.stale-timestamp",
+                "The timestamp is so old that all approvals of this approver from its time had ceased to count for "
+                "this key; have it approved anew with a new timestamp.",
             )
         return None
 

@@ -5,7 +5,7 @@ Source: ska-wire-format.md section 8; decisions 18 to 20, 29.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.actions import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from keyturn.ska.policy import Approver, Policy
 
@@ -56,6 +56,8 @@ class Question:
         spent: Statements that have served and serve no more: SHA-256 of the signed approval blob, 0x1055 (R15).
         withdrawn: Approvals that their signers took back: SHA-256 of the identity, SHA-256 of the signed approval
             blob (R26).
+        stale_for: Of signers whose withdrawals are not all remembered, SHA-256 of the identity: the newest timestamp
+            that does not count for them any more, in seconds since the epoch (R26).
         single_use: Whether only approvals of one and the same statement count together, and only statements that tell
             one use from another: by a timestamp of the HSM, or by the request that a bound statement names (R14).
     """
@@ -72,6 +74,7 @@ class Question:
     stamps_from: int | None = None
     spent: Collection[bytes] = ()
     withdrawn: Collection[tuple[bytes, bytes]] = ()
+    stale_for: Mapping[bytes, int] = field(default_factory=dict)
     single_use: bool = False
 
     def __post_init__(self) -> None:
