@@ -29,20 +29,6 @@ if TYPE_CHECKING:
     from keyturn.broker.storage.database import Transaction
     from keyturn.ska.policy import Rule
 
-_CHANGING: Final = (
-    "status",
-    "version",
-    "due_at",
-    "sent",
-    "attempts",
-    "executed_at",
-    "result",
-    "failure",
-    "receipt",
-    "receipt_signature",
-)
-
-
 BLOCKED_NOTE: Final = "The key is blocked. Approvals are collected, but until it is unblocked its use fails."
 """`failure` of an open request to use a blocked key: said before anybody waits for the outcome."""
 UNREACHABLE: Final = (
@@ -99,7 +85,7 @@ def advance(tx: Transaction, request: RequestRow, **changes: Any) -> RequestRow:
     if not RequestStatus(changed.status).is_open:
         changed = changed._replace(due_at=None, sent=None)
         tx.run(statements.CLOSE_OPEN_TASKS, {"w_request": request.id})
-    values = {name: getattr(changed, name) for name in _CHANGING}
+    values = {name: getattr(changed, name) for name in statements.CHANGING}
     if tx.run(statements.ADVANCE_REQUEST, {"w_id": request.id, "w_version": request.version, **values}) == 0:
         raise StaleError
     return changed
