@@ -29,9 +29,12 @@ from keyturn.hsm.authority import Authority, StatementServedError, protects
 from keyturn.hsm.certifying import Certifying
 from keyturn.hsm.context import EngineContext, check_payload
 from keyturn.hsm.door import Door, require_not_blocked
+from keyturn.hsm.giving import Giving
 from keyturn.hsm.journal import Journal
 from keyturn.hsm.ledger import LedgerKind, last
 from keyturn.hsm.making import Making
+from keyturn.hsm.objects import KIND as OBJECT_KIND
+from keyturn.hsm.objects import Objects
 from keyturn.hsm.operations import Operations, input_digest
 from keyturn.hsm.rate_limit import RateLimit
 from keyturn.hsm.receipts import Receipts, check_request_id
@@ -56,6 +59,8 @@ if TYPE_CHECKING:
 
 BURST: Final = 10
 """Rate limits allow this many seconds' worth at once."""
+LOGS_PER_SECOND: Final = 5.0
+"""How often the decision log may be looked at: each look reads a quarter of a MiB."""
 
 
 class Engine:
@@ -112,6 +117,13 @@ class Engine:
         stamping = Stamping(context, _limit("timestamps", settings.stamps_per_second, monotonic))
         using, status, making = Using(context), Status(context), Making(context)
         certifying = Certifying(context)
+        objects = Objects(context)
+        giving = Giving(
+            context,
+            random=_limit("random bytes", settings.random_per_second, monotonic),
+            logs=_limit("looks at the log", LOGS_PER_SECOND, monotonic),
+            dates=_limit("timestamps", settings.stamps_per_second, monotonic),
+        )
         self._handlers: dict[type, Callable[..., protocol.Answer | Awaitable[protocol.Answer]]] = {
             protocol.GetInfo: self._info,
             protocol.ListKeys: self._list,
@@ -132,6 +144,12 @@ class Engine:
             protocol.Verify: self._verify,
             protocol.Stamp: stamping.stamp,
             protocol.GetStatistics: self._statistics,
+            protocol.PutObject: self._once(objects.put),
+            protocol.GetObject: objects.get,
+            protocol.DeleteObject: self._once(objects.delete),
+            protocol.GetRandom: giving.random,
+            protocol.GetLog: giving.log,
+            protocol.DateWithRfc3161: giving.date,
         }
         for name in context.system_names:
             if store.key(name) is not None:
@@ -243,6 +261,7 @@ class Engine:
             integrity_key=integrity.spki,
             integrity_keys=[(one.name, one.spki, one.retired_at) for one in context.system_keys.integrity_keys()],
             receipt_key=context.system_keys.receipt.spki,
+            rfc_timestamp_certificate=context.system_keys.rfc_timestamp.certificate,
             clock=clock.reading,
             clock_mark=clock.mark,
             rolled_back=context.store.witnessed is not None,
@@ -311,6 +330,7 @@ class Engine:
                 "protectedKeys": sum(1 for record in records if record is not None and protects(record.policy)),
                 "operations": store.operation_count,
                 "ledgerLines": store.ledger_size,
+                "dataObjects": len(store.object_names(OBJECT_KIND)),
                 "stateCounter": store.state_counter,
                 "restoreEpoch": store.restore_epoch,
                 "grantedSinceStart": journal.granted,

@@ -175,6 +175,7 @@ class HsmService:
                 integrity_name=self.settings.timestamp_key_name,
                 receipt_name=self.settings.receipt_key_name,
                 transport_name=self.settings.transport_key_name,
+                rfc_timestamp_name=self.settings.rfc_timestamp_key_name,
             )
             engine = Engine(
                 store=store,

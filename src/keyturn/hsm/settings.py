@@ -22,6 +22,7 @@ from keyturn.hsm.system_keys import (
     DEFAULT_ATTESTATION_NAME,
     DEFAULT_INTEGRITY_NAME,
     DEFAULT_RECEIPT_NAME,
+    DEFAULT_RFC_TIMESTAMP_NAME,
     DEFAULT_TRANSPORT_NAME,
 )
 
@@ -53,6 +54,7 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
         timestamp_key_name: Name of the integrity key.
         attestation_key_name: Name of the attestation key.
         receipt_key_name: Name of the receipt key.
+        rfc_timestamp_key_name: Name of the key that makes timestamps of RFC 3161.
         transport_key_name: Name of the key to which passwords are sealed (R27).
         deleted_key_retention_days: Days that a deleted key lies sealed before it is erased (R28); 0 erases at once.
         clock_tolerance: Seconds the system clock may be behind the highest time used; up to an hour.
@@ -80,6 +82,7 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
     timestamp_key_name: KeyName = DEFAULT_INTEGRITY_NAME
     attestation_key_name: KeyName = DEFAULT_ATTESTATION_NAME
     receipt_key_name: KeyName = DEFAULT_RECEIPT_NAME
+    rfc_timestamp_key_name: KeyName = DEFAULT_RFC_TIMESTAMP_NAME
     transport_key_name: KeyName = DEFAULT_TRANSPORT_NAME
     deleted_key_retention_days: Annotated[int, msgspec.Meta(ge=0, le=3660)] = 30
     clock_tolerance: Annotated[float, msgspec.Meta(ge=0, le=3600)] = TOLERANCE
@@ -187,12 +190,13 @@ def load_settings(file: Path | None, flags: dict[str, object]) -> HsmSettings:
         settings.attestation_key_name,
         settings.receipt_key_name,
         settings.transport_key_name,
+        settings.rfc_timestamp_key_name,
     }
-    if len(names) < 4:
+    if len(names) < 5:
         raise KeyturnError(
             ErrorCode.CONFIG_NOT_VALID,
-            "timestampKeyName, attestationKeyName, receiptKeyName and transportKeyName must differ: each system key "
-            "does one thing",
+            "timestampKeyName, attestationKeyName, receiptKeyName, transportKeyName and rfcTimestampKeyName must "
+            "differ: each system key does one thing",
             refusal="config.invalid",
         )
     return settings

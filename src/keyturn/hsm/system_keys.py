@@ -10,6 +10,9 @@
 * The transport key (EC P-256, ECDH) opens passwords that were sealed for keys of this HSM, and nothing else (rule R27).
   Configuring another name makes another key; what was sealed to the one before opens no more.
 
+* The timestamping key (EC P-256, ECDSA with SHA-256) signs timestamps of RFC 3161 and nothing else. Its self-signed
+  certificate, which says so, travels with each. Configuring another name makes another key and certificate.
+
 There is no method that signs bytes of the caller's choice (`keyturn.hsm.system_signers`). Audit and backup keys join
 this class when something needs them.
 
@@ -36,7 +39,7 @@ from msgspec.structs import replace
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.records import SystemKeyRecord, store_error
-from keyturn.hsm.system_signers import AttestationSigner, IntegritySigner, ReceiptSigner, TransportOpener
+from keyturn.hsm.system_signers import AttestationSigner, IntegritySigner, ReceiptSigner, RfcTimestampSigner, TransportOpener
 from keyturn.ska.decision import IntegrityKey
 
 if TYPE_CHECKING:
@@ -48,16 +51,24 @@ DEFAULT_ATTESTATION_NAME: Final = "attestation-key"
 DEFAULT_INTEGRITY_NAME: Final = "timestamp-key"
 DEFAULT_RECEIPT_NAME: Final = "receipt-key"
 DEFAULT_TRANSPORT_NAME: Final = "transport-key"
+DEFAULT_RFC_TIMESTAMP_NAME: Final = "rfc-timestamp-key"
 ATTESTATION: Final = "attestation"
 INTEGRITY: Final = "integrity"
 RECEIPT: Final = "receipt"
 TRANSPORT: Final = "transport"
+RFC_TIMESTAMP: Final = "rfc-timestamp"
 ATTESTATION_ALGORITHM: Final = "SHA256_WITH_RSA"
 INTEGRITY_ALGORITHM: Final = "SHA256_WITH_ECDSA"
 RECEIPT_ALGORITHM: Final = INTEGRITY_ALGORITHM
 TRANSPORT_ALGORITHM: Final = "ECDH"
+RFC_TIMESTAMP_ALGORITHM: Final = INTEGRITY_ALGORITHM
 
-_EC_ALGORITHMS: Final = {INTEGRITY: INTEGRITY_ALGORITHM, RECEIPT: RECEIPT_ALGORITHM, TRANSPORT: TRANSPORT_ALGORITHM}
+_EC_ALGORITHMS: Final = {
+    INTEGRITY: INTEGRITY_ALGORITHM,
+    RECEIPT: RECEIPT_ALGORITHM,
+    TRANSPORT: TRANSPORT_ALGORITHM,
+    RFC_TIMESTAMP: RFC_TIMESTAMP_ALGORITHM,
+}
 _MAX_NAME: Final = 128
 _NO_END: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -70,6 +81,7 @@ class SystemKeys:
         integrity: Signs timestamps.
         receipt: Signs receipts.
         transport: Opens sealed passwords.
+        rfc_timestamp: Signs timestamps of RFC 3161.
         integrity_keys: Every integrity key there ever was, for `decide`.
         names: Names of all system keys, retired ones included.
         receipt_spkis: Public keys of every receipt key there ever was, DER.
@@ -81,6 +93,7 @@ class SystemKeys:
         integrity: IntegritySigner,
         receipt: ReceiptSigner,
         transport: TransportOpener,
+        rfc_timestamp: RfcTimestampSigner,
         integrity_keys: list[IntegrityKey],
         names: frozenset[str],
         receipt_spkis: tuple[bytes, ...],
@@ -89,6 +102,7 @@ class SystemKeys:
         self.integrity = integrity
         self.receipt = receipt
         self.transport = transport
+        self.rfc_timestamp = rfc_timestamp
         self._integrity_keys = integrity_keys
         self._names = names
         self.receipt_spkis = receipt_spkis
@@ -104,6 +118,7 @@ class SystemKeys:
         integrity_name: str = DEFAULT_INTEGRITY_NAME,
         receipt_name: str = DEFAULT_RECEIPT_NAME,
         transport_name: str = DEFAULT_TRANSPORT_NAME,
+        rfc_timestamp_name: str = DEFAULT_RFC_TIMESTAMP_NAME,
     ) -> SystemKeys:
         """Load the system keys; make those that are missing, durably.
 
@@ -116,6 +131,7 @@ class SystemKeys:
                 one in use.
             receipt_name: The configuration's `receiptKeyName`; likewise.
             transport_name: The configuration's `transportKeyName`; likewise.
+            rfc_timestamp_name: The configuration's `rfcTimestampKeyName`; likewise.
 
         Returns:
             The keys.
@@ -129,6 +145,7 @@ class SystemKeys:
             INTEGRITY: integrity_name,
             RECEIPT: receipt_name,
             TRANSPORT: transport_name,
+            RFC_TIMESTAMP: rfc_timestamp_name,
         }
         _check_names(names)
         found = {purpose: _find(store, purpose, name) for purpose, name in names.items()}
@@ -176,6 +193,7 @@ class SystemKeys:
             _integrity_signer(store, made[INTEGRITY]),
             _receipt_signer(store, made[RECEIPT]),
             _transport_opener(store, made[TRANSPORT]),
+            _rfc_timestamp_signer(store, made[RFC_TIMESTAMP]),
             [
                 IntegrityKey(one.name, one.public_key, one.retired_at)
                 for one in store.system_keys()
@@ -242,9 +260,33 @@ def _make_attestation(name: str, instance_id: str, now: int) -> tuple[SystemKeyR
     return _record(name, ATTESTATION, ATTESTATION_ALGORITHM, now, key, certificate.public_bytes(Encoding.DER))
 
 
+def _make_timestamping(name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
+    """A key for timestamps of RFC 3161 with its certificate, whose one extended usage is critical (section 2.3)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"keyturn timestamps {instance_id}")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.fromtimestamp(now, tz=UTC))
+        .not_valid_after(_NO_END)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_signature_only(), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    content = certificate.public_bytes(Encoding.DER)
+    return _record(name, RFC_TIMESTAMP, RFC_TIMESTAMP_ALGORITHM, now, key, content)
+
+
 def _make(purpose: str, name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
     if purpose == ATTESTATION:
         return _make_attestation(name, instance_id, now)
+    if purpose == RFC_TIMESTAMP:
+        return _make_timestamping(name, instance_id, now)
     return _record(name, purpose, _EC_ALGORITHMS[purpose], now, ec.generate_private_key(ec.SECP256R1()), b"")
 
 
@@ -277,6 +319,10 @@ def _integrity_signer(store: Store, record: SystemKeyRecord) -> IntegritySigner:
 
 def _receipt_signer(store: Store, record: SystemKeyRecord) -> ReceiptSigner:
     return ReceiptSigner(record.name, record.public_key, record.signature_algorithm, _ec_key(store, record))
+
+
+def _rfc_timestamp_signer(store: Store, record: SystemKeyRecord) -> RfcTimestampSigner:
+    return RfcTimestampSigner(record.name, record.certificate, record.signature_algorithm, _ec_key(store, record))
 
 
 def _transport_opener(store: Store, record: SystemKeyRecord) -> TransportOpener:

@@ -10,16 +10,21 @@ Source: ska-wire-format.md section 5 (who signs what); docs/formats/receipts.md.
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
+from keyturn.crypto.rfc3161 import timestamp_response
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.messages import decode_timestamp
 from keyturn.ska.receipt import bytes_to_sign, decode_receipt
 from keyturn.ska.sealed_password import open_password
+
+if TYPE_CHECKING:
+    from keyturn.crypto.rfc3161 import Imprint
 
 MAX_ATTESTATION: Final = 256 * 1024
 """Longest attestation text in bytes; readers take no longer one (rule R19)."""
@@ -171,6 +176,43 @@ class TransportOpener:
             FormatError: 620 `password.seal`: it was not sealed to this key for this label.
         """
         return open_password(self._key, self.spki, label, sealed)
+
+
+@dataclass(frozen=True, slots=True)
+class RfcTimestampSigner:
+    """The key for timestamps of RFC 3161 in use. It signs a digest with a time, in the form that it makes itself.
+
+    Args:
+        name: Its name.
+        certificate: Its certificate, DER; it travels with each timestamp.
+        algorithm: API name of its signature algorithm.
+    """
+
+    name: str
+    certificate: bytes
+    algorithm: str
+    _key: ec.EllipticCurvePrivateKey
+
+    def __repr__(self) -> str:
+        return f"<RfcTimestampSigner {self.name}>"
+
+    def date(self, imprint: Imprint, moment: int) -> bytes:
+        """Date a digest.
+
+        Args:
+            imprint: What is dated.
+            moment: Seconds since the epoch, from the clock guard.
+
+        Returns:
+            TimeStampResp, DER.
+        """
+        return timestamp_response(
+            imprint,
+            serial=secrets.randbits(127) + 1,
+            moment=moment,
+            certificate=self.certificate,
+            sign=lambda attributes: self._key.sign(attributes, ec.ECDSA(hashes.SHA256())),
+        )
 
 
 def _wrong_purpose(message: str) -> KeyturnError:

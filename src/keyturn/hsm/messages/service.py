@@ -33,6 +33,7 @@ class Info(Message, frozen=True, tag="info-is"):
             governs, until the administrator accepts it (R6).
         accepted_rollbacks: How often an administrator accepted that.
         transport_key: SPKI of the key to which passwords are sealed, DER; empty while sealed (R27).
+        rfc_timestamp_certificate: Certificate of the key that makes timestamps of RFC 3161, DER; empty while sealed.
     """
 
     protocol: int
@@ -52,6 +53,7 @@ class Info(Message, frozen=True, tag="info-is"):
     rolled_back: bool = False
     accepted_rollbacks: int = 0
     transport_key: bytes = b""
+    rfc_timestamp_certificate: bytes = b""
 
 
 class GetStatistics(Message, frozen=True, tag="statistics"):
