@@ -83,9 +83,6 @@ CHANGING: Final = (
     "receipt_signature",
 )
 """Columns of a request that change as it proceeds."""
-CHANGING: Final = (
-)
-"""Columns of a request that change as it proceeds."""
 ADVANCE_REQUEST: Final = (
     update(requests)
     .where(requests.c.id == bindparam("w_id"), requests.c.version == bindparam("w_version"))
