@@ -69,6 +69,7 @@ class ErrorCode(Enum):
     """The HSM itself is unwell (store, clock, sealed), spelled as the documented table spells it."""
     CREATION_INTEGRITY_KEY = (702, "res.error.creation.integrity.key", 500)
     """The key that signs timestamps cannot be made: there is no root key store yet, or the clock is not believed."""
+    IO = (703, "res.error.io", 500)
 
     @property
     def number(self) -> int:

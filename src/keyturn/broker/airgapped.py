@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keyturn.broker.model import Profile
 from keyturn.broker.register import Register, attested_of, parsed, record_of
+from keyturn.broker.serving_executors import AirGappedServing
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
 
@@ -21,7 +22,7 @@ _ENDPOINTS: Final = {"csr": "request", "issue": "sign", "selfsign": "selfsign"}
 """What opens a request of each kind, below `/v1/certificate`."""
 
 
-class AirGappedExecutor:
+class AirGappedExecutor(AirGappedServing):
     """Stands in for an HSM that is out of reach.
 
     Args:

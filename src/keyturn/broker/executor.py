@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from keyturn.broker.serving import ServingExecutor
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class ExecutionRefusedError(KeyturnError):
         return self.refusal.startswith(("approval.", "approvals."))
 
 
-class Executor(Protocol):
+class Executor(ServingExecutor, Protocol):
     """The side that acts, or stands in for it.
 
     Every method raises `KeyturnError`: 650 for an unknown key, `ExecutionRefusedError` when the HSM refused,

@@ -6,18 +6,19 @@ predictions only; the HSM decides by what it holds itself.
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
-from keyturn.broker.executor import ROLLED_BACK, ExecutionRefusedError, KeyRecord, SignedStamp
+from keyturn.broker.asking import asked as _asked
+from keyturn.broker.executor import KeyRecord, SignedStamp
 from keyturn.broker.model import AttestedKey, Executed, Profile
+from keyturn.broker.serving_executors import LocalServing
 from keyturn.errors import ErrorCode, KeyturnError
-from keyturn.hsm.client import HsmRefusedError
 from keyturn.ska.decision import IntegrityKey
 from keyturn.ska.policy import encode_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-    from typing import TypeVar
+    from collections.abc import Sequence
 
     from keyturn.broker.executor import Withdrawal
     from keyturn.broker.model import CertifyCall, CreateCall, DecryptCall, SignCall, UnwrapCall
@@ -26,14 +27,8 @@ if TYPE_CHECKING:
     from keyturn.hsm.client import HsmClient
     from keyturn.ska.actions import Action
 
-    T = TypeVar("T")
 
-_NOT_A_REFUSAL = frozenset({ErrorCode.HSM_FAILURE, ErrorCode.CONNECTIVITY, ErrorCode.CREATION_INTEGRITY_KEY})
-"""Codes with which the HSM says that it is unwell: sealed, not set up, its clock off, its store broken. They judge no
-call."""
-
-
-class LocalExecutor:
+class LocalExecutor(LocalServing):
     """Sends calls to an HSM.
 
     Args:
@@ -44,7 +39,7 @@ class LocalExecutor:
     profile = Profile.LOCAL
 
     def __init__(self, client: HsmClient, witnesses: WitnessBook | None = None) -> None:
-        self._client = client
+        super().__init__(client)
         self._witnesses = witnesses
         self._integrity_keys: tuple[IntegrityKey, ...] = ()
 
@@ -284,25 +279,9 @@ class LocalExecutor:
             "switches": info.switches,
             "rolledBack": info.rolled_back,
             "acceptedRollbacks": info.accepted_rollbacks,
+            "rfcTimestampCertificate": base64.b64encode(info.rfc_timestamp_certificate).decode("ascii"),
             **clock,
         }
-
-
-async def _asked(answer: Awaitable[T]) -> T:
-    """Wait for an answer; a refusal becomes the broker's own kind of error."""
-    try:
-        return await answer
-    except HsmRefusedError as error:
-        if error.code in _NOT_A_REFUSAL or error.refusal == ROLLED_BACK:
-            raise KeyturnError(error.code, error.message, refusal=error.refusal) from error
-        raise ExecutionRefusedError(
-            error.code,
-            error.message,
-            refusal=error.refusal,
-            bad_approvals=error.bad_approvals,
-            receipt=error.receipt,
-            receipt_signature=error.receipt_signature,
-        ) from error
 
 
 def _executed(answer: protocol.Attested) -> Executed[AttestedKey]:

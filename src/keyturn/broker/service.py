@@ -24,6 +24,7 @@ from keyturn.broker.opening import Opening
 from keyturn.broker.prediction import collected, predict
 from keyturn.broker.results import Results
 from keyturn.broker.scheduler import Scheduler
+from keyturn.broker.serving import Serving
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import Database
 from keyturn.broker.synchronous import Synchronous
@@ -89,6 +90,7 @@ class Broker:
         self._results = Results(database, self._register, clock, self._locks)
         self._cancelling = Cancelling(database, executor, self._scheduler, self._locks)
         self._synchronous = Synchronous(executor, self._execution)
+        self.serving = Serving(executor, settings.data_dir)
         self._directory = Directory(database, clock)
         self._withdrawals = Withdrawals(database, self._execution, executor, clock, self._locks)
         self._working: set[asyncio.Task[Any]] = set()

@@ -96,7 +96,7 @@ class Objects:
         if store.object(KIND, name) is not None:
             raise KeyturnError(
                 ErrorCode.DATA_OBJECT_ALREADY_EXISTING,
-                f"a data object with the name {name!r} is already existing; choose another name, or replace it with PUT",
+                f"a data object with the name {name!r} is already existing; choose another name, or PUT the new value",
                 refusal="object.exists",
             )
         if len(store.object_names(KIND)) >= MAX_OBJECTS:

@@ -35,11 +35,18 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_private_key,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from msgspec.structs import replace
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.records import SystemKeyRecord, store_error
-from keyturn.hsm.system_signers import AttestationSigner, IntegritySigner, ReceiptSigner, RfcTimestampSigner, TransportOpener
+from keyturn.hsm.system_signers import (
+    AttestationSigner,
+    IntegritySigner,
+    ReceiptSigner,
+    RfcTimestampSigner,
+    TransportOpener,
+)
 from keyturn.ska.decision import IntegrityKey
 
 if TYPE_CHECKING:
@@ -274,7 +281,7 @@ def _make_timestamping(name: str, instance_id: str, now: int) -> tuple[SystemKey
         .not_valid_after(_NO_END)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_signature_only(), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
