@@ -33,7 +33,6 @@ __all__ = [
     "KeyType",
     "SecretKey",
     "SecretKeyType",
-    "family_of",
     "key_type",
     "key_type_by_algorithm_oid",
     "key_type_by_spki_oid",
@@ -81,19 +80,6 @@ def key_type(name: str) -> KeyType | SecretKeyType:
     raise _refused(
         f"algorithm: {shown(name)} keys are not available here; available are {_available()}.", "key.algorithm"
     )
-
-
-def family_of(name: str) -> str:
-    """What algorithms call a kind of key: its name, or that of its family (`ML-DSA` for `ML-DSA-65`).
-
-    Args:
-        name: API name of a kind.
-
-    Returns:
-        The word that stands in the entries of algorithms.
-    """
-    kind = KEY_TYPES.get(name)
-    return kind.family or name if kind is not None else name
 
 
 def _refused(message: str, refusal: str) -> KeyturnError:

@@ -71,7 +71,6 @@ class KeyType:
         oid: The API's `algorithmOid`.
         reported: The `algorithm` in attested attributes where it is another one; else the name.
         slow: Whether making such a key takes long enough to be done in a worker process.
-        family: What algorithms call all kinds of this sort, where that is not the name (`ML-DSA` for its three sets).
         slow_signing: Whether signing takes that long, too.
         signatures: How many signatures a key can make whose state says which come next; 0 for keys without a state.
         private_class: Class of its private keys.
@@ -96,7 +95,6 @@ class KeyType:
     oid: str
     reported: str = ""
     slow: bool = False
-    family: str = ""
     slow_signing: bool = False
     signatures: int = 0
     private_class: type

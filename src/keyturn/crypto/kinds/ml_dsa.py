@@ -26,7 +26,6 @@ MlDsaPublicKey = MLDSA44PublicKey | MLDSA65PublicKey | MLDSA87PublicKey
 def _kind(name: str, oid: str, private: type[MlDsaPrivateKey], public: type[MlDsaPublicKey]) -> KeyType:
     return KeyType(
         name=name,
-        family="ML-DSA",
         oid=oid,
         private_class=private,
         public_class=public,

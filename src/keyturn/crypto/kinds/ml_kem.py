@@ -106,7 +106,6 @@ def _read_512(der: bytes) -> MlKem512PrivateKey:
 
 ML_KEM_512: Final = KeyType(
     name="ML-KEM-512",
-    family="ML-KEM",
     oid=_OID_512,
     private_class=MlKem512PrivateKey,
     public_class=MlKem512PublicKey,
@@ -126,7 +125,6 @@ ML_KEM_512: Final = KeyType(
 def _kind(name: str, oid: str, private: Any, public: type) -> KeyType:
     return KeyType(
         name=name,
-        family="ML-KEM",
         oid=oid,
         private_class=private,
         public_class=public,

@@ -83,7 +83,6 @@ class SlhDsaPrivateKey:
 def _kind(name: str, oid: str) -> KeyType:
     return KeyType(
         name=name,
-        family="SLH-DSA",
         oid=oid,
         slow=True,
         slow_signing=True,
