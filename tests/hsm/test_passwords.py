@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.errors import ErrorCode
-from keyturn.hsm.passwords import SECONDS_PER_TRY, TRIES, Passwords
-from keyturn.hsm.protocol import Attested
+from keyturn.hsm import passwords, protocol
+from keyturn.hsm.client import HsmClient
+from keyturn.hsm.passwords import SECONDS_PER_TRY, TRIES
 from keyturn.ska.actions import Action
-from keyturn.ska.policy import encode_policy
-from keyturn_testing.hsm_actions import approve, create_rsa, refused
+from keyturn.ska.policy import Rule, encode_policy
+from keyturn_testing.hsm_actions import approve, refused, stamp
 from keyturn_testing.hsm_room import Room
 from keyturn_testing.keys import P256, create_ec, operation_id
-from keyturn_testing.officers import Officer, make_policy, quorum
+from keyturn_testing.officers import Officer, make_policy, quorum, token
 from keyturn_testing.passwords import seal, sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keyturn.hsm.client import HsmClient
     from keyturn.ska.policy import Policy
     from keyturn_testing.hsm_process import HsmProcess
 
@@ -28,12 +28,13 @@ pytestmark = pytest.mark.rule("R27")
 
 ADA, BEN = Officer("ada"), Officer("ben", "ED")
 SHA = "SHA256_WITH_ECDSA"
+ALWAYS = Rule(tokens=(token(),))
 PASSWORD = "correct horse battery staple"
 
 
 async def locked(
     client: HsmClient, label: str, password: str = PASSWORD, policy: Policy | None = None, **attributes: bool
-) -> Attested:
+) -> protocol.Attested:
     """Create a P-256 key with a password."""
     return await client.create(
         operation_id(),
@@ -92,8 +93,8 @@ async def test_a_password_replaces_no_approvals_and_approvals_no_password(client
 async def test_a_wrong_password_consumes_no_approval_of_a_single_use_key(client: HsmClient, label: str) -> None:
     await locked(client, label, policy=make_policy(quorum(1, ADA, timeout=600)), singleUse=True)
     right, wrong = await sealed(client, label, PASSWORD), await sealed(client, label, "guess")
-    stamped = await client.stamp(label, int(Action.USE), b"pay")
-    approvals = [approve(ADA, label, Action.USE, b"pay", (stamped.timestamp, stamped.signature))]
+    stamped = await stamp(client, label, Action.USE, b"pay")
+    approvals = [approve(ADA, label, Action.USE, b"pay", stamped)]
     refusal = await refused(client.sign(operation_id(), label, b"pay", SHA, approvals=approvals, sealed_password=wrong))
     assert refusal.refusal == "key.password"
     first = await client.sign(operation_id(), label, b"pay", SHA, approvals=approvals, sealed_password=right)
@@ -105,7 +106,7 @@ async def test_a_wrong_password_consumes_no_approval_of_a_single_use_key(client:
 
 
 async def test_every_call_about_a_key_takes_its_password(client: HsmClient, label: str) -> None:
-    open_rule = make_policy(quorum(1, ADA))
+    open_rule = make_policy(quorum(1, ADA), modify=ALWAYS, block=ALWAYS, unblock=ALWAYS)
     await locked(client, label, policy=open_rule, destroyable=True)
     right, wrong = await sealed(client, label, PASSWORD), await sealed(client, label, "guess")
     policy = encode_policy(open_rule)
@@ -152,7 +153,7 @@ async def test_key_not_modifiable(client: HsmClient, label: str) -> None:
 @pytest.mark.rule("R28")
 async def test_r28_where_modify_needs_approvals_nobody_changes_the_password(client: HsmClient, label: str) -> None:
     await locked(client, label, policy=make_policy(quorum(1, ADA), modify=quorum(1, BEN)))
-    await locked(client, label + "-open", policy=make_policy(quorum(1, ADA)))
+    await locked(client, label + "-open", policy=make_policy(quorum(1, ADA), modify=ALWAYS))
     for name, word in ((label, "approvals.missing"), (label + "-open", "")):
         old, new = await sealed(client, name, PASSWORD), await sealed(client, name, "new one")
         act = client.change_password(operation_id(), name, new, sealed_password=old)
@@ -195,7 +196,6 @@ async def test_a_slow_key_gets_its_password_too(client: HsmClient, label: str) -
         sealed_password=await sealed(client, label, PASSWORD),
     )
     assert made.xml
-    await create_rsa(client, label + "-none")
     refusal = await refused(client.sign(b"", label, b"pay", "SHA256_WITH_RSA"))
     assert refusal.refusal == "key.password"
 
@@ -204,8 +204,10 @@ async def test_a_password_outlives_a_restart(hsm: HsmProcess, client: HsmClient,
     await locked(client, label)
     right = await sealed(client, label, PASSWORD)
     hsm.restart()
-    assert await client.sign(b"", label, b"pay", SHA, sealed_password=right)
-    assert (await refused(client.sign(b"", label, b"pay", SHA))).refusal == "key.password"
+    after = await HsmClient.connect(hsm.address)
+    assert await after.sign(b"", label, b"pay", SHA, sealed_password=right)
+    assert (await refused(after.sign(b"", label, b"pay", SHA))).refusal == "key.password"
+    await after.close()
 
 
 def test_wrong_tries_are_limited_and_the_right_one_waits_with_them(tmp_path: Path) -> None:
@@ -213,7 +215,6 @@ def test_wrong_tries_are_limited_and_the_right_one_waits_with_them(tmp_path: Pat
     now = 0.0
     room.engine._context.passwords._monotonic = lambda: now
     info = room.engine._context.system_keys.transport.spki
-    from keyturn.hsm import protocol
 
     made = room.ask(
         protocol.CreateKey(
@@ -250,7 +251,6 @@ def test_wrong_tries_are_limited_and_the_right_one_waits_with_them(tmp_path: Pat
 
 
 def test_ten_thousand_signatures_cost_one_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from keyturn.hsm import passwords, protocol
 
     room = Room(tmp_path / "store")
     spki = room.engine._context.system_keys.transport.spki
@@ -267,5 +267,4 @@ def test_ten_thousand_signatures_cost_one_hash(tmp_path: Path, monkeypatch: pyte
         assert isinstance(answer, protocol.Signed)
     assert len(hashes) == 2  # One when it was made, one at the first use.
     assert repr(room.engine._context.passwords) == "<Passwords>"
-    assert Passwords.__repr__ is not object.__repr__
     room.close()
