@@ -53,6 +53,9 @@ class LedgerKind(StrEnum):
     """A statement that a single-use key has consumed (R14)."""
     FORGOTTEN = "forgotten"
     """The newest timestamp among the consumed statements that were forgotten: none up to it counts again (R14)."""
+    STATE = "state"
+    """Of a key of LMS or XMSS: the index that it signs with next, as the time, and the restore epoch in which it was
+    made, as the stamp (`keyturn.hsm.stateful`)."""
 
 
 LAST: Final = {
