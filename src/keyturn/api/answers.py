@@ -113,6 +113,28 @@ class SignatureValid(Answer, frozen=True, rename="camel"):
     signature_valid: bool
 
 
+class CertificateSigningRequest(Answer, frozen=True, rename="camel"):
+    """A request for a certificate, PEM with the label `NEW CERTIFICATE REQUEST`."""
+
+    label: str
+    certificate_signing_request: str
+
+
+class KeyCertificate(Answer, frozen=True):
+    """A certificate of a key, PEM."""
+
+    label: str
+    certificate: str
+
+
+class SignedToBeSigned(WithReceipt, frozen=True, rename="camel"):
+    """A certificate or a request for one: base64 of DER, and PEM."""
+
+    label: str
+    encoded: str
+    pem: str
+
+
 class TaskList(Answer, frozen=True):
     """Approval tasks; which members an entry has depends on `detailLevel` (rest-api.md section 3.7)."""
 
@@ -177,6 +199,38 @@ class AttestationChain(Answer, frozen=True, rename="camel"):
     """Certificates of the attesting device, PEM, device certificate first."""
 
     attestation_certificate_chain: list[str]
+
+
+class DataObject(Answer, frozen=True):
+    """A data object; its value is base64."""
+
+    name: str
+    value: str
+    attributes: dict[str, bool]
+
+
+class RandomBytes(Answer, frozen=True):
+    """Random bytes, base64."""
+
+    random: str
+
+
+class LicenseInfo(Answer, frozen=True, rename="camel"):
+    """What the server offers, by the names of licence flags."""
+
+    client_flags: list[str]
+
+
+class HsmLog(Answer, frozen=True):
+    """The newest lines of the HSM's decision log, as text: one JSON object a line, oldest first."""
+
+    log: str
+
+
+class RfcTimestamp(Answer, frozen=True):
+    """A TimeStampResp (RFC 3161), base64 of DER."""
+
+    timestamp: str
 
 
 class KeyStoreStatistics(Answer, frozen=True, rename="camel"):

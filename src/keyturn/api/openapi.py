@@ -19,6 +19,7 @@ import msgspec
 from keyturn import __version__
 from keyturn.api.answers import ErrorBody
 from keyturn.api.endpoints import ROUTES
+from keyturn.api.multipart import FILE_PART
 from keyturn.api.schemas.policies import ModifiedPolicy, Policy
 
 if TYPE_CHECKING:
@@ -28,18 +29,20 @@ _REFERENCE: Final = "#/components/schemas/{name}"
 _TAGS: Final = {
     "keys": "Keys and their attested attributes.",
     "operations": "Signing, decrypting, unwrapping, blocking and policy changes, at once or as requests.",
+    "certificates": "Certificates and requests for them, at once or as requests; those attached to keys.",
     "approval": "What approvers do.",
     "directory": "Approvers whom policies may list by name.",
     "requests": "How requests stand.",
     "air gap": "Keys and results of an HSM that touches no network.",
-    "service": "About the server.",
+    "data objects": "Values kept under a name in the HSM's sealed store.",
+    "service": "About the server, and what its HSM gives.",
 }
 _ERRORS: Final = {
     "400": "The request is at fault; the body says what and where.",
     "403": "Not addressed to this server, or made by a foreign page.",
     "404": "There is no such key, request, task or approver.",
     "413": "The body is too large.",
-    "415": "The body is not `application/json`.",
+    "415": "The body is not of the type that the endpoint takes.",
     "500": "The server or its HSM is unwell.",
 }
 _PARAMETERS: Final = {
@@ -47,6 +50,9 @@ _PARAMETERS: Final = {
     "label": "Label of the key.",
     "id": "Id of the request.",
     "name": "Name of the approver.",
+    "dataObjectName": "Name of the data object.",
+    "length": "How many bytes, 1 to 65536.",
+    "sub": "Anything; it is ignored.",
 }
 
 
@@ -58,12 +64,13 @@ def document() -> dict[str, Any]:
     """
     routes = [route for route in ROUTES if not route.hidden]
     types = [kind for route in routes for kind in (route.body, route.answer) if kind is not None]
+    types += [route.form.body for route in routes if route.form is not None]
     types += [ErrorBody, Policy, ModifiedPolicy]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     by_type = {_key(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_type)
+        paths.setdefault(route.path.replace("*}", "}"), {})[route.method.lower()] = _operation(route, by_type)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -99,7 +106,7 @@ def _operation(route: AnyRoute, by_type: dict[str, Any]) -> dict[str, Any]:
         operation["description"] = description.strip()
     if route.deprecated:
         operation["deprecated"] = True
-    parameters = [_path_parameter(name) for name in re.findall(r"\{(\w+)\}", route.path)]
+    parameters = [_path_parameter(name) for name in re.findall(r"\{(\w+)\*?\}", route.path)]
     parameters += [
         {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
         for name, text in route.query.items()
@@ -111,11 +118,21 @@ def _operation(route: AnyRoute, by_type: dict[str, Any]) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": by_type[_key(route.body)]}},
         }
-    content: dict[str, Any] = {"application/json": {"schema": by_type[_key(route.answer)]}}
+    if route.form is not None:
+        parts = {FILE_PART: {"type": "string", "format": "binary"}, route.form.part: by_type[_key(route.form.body)]}
+        schema = {"type": "object", "properties": parts, "required": list(parts)}
+        encoding = {route.form.part: {"contentType": "application/json"}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}},
+        }
+    content: dict[str, Any] = {}
+    if route.answer is not None:
+        content["application/json"] = {"schema": by_type[_key(route.answer)]}
     content |= {media: {} for media in route.media}
     responses: dict[str, Any] = {str(route.status): {"description": "Done.", "content": content}}
     for status, text in _ERRORS.items():
-        if status in {"413", "415"} and route.body is None:
+        if status in {"413", "415"} and route.body is None and route.form is None:
             continue
         responses[status] = {
             "description": text,

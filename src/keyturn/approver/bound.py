@@ -28,6 +28,9 @@ ATTRIBUTE: Final = "boundApprovals"
 """The attested attribute of keys whose approvals cover statements."""
 _ACTION_OF: Final = {
     "sign": Action.USE,
+    "csr": Action.USE,
+    "issue": Action.USE,
+    "selfsign": Action.USE,
     "decrypt": Action.USE,
     "unwrap": Action.USE,
     "block": Action.BLOCK,

@@ -35,6 +35,11 @@ OPERATIONS: Final = {
     Action.MODIFY: "replace the key's policy",
 }
 _USES: Final = {"sign": "sign with the key", "decrypt": "decrypt with the key"}
+_CERTIFIES: Final = {
+    "csr": "sign a request for a certificate of the key",
+    "issue": "issue a certificate with the key",
+    "selfsign": "sign a certificate of the key with the key itself",
+}
 _UNWRAP: Final = "unwrap: bring a new key into the HSM"
 _BOUND: Final = "and nothing else: the frame BOUND says all that it is for"
 _DECRYPTS: Final = (
@@ -199,7 +204,7 @@ def operation_words(
         statement: The statement in it, for a key with bound approvals.
     """
     if statement is not None:
-        what = _UNWRAP if unwrap is not None else _USES.get(statement.kind, OPERATIONS[token.action])
+        what = _UNWRAP if unwrap is not None else (_USES | _CERTIFIES).get(statement.kind, OPERATIONS[token.action])
         return f"{what}, {_BOUND}"
     if unwrap is not None:
         return _UNWRAP

@@ -17,7 +17,13 @@ from keyturn.approver.onboarded import same_policy
 from keyturn.approver.tasks import decode_base64, disagrees
 from keyturn.errors import KeyturnError
 from keyturn.ska.actions import Action
-from keyturn.ska.bound_request import BOUND_MEMBERS, KIND_OF, differing_members
+from keyturn.ska.bound_request import (
+    BOUND_MEMBERS,
+    CERTIFICATE_REQUESTS,
+    differing_certificate,
+    differing_members,
+    statement_kind,
+)
 from keyturn.ska.unwrap_flags import unwrap_payload_for
 
 if TYPE_CHECKING:
@@ -188,6 +194,20 @@ def _same_ciphertext(place: str, word: str, inner: dict[str, Any], token: Approv
     return {}
 
 
+def _same_certificate(name: str) -> Callable[[str, str, dict[str, Any], ApprovalToken], Mapping[str, str]]:
+    kind = CERTIFICATE_REQUESTS[name]
+
+    def compare(place: str, word: str, inner: dict[str, Any], token: ApprovalToken) -> Mapping[str, str]:
+        differing = differing_certificate(token.payload or b"", kind, inner)
+        if "toBeSigned" in differing:
+            raise disagrees(place, word, f"It holds a `{name}`, but the bytes in the approval are not that.")
+        if differing:
+            raise disagrees(place, word, f"Its `{differing[0]}` is not what the bytes in the approval say.")
+        return {}
+
+    return compare
+
+
 def _same_unwrap(place: str, word: str, inner: dict[str, Any], token: ApprovalToken) -> Mapping[str, str]:
     wrapped, label, attributes = inner.get("wrappedKey"), inner.get("label"), inner.get("attributes")
     wrapped_key = decode_base64(wrapped) if isinstance(wrapped, str) else None
@@ -208,7 +228,7 @@ def _same_unwrap(place: str, word: str, inner: dict[str, Any], token: ApprovalTo
 
 def _same_statement(place: str, word: str, name: str, inner: dict[str, Any], statement: Statement) -> Mapping[str, str]:
     """Every member of the request that the statement holds is the same there."""
-    if KIND_OF.get(name) != statement.kind:
+    if statement_kind(name, inner) != statement.kind:
         raise disagrees(place, word, f"It holds a `{name}`, but the statement to be signed is to {statement.kind}.")
     differing = differing_members(statement, inner)
     if differing:
@@ -265,6 +285,30 @@ _KINDS: Final = {
         "unwrapKeyName",
         _same_unwrap,
         frozenset({"wrappedKey", "label", "attributes", "policy"}),
+    ),
+    "csrSignRequest": _Kind(
+        "csr",
+        Action.USE,
+        "signedCertificateRequestRequest",
+        "signKeyName",
+        _same_certificate("csrSignRequest"),
+        frozenset(),
+    ),
+    "signCertificateRequest": _Kind(
+        "issue",
+        Action.USE,
+        "signedSignCertificateRequest",
+        "signKeyName",
+        _same_certificate("signCertificateRequest"),
+        frozenset({"certificateAuthority"}),
+    ),
+    "selfSignCertificateRequest": _Kind(
+        "selfsign",
+        Action.USE,
+        "signedSelfSignCertificateRequestDto",
+        "signKeyName",
+        _same_certificate("selfSignCertificateRequest"),
+        frozenset({"certificateAuthority"}),
     ),
     "blockRequest": _Kind("block", Action.BLOCK, "signedBlockKeyRequest", "blockKeyName", _same_nothing, frozenset()),
     "unblockRequest": _Kind(

@@ -28,6 +28,7 @@ from keyturn.approver.cautions import (
     time_cautions,
     use_cautions,
 )
+from keyturn.approver.certificate_view import certificate_to_be_signed, made_cautions
 from keyturn.approver.meaning import UnwrapView, meaning_lines, operation_words, view_unwrap, view_use
 from keyturn.approver.payload import PayloadView, view_payload
 from keyturn.approver.policy_words import Reader, describe_changes, describe_policy
@@ -39,6 +40,7 @@ from keyturn.approver.windows import Window, windows_of
 from keyturn.errors import FormatError, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.certificate_words import describe_certificate
 from keyturn.ska.messages import ApprovalToken, decode_approval
 from keyturn.ska.policy import Policy, decode_policy
 from keyturn.ska.policy_rules import check_policy
@@ -80,6 +82,8 @@ class Review:
             there is a statement.
         statement: What the approval is bound to (R7); None for a key whose approvals are not bound.
         bound: The statement in words and values; empty without one.
+        certificate: What the signature would make, in words and values, where the payload is what a certificate or a
+            request for one signs; empty otherwise.
         payload: View of the payload, for a use of the key that is no unwrap.
         unwrap: The new key, for an unwrap.
         meaning: What would happen, in plain words; empty where payload or policy say it all.
@@ -104,6 +108,7 @@ class Review:
     kind: str
     statement: Statement | None
     bound: tuple[tuple[str, str], ...]
+    certificate: tuple[tuple[str, str], ...]
     payload: PayloadView | None
     unwrap: UnwrapView | None
     meaning: tuple[str, ...]
@@ -158,6 +163,7 @@ def review_task(
         address_book.keys, token.label.decode("utf-8", errors="replace"), attested, statement
     )
     payload = view_use(token, said.kind, attested, statement) if unwrap is None else None
+    told = None if payload is None else certificate_to_be_signed(token, statement)
     return Review(
         task=task,
         approval=approval,
@@ -168,6 +174,7 @@ def review_task(
         kind=said.kind if statement is None else statement.kind,
         statement=statement,
         bound=() if statement is None else describe_statement(statement),
+        certificate=() if told is None else describe_certificate(told),
         payload=payload,
         unwrap=unwrap,
         meaning=meaning_lines(token, unwrap, attested, reader, statement),
@@ -187,6 +194,7 @@ def review_task(
             *tall_payload(payload),
             *label_cautions(token),
             *((f"The key is {acceptance.words}.",) if acceptance.alarming else ()),
+            *made_cautions(told, said.kind, statement),
             *use_cautions(token, said.kind, unwrap, attested, statement),
             *(() if policy is None else policy_cautions(policy, reader, own_spki, said.onboarded)),
             *attested_cautions(attested, token, own_spki),

@@ -21,6 +21,7 @@ from keyturn.ska.labels import check_label
 from keyturn.ska.policy import encode_policy
 from keyturn.ska.policy_json import policy_from_json, policy_to_json
 from keyturn.ska.policy_rules import check_policy, is_protected
+from keyturn.ska.to_be_signed import looks_like_certificate
 
 if TYPE_CHECKING:
     from keyturn.broker.executor import KeyRecord
@@ -60,6 +61,13 @@ def check_signing(call: SignCall, key: KeyRecord) -> None:
     _check_attribute(key, "sign")
     _check_limits(key, "sign", call.algorithm)
     if protected(key):
+        if is_bound(key) and looks_like_certificate(call.payload):
+            raise KeyturnError(
+                ErrorCode.INVALID_PAYLOAD,
+                "Signed, this payload is a certificate or a request for one. The key takes bound approvals: ask for it "
+                "with POST /v1/certificate/request, sign or selfsign.",
+                refusal="payload.certificate",
+            )
         _, _, curve_oid, _ = describe_spki(key.public_key)
         require_single_meaning(call.algorithm, call.payload, curve_oid=curve_oid or "")
 

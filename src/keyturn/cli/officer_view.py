@@ -82,7 +82,14 @@ def show_review(review: Review, to: Console) -> None:
         to.print(_panel("BOUND to exactly this, from the bytes to be signed", rows))
     if review.meaning:
         to.print(_panel("What would happen, from the bytes to be signed", Text("\n".join(review.meaning))))
-    if review.payload is not None:
+    if review.certificate:
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(no_wrap=True)
+        rows.add_column(overflow="fold")
+        for words, value in review.certificate:
+            rows.add_row(Text(words), Text(visible(value)))
+        to.print(_panel("The CERTIFICATE that the signature would make, from the bytes to be signed", rows))
+    elif review.payload is not None:
         view = review.payload
         head = Text(f"{view.kind}, {view.size} bytes, SHA-256 {view.sha256}")
         blocks = [
@@ -148,6 +155,7 @@ def review_json(review: Review) -> dict[str, Any]:
             "access": list(review.unwrap.access),
         },
         "bound": dict(review.bound) or None,
+        "certificate": {words: visible(value) for words, value in review.certificate} or None,
         "payload": None
         if payload is None
         else {
@@ -224,6 +232,9 @@ def _summary(outcome: Review | KeyturnError) -> tuple[str, str, str]:
         if outcome.payload.kind == "ciphertext":
             line = f"{outcome.payload.size} bytes"
         what = f"{outcome.payload.kind}: {line if len(line) <= SUMMARY else line[:SUMMARY] + '…'}"
+    if outcome.certificate:
+        made = dict(outcome.certificate)
+        what = visible(f"{made['makes']} for {made['subject']}")
     standing = outcome.acceptance.standing.value.replace("-", " ")
     key = f"{outcome.label} ({standing.upper() if outcome.acceptance.alarming else standing})"
     return outcome.token.action.name.lower(), key, what

@@ -20,6 +20,7 @@ from keyturn.approver.policy_words import Reader, describe_policy
 from keyturn.approver.stamps import LAST_SECOND
 from keyturn.approver.terminal import spaced_fingerprint, visible
 from keyturn.clock import iso
+from keyturn.ska.certificate_words import certificate_in, describe_certificate
 from keyturn.ska.policy_json import policy_to_json
 from keyturn.ska.statement import describe_statement
 from keyturn.transport.contents import KeyContents, RequestContents, ResultContents, body_words
@@ -97,7 +98,13 @@ def _show_request(contents: RequestContents, reader: Reader, to: Console) -> Non
         whose = "What the time is asked for" if contents.asks_for_time else "What the approvals are bound to"
         to.print(_panel(f"{whose}, and nothing else", rows))
     payload = _used_bytes(contents)
-    if payload is not None:
+    told = certificate_in(payload)
+    if told is not None:
+        rows = _grid()
+        for words, value in describe_certificate(told):
+            rows.add_row(words, Text(visible(value)))
+        to.print(_panel("The CERTIFICATE that the signature makes", rows))
+    elif payload is not None:
         view = view_payload(payload)
         head = Text(f"{view.kind}, {view.size} bytes, SHA-256 {view.sha256}")
         note = [Text(f"! {view.note}", style="bold yellow")] if view.note else []

@@ -18,6 +18,7 @@ _OFFLINE_ENDPOINTS: Final = {
     "signRequest": "/v1/synchronousSign",
     "decryptRequest": "/v1/synchronousDecrypt",
     "unwrapKeyRequest": "/v1/synchronousUnwrap",
+    "certificateRequest": "/v1/certificate/synchronous/toBeSigned",
     "blockRequest": "/v1/synchronousBlock",
     "unblockRequest": "/v1/synchronousUnblock",
     "modifyRequest": "/v1/synchronousModify",

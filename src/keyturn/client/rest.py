@@ -9,6 +9,7 @@ Source: rest-api.md sections 2 and 3; decisions 4 to 6, 11 to 15 and 17.
 from __future__ import annotations
 
 from keyturn.client.approval import ApprovalCalls
+from keyturn.client.certificates import CertificateCalls
 from keyturn.client.keys import KeyCalls
 from keyturn.client.offline import OfflineCalls
 from keyturn.client.operations import OperationCalls
@@ -16,7 +17,7 @@ from keyturn.client.requests import RequestCalls
 from keyturn.client.service import ServiceCalls
 
 
-class RestClient(KeyCalls, OperationCalls, ApprovalCalls, RequestCalls, OfflineCalls, ServiceCalls):
+class RestClient(KeyCalls, OperationCalls, CertificateCalls, ApprovalCalls, RequestCalls, OfflineCalls, ServiceCalls):
     """A connection to one keyturn (or compatible) server.
 
     Use it as a context manager, or call `close`. Proxy settings of the environment are not followed: what an officer

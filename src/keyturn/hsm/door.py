@@ -29,6 +29,7 @@ from keyturn.hsm.limits import require_allowed
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import decode_unwrap_payload
 from keyturn.ska.statement import is_statement
+from keyturn.ska.to_be_signed import looks_like_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,6 +161,13 @@ def _require_single_meaning(record: KeyRecord, act: Act) -> None:
     """Refuse bytes that could have been approved as something else (R8)."""
     match act.kind:
         case Kind.SIGN:
+            if record.bound and not act.operation and looks_like_certificate(act.payload):
+                raise KeyturnError(
+                    ErrorCode.INVALID_PAYLOAD,
+                    "The payload could be taken for something else: signed, it is a certificate or a request for one. "
+                    f"The key {record.label!r} takes bound approvals; have it approved as a certificate",
+                    refusal="payload.certificate",
+                )
             require_single_meaning(act.algorithm, act.payload, curve_oid=record.curve_oid)
         case Kind.DECRYPT:
             require_single_meaning_decrypt(act.algorithm, act.payload, may_sign=record.attributes["sign"])

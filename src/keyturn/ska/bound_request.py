@@ -11,7 +11,9 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, Final
 
+from keyturn.errors import FormatError
 from keyturn.ska.key_attributes import filled_in
+from keyturn.ska.to_be_signed import read_to_be_signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,15 @@ KIND_OF: Final = {
     "unblockRequest": "unblock",
 }
 """Names of the API's request objects, and what a statement calls them."""
+CERTIFICATE_REQUESTS: Final = {
+    "csrSignRequest": "csr",
+    "signCertificateRequest": "issue",
+    "selfSignCertificateRequest": "selfsign",
+}
+"""The same for certificates, as they are asked for; what they become is in the bytes to be signed (R17)."""
+FIXED_CERTIFICATE: Final = "certificateRequest"
+"""Name of the request object that carries these bytes across a gap; it says of which kind they are."""
+CERTIFICATE_KINDS: Final = frozenset(CERTIFICATE_REQUESTS.values())
 BOUND_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     "sign": frozenset({"payload", "signatureAlgorithm", "signatureType"}),
     "decrypt": frozenset(
@@ -34,10 +45,30 @@ BOUND_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     "unwrap": frozenset({"wrappedKey", "wrapMethod", "label", "attributes", "policy"}),
     "block": frozenset(),
     "unblock": frozenset(),
+    **dict.fromkeys(
+        ("csr", "issue", "selfsign"),
+        frozenset({"signatureAlgorithm", "toBeSigned", "certificateAuthority", "keyName", "kind"}),
+    ),
 }
 """Members of a request whose content a statement of its kind holds."""
 LIMITS: Final = ("allowedOperations", "allowedAlgorithms")
 """Attributes that are lists of names (R9)."""
+
+
+def statement_kind(name: str, inner: Mapping[str, Any]) -> str | None:
+    """What a statement for a request is about.
+
+    Args:
+        name: The API's name of the request object.
+        inner: The object, as decoded JSON; foreign.
+
+    Returns:
+        The kind of statement, None for requests that have none.
+    """
+    if name == FIXED_CERTIFICATE:
+        kind = inner.get("kind")
+        return kind if kind in CERTIFICATE_KINDS else None
+    return KIND_OF.get(name) or CERTIFICATE_REQUESTS.get(name)
 
 
 def differing_members(statement: Statement, inner: Mapping[str, Any]) -> tuple[str, ...]:
@@ -57,6 +88,12 @@ def differing_members(statement: Statement, inner: Mapping[str, Any]) -> tuple[s
             compared["payload"] = _payload(inner) == statement.data
             compared["signatureAlgorithm"] = inner.get("signatureAlgorithm") == statement.algorithm
             compared["signatureType"] = (inner.get("signatureType") or None) == statement.signature_type
+        case "csr" | "issue" | "selfsign":
+            compared["signatureAlgorithm"] = inner.get("signatureAlgorithm") == statement.algorithm
+            compared["keyName"] = (inner.get("keyName") or None) == statement.new_label
+            if "toBeSigned" in inner:
+                compared["toBeSigned"] = _bytes(inner, "toBeSigned") == statement.data
+            compared |= dict.fromkeys(differing_certificate(statement.data, statement.kind, inner), False)
         case "decrypt":
             compared["encryptedPayload"] = _bytes(inner, "encryptedPayload") == statement.data
             compared["cipherAlgorithm"] = inner.get("cipherAlgorithm") == statement.algorithm
@@ -71,6 +108,30 @@ def differing_members(statement: Statement, inner: Mapping[str, Any]) -> tuple[s
             compared["id"] = inner.get("id") == statement.new_key_id
             compared["attributes"] = _same_attributes(statement, inner.get("attributes"))
     return tuple(sorted(name for name, same in compared.items() if not same))
+
+
+def differing_certificate(to_be_signed: bytes, kind: str, inner: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the members of a request for a certificate that say something else than the bytes to be signed.
+
+    Args:
+        to_be_signed: What approvals cover.
+        kind: `csr`, `issue` or `selfsign`.
+        inner: The request object, as decoded JSON; foreign. Names in it are left to people: how they become those in
+            the bytes depends on the issuer.
+
+    Returns:
+        Names of the API, sorted; `toBeSigned` when the bytes are of another kind.
+    """
+    try:
+        told = read_to_be_signed(to_be_signed)
+    except FormatError:
+        return ("toBeSigned",)
+    found = []
+    if told.is_request is not (kind == "csr") or (kind == "selfsign" and told.issuer != told.subject):
+        found.append("toBeSigned")
+    if (inner.get("certificateAuthority") or False) is not told.certificate_authority:
+        found.append("certificateAuthority")
+    return tuple(found)
 
 
 def _same_attributes(statement: Statement, given: object) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from keyturn.errors import FormatError, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import certificate_name, load_approver_certificate, load_approver_key
-from keyturn.ska.bound_request import KIND_OF, differing_members
+from keyturn.ska.bound_request import differing_members, statement_kind
 from keyturn.ska.messages import decode_approval, decode_authorization, decode_timestamp
 from keyturn.ska.policy import decode_policy, encode_policy
 from keyturn.ska.signatures import unwrap_signature, verify
@@ -154,7 +154,7 @@ def _disagreements(token: ApprovalToken, statement: Statement | None, asked: Ask
 def _statement_disagreements(statement: Statement, asked: Asked) -> list[str]:
     """What a bound approval says differently; the HSM compares it with the call and refuses."""
     found = []
-    if KIND_OF.get(asked.name) != statement.kind:
+    if statement_kind(asked.name, asked.inner) != statement.kind:
         found.append(f"It is bound to another kind of operation ({statement.kind}).")
     else:
         found.extend(f"It is bound to another {member}." for member in differing_members(statement, asked.inner))

@@ -3,10 +3,14 @@
 from typing import Final
 
 from keyturn.api.endpoints import (
+    certificates,
     control,
     decryption,
     directory,
+    files,
+    giving,
     keys,
+    objects,
     offline,
     requests,
     service,
@@ -23,11 +27,15 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *decryption.ROUTES,
     *unwrapping.ROUTES,
     *control.ROUTES,
+    *certificates.ROUTES,
     *timestamps.ROUTES,
     *tasks.ROUTES,
     *directory.ROUTES,
     *requests.ROUTES,
     *offline.ROUTES,
+    *objects.ROUTES,
+    *files.ROUTES,
+    *giving.ROUTES,
     *service.ROUTES,
 )
 """Every documented endpoint."""

@@ -41,6 +41,9 @@ _SIGNED_REQUEST_OF: Final = {
     RequestKind.UNBLOCK: ("signedUnblockKeyRequest", "unblockRequest", "keyPassword"),
     RequestKind.DECRYPT: ("signedDecryptRequest", "decryptRequest", "keyPassword"),
     RequestKind.UNWRAP: ("signedUnwrapKeyRequest", "unwrapKeyRequest", "unwrapKeyPassword"),
+    RequestKind.CSR: ("signedCertificateRequestRequest", "csrSignRequest", "keyPassword"),
+    RequestKind.ISSUE: ("signedSignCertificateRequest", "signCertificateRequest", "keyPassword"),
+    RequestKind.SELFSIGN: ("signedSelfSignCertificateRequestDto", "selfSignCertificateRequest", "keyPassword"),
 }
 """Per kind: the member that holds the request, its inner object, and the password in it, which is always null here."""
 _FILTERS: Final = {
