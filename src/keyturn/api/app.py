@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 from keyturn.api.codec import encode, read_body
 from keyturn.api.endpoints import ROUTES
 from keyturn.api.errors import HttpError, render, status_of, unexpected
-from keyturn.api.http import Call, Reply, Services
+from keyturn.api.http import Call, Reply, Services, Stream
 from keyturn.api.router import Router
+from keyturn.api.uploads import Arriving, require_own_page, send_stream, upload_of
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
     from keyturn.api.guard import HostGuard
+    from keyturn.api.http import AnyRoute
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -61,11 +63,15 @@ class Application:
         except Exception as error:
             what = f"{scope['method']} {scope['path']!r}"
             status, content, headers = _refusal(unexpected(error, what))
-        headers.append((b"content-length", b"%d" % len(content)))
+        size = content.size if isinstance(content, Stream) else len(content)
+        headers.append((b"content-length", b"%d" % size))
         await send({"type": "http.response.start", "status": status, "headers": headers})
+        if isinstance(content, Stream):
+            await send_stream(content, send, f"{scope['method']} {scope['path']!r}")
+            return
         await send({"type": "http.response.body", "body": content})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes | Stream, list[tuple[bytes, bytes]]]:
         host = origin = content_type = length = None
         for name, value in scope["headers"]:
             if name == b"host":
@@ -89,13 +95,32 @@ class Application:
             raw = await _read(receive, length)
             body = read_body(raw, route.body)
         call = Call(method, path, parameter, scope["query_string"], raw or b"")
+        if route.form is not None:
+            return await self._answer_upload(route, call, scope, receive, content_type)
         answer = await route.handler(self._services, call, body)
         if isinstance(answer, Reply):
             return answer.status, answer.content, _headers_of(answer)
         return route.status, encode(answer), [_JSON, _NO_STORE, _NO_SNIFFING]
 
 
-def _headers_of(reply: Reply) -> list[tuple[bytes, bytes]]:
+    async def _answer_upload(
+        self, route: AnyRoute, call: Call, scope: Scope, receive: Receive, content_type: bytes | None
+    ) -> tuple[int, bytes | Stream, list[tuple[bytes, bytes]]]:
+        """Answer a request with a file, whose body is read by the endpoint as it arrives."""
+        require_own_page(scope["headers"])
+        arriving = Arriving(receive)
+        upload = upload_of(arriving, content_type, self._services.max_file_size)
+        try:
+            stream: Stream = await route.handler(self._services, call, upload)
+        except KeyturnError as error:
+            # A client that is still sending would not see an answer: the rest is read first, within reason.
+            whole = await arriving.drain()
+            status, content, headers = _refusal(error)
+            return status, content, headers if whole else [*headers, (b"connection", b"close")]
+        return route.status, stream, _headers_of(stream)
+
+
+def _headers_of(reply: Reply | Stream) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", reply.content_type.encode()), _NO_SNIFFING]
     if "cache-control" not in reply.headers:
         headers.append(_NO_STORE)

@@ -27,6 +27,8 @@ HEAD_SECONDS: Final = 20.0
 """Seconds from the first byte of a request (or from the connection's start) to the end of its head."""
 BODY_SECONDS: Final = 60.0
 """Seconds in which a body must have arrived; 2 MiB need a line of 35 KiB per second."""
+FILE_BYTES: Final = 2 << 20
+"""How much of a body with a file must arrive in that time; then it has as long for as much again."""
 
 
 class _Phase(Enum):
@@ -46,6 +48,8 @@ class Connection(HttpToolsProtocol):
         self._requests = 0
         self._head_bytes = 0
         self._repeating_head = False
+        self._brings_file = False
+        self._body_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._deadline_of: tuple[int, _Phase] = (0, _Phase.NOTHING)
 
@@ -65,6 +69,7 @@ class Connection(HttpToolsProtocol):
         if self._phase is not _Phase.BODY:
             # What follows a head in the same piece is counted and forgotten: no piece exceeds the socket's buffer.
             self._head_bytes += len(data)
+        self._body_bytes += len(data)
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
@@ -128,7 +133,10 @@ class Connection(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._phase = _Phase.BODY
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = 0
+        self._brings_file = any(
+            name == b"content-type" and value.lower().startswith(b"multipart/form-data") for name, value in self.headers
+        )
 
     def on_message_complete(self) -> None:
         """The request is complete; how long its answer takes is up to the endpoint."""
@@ -174,5 +182,8 @@ class Connection(HttpToolsProtocol):
         in_head = self._phase is _Phase.HEAD
         if self.pipeline or (in_head and self._requests > 1 and not self.cycle.response_complete):
             self._watch()  # An earlier request of this connection is still being answered.
+        elif self._phase is _Phase.BODY and self._brings_file and self._body_bytes >= FILE_BYTES:
+            self._body_bytes = 0
+            self._watch()
         elif not self.transport.is_closing():
             self.transport.close()

@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl
 from keyturn.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from keyturn.api.multipart import Form
     from keyturn.broker.service import Broker
     from keyturn.transport.station import Station
 
@@ -22,6 +23,8 @@ BodyT = TypeVar("BodyT")
 AnswerT = TypeVar("AnswerT")
 
 MAX_QUERY_FIELDS: Final = 16
+MAX_FILE: Final = 64 << 30
+"""Largest file that is encrypted or decrypted, in bytes; as much room is needed on the disk while it is worked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,14 @@ class Services:
         station: This side of the gap, which seals what is drawn as QR codes.
         allow_seconds: Whether policies may hold times that are no whole minutes (decisions 19).
         swagger_ui: Whether `/swagger-ui` is served (`swaggerUI.enabled`).
+        max_file_size: Largest file taken, in bytes.
     """
 
     broker: Broker
     station: Station
     allow_seconds: bool = False
     swagger_ui: bool = True
+    max_file_size: int = MAX_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,25 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer of any size.
+
+    Args:
+        size: Its length in bytes, which is announced: a client that gets less knows that something failed.
+        pieces: Its bytes.
+        content_type: Its media type.
+        headers: Further headers.
+        release: Called when it has left, or will not.
+    """
+
+    size: int
+    pieces: AsyncIterator[bytes]
+    content_type: str
+    headers: Mapping[str, str]
+    release: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Route(Generic[BodyT, AnswerT]):
     """One row of the table of endpoints: what the router serves and the OpenAPI document describes.
 
@@ -118,7 +142,8 @@ class Route(Generic[BodyT, AnswerT]):
         query: Names of query fields with their descriptions.
         deprecated: Whether the document marks it so.
         hidden: Whether the document leaves it out.
-        media: Media types of a `Reply` with their descriptions.
+        media: Media types of a `Reply` or `Stream` with their descriptions.
+        form: For a body of `multipart/form-data`, its parts; the endpoint gets an `Upload` and gives a `Stream`.
     """
 
     method: str
@@ -132,6 +157,7 @@ class Route(Generic[BodyT, AnswerT]):
     deprecated: bool = False
     hidden: bool = False
     media: Mapping[str, str] = field(default_factory=dict)
+    form: Form | None = None
 
 
 AnyRoute = Route[Any, Any]

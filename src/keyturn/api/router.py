@@ -26,14 +26,18 @@ class Router:
     """The table of endpoints, ready for look-ups.
 
     Args:
-        routes: All rows. A path may have one open part in braces: `/v1/key/{keyName}/attributes`.
+        routes: All rows. A path may have one open part in braces: `/v1/key/{keyName}/attributes`. One at the end whose
+            name has a star, `/v1/hsm/log/{sub*}`, may hold slashes.
     """
 
     def __init__(self, routes: Iterable[AnyRoute]) -> None:
         self._fixed: dict[str, Methods] = {}
+        self._deep: set[str] = set()
         open_paths: dict[tuple[str, str], Methods] = {}
         for route in routes:
             prefix, brace, rest = route.path.partition("{")
+            if rest.endswith("*}"):
+                self._deep.add(prefix)
             if brace:
                 methods = open_paths.setdefault((prefix, rest.partition("}")[2]), {})
             else:
@@ -88,7 +92,7 @@ class Router:
                 if path.startswith(prefix) and path.endswith(suffix):
                     parameter = path[len(prefix) : len(path) - len(suffix)]
                     # An id or label has no slash; only a derived key's name, before a fixed last part, may have.
-                    if parameter and (suffix or "/" not in parameter):
+                    if parameter and (suffix or "/" not in parameter or prefix in self._deep):
                         return methods, parameter
         shown = path if len(path) <= 100 else path[:100] + "…"
         raise HttpError(

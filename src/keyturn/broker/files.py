@@ -151,7 +151,7 @@ class FileOpening(_Worker):
     def __init__(self, open_file_key: Callable[[str, bytes, bytes], Awaitable[bytes]], spool: Path) -> None:
         super().__init__(spool)
         self._open_file_key = open_file_key
-        self._label: str | None = None
+        self._label = ""
         self._sealed_password = b""
         self._file_key = b""
 
@@ -168,7 +168,7 @@ class FileOpening(_Worker):
         if not self._file_key and len(self._waiting) >= HEADER:
             header = bytes(self._waiting[:HEADER])
             parse_header(header)
-            if self._label is not None:
+            if self._label:
                 self._file_key = await self._open_file_key(self._label, header, self._sealed_password)
 
     async def finish(self) -> Produced:
@@ -180,7 +180,6 @@ class FileOpening(_Worker):
         if not self._file_key:
             header = await asyncio.to_thread(self._spool.read, 0, HEADER)
             parse_header(header)
-            assert self._label is not None, "no key was named"
             self._file_key = await self._open_file_key(self._label, header, self._sealed_password)
         size = await asyncio.to_thread(self._authenticate)
         return Produced(size, self._pieces())
@@ -195,10 +194,13 @@ class FileOpening(_Worker):
             size += len(decryptor.update(self._spool.read(offset, BATCH)))
         return size + len(decryptor.finish())
 
+    def _open_piece(self, decryptor: FileDecryptor, offset: int) -> bytes:
+        return decryptor.update(self._spool.read(offset, BATCH))
+
     async def _pieces(self) -> AsyncIterator[bytes]:
         decryptor = FileDecryptor(self._file_key)
         for offset in range(HEADER, self._spool.size, BATCH):
-            opened = await asyncio.to_thread(lambda start=offset: decryptor.update(self._spool.read(start, BATCH)))
+            opened = await asyncio.to_thread(self._open_piece, decryptor, offset)
             if opened:
                 yield opened
         yield decryptor.finish()

@@ -50,6 +50,7 @@ class Kind(Enum):
     SIGN = "sign"
     DECRYPT = "decrypt"
     UNWRAP = "unwrap"
+    DERIVE = "derive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ class Door:
                 `Authority.require`, and `store.…` when the sealed key cannot be opened.
         """
         require_not_blocked(record)
+        if act.kind is Kind.DERIVE:
+            require_agreement(record)
         if not record.attributes.get(act.kind.value):
             raise KeyturnError(
                 ErrorCode.KEY_ATTRIBUTES_INVALID,
@@ -142,6 +145,28 @@ def require_not_blocked(record: KeyRecord) -> None:
             ErrorCode.IN_HSM,
             f"the key {record.label!r} is blocked: it must be unblocked before it can be used",
             refusal="key.blocked",
+        )
+
+
+def require_agreement(record: KeyRecord) -> None:
+    """Make sure that files may be encrypted for a key, which takes key agreement to decrypt.
+
+    Raises:
+        KeyturnError: 614 `key.agreement-with-policy`: no approval could name what is decrypted (R4); 606
+            `key.attribute`.
+    """
+    if record.policy:
+        raise KeyturnError(
+            ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+            f"the key {record.label!r} has a policy and does no key agreement, whatever its attributes say; take a key "
+            "without a policy for files",
+            refusal="key.agreement-with-policy",
+        )
+    if not record.attributes.get("derive"):
+        raise KeyturnError(
+            ErrorCode.KEY_ATTRIBUTES_INVALID,
+            f"the key {record.label!r} was created without the attribute `derive`",
+            refusal="key.attribute",
         )
 
 

@@ -29,6 +29,7 @@ from keyturn.hsm.authority import Authority, StatementServedError, protects
 from keyturn.hsm.certifying import Certifying
 from keyturn.hsm.context import EngineContext, check_payload
 from keyturn.hsm.door import Door, require_not_blocked
+from keyturn.hsm.file_keys import FileKeys
 from keyturn.hsm.giving import Giving
 from keyturn.hsm.journal import Journal
 from keyturn.hsm.ledger import LedgerKind, last
@@ -150,6 +151,8 @@ class Engine:
             protocol.GetRandom: giving.random,
             protocol.GetLog: giving.log,
             protocol.DateWithRfc3161: giving.date,
+            protocol.MakeFileKey: FileKeys(context).make,
+            protocol.OpenFileKey: FileKeys(context).open,
         }
         for name in context.system_names:
             if store.key(name) is not None:

@@ -36,6 +36,9 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *objects.ROUTES,
     *files.ROUTES,
     *giving.ROUTES,
+    *objects.ROUTES,
+    *files.ROUTES,
+    *giving.ROUTES,
     *service.ROUTES,
 )
 """Every documented endpoint."""

@@ -1,0 +1,125 @@
+"""Requests and answers that do not fit into memory: how they arrive, and how they leave.
+
+A body of `multipart/form-data` is a request that a page of anybody may make a browser send without asking (a "simple
+request"), so that its `Origin` and `Sec-Fetch-Site` headers are looked at, too (R30).
+
+An answer announces its length before its first octet. Where it cannot be completed, the connection is cut, so that the
+client has less than was announced and cannot take that for the whole.
+
+Sources: RFC 9112 sections 6.3 and 8; W3C Fetch Metadata Request Headers; docs/security/rules.md R30.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from keyturn.api.errors import HttpError
+from keyturn.api.multipart import Upload, boundary_of
+from keyturn.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+
+    from keyturn.api.http import Stream
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+
+log: Final = logging.getLogger("keyturn.api")
+
+MAX_DRAINED: Final = 256 << 20
+"""Most octets of a refused body that are read to no purpose, so that its client sees why it was refused."""
+
+
+class Arriving:
+    """A body as it arrives.
+
+    Args:
+        receive: The server's.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._more = True
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Its octets.
+
+        Raises:
+            ConnectionAbortedError: The client went away.
+        """
+        while self._more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionAbortedError
+            self._more = bool(message.get("more_body"))
+            yield message.get("body", b"")
+
+    async def drain(self) -> bool:
+        """Read what is left.
+
+        Returns:
+            Whether nothing is left; False where it was too much.
+        """
+        drained = 0
+        async for piece in self.pieces():
+            drained += len(piece)
+            if drained > MAX_DRAINED:
+                return False
+        return True
+
+
+def upload_of(arriving: Arriving, content_type: bytes | None, most: int) -> Upload:
+    """The upload in a body.
+
+    Args:
+        arriving: The body.
+        content_type: The header, None if absent.
+        most: Largest file taken, in bytes.
+
+    Raises:
+        HttpError: 415, 400: it is no `multipart/form-data` with a boundary.
+    """
+    return Upload(arriving.pieces(), boundary_of(content_type), most)
+
+
+def require_own_page(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a request that a browser made for a foreign page.
+
+    Args:
+        headers: The request's.
+
+    Raises:
+        HttpError: 403 with code 400, `http.origin`.
+    """
+    for name, value in headers:
+        if name == b"sec-fetch-site" and value not in {b"same-origin", b"none"}:
+            raise HttpError(
+                403,
+                ErrorCode.SECURITY_NOT_ALLOWED,
+                "Files are taken from programs and from this server's own pages, not from pages of other sites.",
+                refusal="http.origin",
+                close=True,
+            )
+
+
+async def send_stream(stream: Stream, send: Send, what: str) -> None:
+    """Send the body of an answer whose head has left.
+
+    Args:
+        stream: The answer.
+        send: The server's.
+        what: Method and path, for the log.
+    """
+    try:
+        async for piece in stream.pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except Exception:
+        # The server cuts the connection of an answer that is not completed.
+        log.exception("%s: the answer was cut off", what)
+        return
+    finally:
+        stream.release()
+    await send({"type": "http.response.body", "body": b""})
