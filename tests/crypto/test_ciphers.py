@@ -415,14 +415,14 @@ def test_a_cipher_we_do_not_have_is_refused_by_name(name: str, rsa_key: rsa.RSAP
     assert refused.value.code.number == 629
     assert refused.value.message.isprintable()
     assert refusal_of(rsa_key, name, b"").refusal == "cipher.algorithm"
-    assert cipher_algorithm("RSA").key_type == "RSA"
+    assert cipher_algorithm("RSA").key_types[0] == "RSA"
 
 
 @pytest.mark.parametrize("name", list(CIPHER_ALGORITHMS))
 def test_a_cipher_for_another_kind_of_key_is_refused(
     name: str, all_keys: dict[str, PrivateKey | SecretKey], keys: dict[str, PrivateKey]
 ) -> None:
-    right = all_keys[CIPHER_ALGORITHMS[name].key_type]
+    right = all_keys[CIPHER_ALGORITHMS[name].key_types[0]]
     sealed = made(right, name)
     assert decrypt(right, name, sealed.ciphertext, CipherParameters(sealed.iv))[-16:] == DATA
     for wrong in (*all_keys.values(), keys["secp256r1"], keys["ED"]):
@@ -438,7 +438,7 @@ def test_a_cipher_for_another_kind_of_key_is_refused(
 def test_a_plaintext_of_the_largest_size_is_encrypted_and_one_byte_more_is_not(
     name: str, all_keys: dict[str, PrivateKey | SecretKey]
 ) -> None:
-    key = all_keys[CIPHER_ALGORITHMS[name].key_type]
+    key = all_keys[CIPHER_ALGORITHMS[name].key_types[0]]
     most = {"RSA": 245, "RSA_PADDING_PKCS": 245, "RSA_NO_PADDING": 256, "RSA_PADDING_OAEP": 214}.get(name)
     if name.startswith("RSA_PADDING_OAEP_WITH"):
         most = 254 - 2 * hashlib.new(OAEP[name.rpartition("_SHA")[2]]).digest_size
@@ -472,7 +472,7 @@ def test_a_key_too_small_for_a_digest_says_that_nothing_fits() -> None:
 
 @pytest.mark.parametrize("name", list(CIPHER_ALGORITHMS))
 def test_more_than_64_kib_is_not_even_looked_at(name: str, all_keys: dict[str, PrivateKey | SecretKey]) -> None:
-    failed = refusal_of(all_keys[CIPHER_ALGORITHMS[name].key_type], name, bytes(MAX_CIPHER_PAYLOAD + 1))
+    failed = refusal_of(all_keys[CIPHER_ALGORITHMS[name].key_types[0]], name, bytes(MAX_CIPHER_PAYLOAD + 1))
     assert (failed.code, failed.refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.too-large")
 
 
@@ -515,7 +515,7 @@ def test_tag_lengths_are_those_of_the_reference_and_nothing_else() -> None:
 def test_what_does_not_authenticate_takes_neither_tag_length_nor_additional_data(
     name: str, all_keys: dict[str, PrivateKey | SecretKey]
 ) -> None:
-    key = all_keys[CIPHER_ALGORITHMS[name].key_type]
+    key = all_keys[CIPHER_ALGORITHMS[name].key_types[0]]
     sealed = made(key, name)
     for parameters, refusal, code in (
         (CipherParameters(sealed.iv, None, 128), "cipher.tag-length", ErrorCode.INVALID_TAG_LENGTH),
@@ -531,7 +531,7 @@ def test_an_initialization_vector_is_there_exactly_where_it_belongs(
     name: str, all_keys: dict[str, PrivateKey | SecretKey]
 ) -> None:
     entry = CIPHER_ALGORITHMS[name]
-    key = all_keys[entry.key_type]
+    key = all_keys[entry.key_types[0]]
     sealed = made(key, name)
     assert len(sealed.iv or b"") == entry.iv_size
     assert entry.needs_iv == (sealed.iv is not None)
@@ -557,7 +557,7 @@ def test_an_initialization_vector_is_there_exactly_where_it_belongs(
 def test_no_bytes_make_decryption_fail_otherwise_than_by_refusing(
     name: str, noise: bytes, iv: bytes, tag_length: int
 ) -> None:
-    key = SMALL_KEY if CIPHER_ALGORITHMS[name].key_type == "RSA" else SecretKey("AES", bytes(32))
+    key = SMALL_KEY if CIPHER_ALGORITHMS[name].key_types[0] == "RSA" else SecretKey("AES", bytes(32))
     with contextlib.suppress(KeyturnError):
         decrypt(key, name, noise, CipherParameters(iv, None, tag_length))
 

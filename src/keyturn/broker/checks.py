@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from keyturn.broker.bound import is_bound
 from keyturn.broker.prediction import parsed_policy
 from keyturn.crypto.ciphers import cipher_algorithm, require_single_meaning_decrypt
-from keyturn.crypto.keys import describe_spki
+from keyturn.crypto.keys import describe_spki, kind_of, load_public_key
 from keyturn.crypto.registry import require_single_meaning, signature_algorithm
 from keyturn.crypto.wrapping import wrap_method
 from keyturn.errors import ErrorCode, KeyturnError
@@ -57,7 +57,7 @@ def check_signing(call: SignCall, key: KeyRecord) -> None:
         KeyturnError: 606 `key.attribute`, 614 `key.operation-not-allowed`, 607, 612, 600 for an unknown algorithm.
     """
     entry = signature_algorithm(call.algorithm)
-    _check_key_type(call.algorithm, entry.key_type, key, "signature.wrong-key-type")
+    _check_key_type(call.algorithm, entry.key_types, key, "signature.wrong-key-type")
     _check_attribute(key, "sign")
     _check_limits(key, "sign", call.algorithm)
     if protected(key):
@@ -80,7 +80,7 @@ def check_decrypting(call: DecryptCall, key: KeyRecord) -> None:
             `cipher.parameters`.
     """
     entry = cipher_algorithm(call.algorithm)
-    _check_key_type(call.algorithm, entry.key_type, key, "cipher.wrong-key-type")
+    _check_key_type(call.algorithm, entry.key_types, key, "cipher.wrong-key-type")
     _check_attribute(key, "decrypt")
     _check_limits(key, "decrypt", call.algorithm)
     if not entry.needs_iv and not entry.aead and (call.iv or call.aad or call.tag_length):
@@ -100,7 +100,7 @@ def check_certifying(call: CertifyCall, key: KeyRecord) -> None:
         KeyturnError: As `check_signing`; 612 `certificate.no-issuer`.
     """
     entry = signature_algorithm(call.algorithm)
-    _check_key_type(call.algorithm, entry.key_type, key, "signature.wrong-key-type")
+    _check_key_type(call.algorithm, entry.key_types, key, "signature.wrong-key-type")
     _check_attribute(key, "sign")
     _check_limits(key, "certify", call.algorithm)
     if protected(key):
@@ -117,7 +117,7 @@ def check_unwrapping(call: UnwrapCall, key: KeyRecord) -> None:
             and `check_limits` raise.
     """
     method = wrap_method(call.method)
-    _check_key_type(call.method, method.wrapping_key_type, key, "wrap.wrong-key-type")
+    _check_key_type(call.method, (method.wrapping_key_type,), key, "wrap.wrong-key-type")
     _check_attribute(key, "unwrap")
     _check_limits(key, "unwrap", call.method)
     check_label(call.new_label)
@@ -205,11 +205,14 @@ def protected(key: KeyRecord) -> bool:
     return bool(key.policy) and is_protected(parsed_policy(key.policy))
 
 
-def _check_key_type(name: str, wanted: str, key: KeyRecord, refusal: str) -> None:
-    if wanted != key.algorithm:
+def _check_key_type(name: str, wanted: tuple[str, ...], key: KeyRecord, refusal: str) -> None:
+    # The attested word may stand for several kinds (`XMSS`); the public key says which one it is.
+    kind = kind_of(load_public_key(key.public_key)).name if key.public_key else key.algorithm
+    if kind not in wanted:
         raise KeyturnError(
             ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
-            f"{name} is for {wanted} keys, but this is an {key.algorithm} key; choose one of its algorithms.",
+            f"{name} is for {' or '.join(wanted)} keys, but this is an {key.algorithm} key; choose one of its "
+            "algorithms.",
             refusal=refusal,
         )
 

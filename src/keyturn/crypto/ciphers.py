@@ -74,7 +74,7 @@ class CipherAlgorithm:
 
     Args:
         name: Its API name.
-        key_type: Kind of key it is for: `RSA` or `AES`.
+        key_types: Kinds of keys it is for, by their API names.
         scheme: What does the work.
         aead: Whether it authenticates: takes additional data and a tag length.
         iv_size: Bytes of the initialization vector that `encrypt` makes, 0 for none.
@@ -85,7 +85,7 @@ class CipherAlgorithm:
     """
 
     name: str
-    key_type: str
+    key_types: tuple[str, ...]
     scheme: CipherScheme
     aead: bool = False
     iv_size: int = 0
@@ -123,28 +123,28 @@ class Encrypted:
 def _entries() -> Iterator[CipherAlgorithm]:
     # The documented default is that of the Java library: SHA-1 twice. OAEP does not need a hash without collisions.
     oaep = RsaOaep(SHA1())  # noqa: S303 - Documented; no collision of SHA-1 helps against OAEP.
-    yield CipherAlgorithm("RSA_PADDING_OAEP", "RSA", oaep)
-    yield CipherAlgorithm("RSA_PADDING_OAEP_WITH_SHA1", "RSA", oaep)
+    yield CipherAlgorithm("RSA_PADDING_OAEP", ("RSA",), oaep)
+    yield CipherAlgorithm("RSA_PADDING_OAEP_WITH_SHA1", ("RSA",), oaep)
     for function in (SHA224(), SHA256(), SHA384(), SHA512()):
         bits = 8 * function.digest_size
-        yield CipherAlgorithm(f"RSA_PADDING_OAEP_WITH_SHA{bits}", "RSA", RsaOaep(function))
-    yield CipherAlgorithm("RSA", "RSA", RsaPkcs1Encryption())
-    yield CipherAlgorithm("RSA_PADDING_PKCS", "RSA", RsaPkcs1Encryption())
-    yield CipherAlgorithm("RSA_NO_PADDING", "RSA", RsaWithoutPadding(), raw=True)
+        yield CipherAlgorithm(f"RSA_PADDING_OAEP_WITH_SHA{bits}", ("RSA",), RsaOaep(function))
+    yield CipherAlgorithm("RSA", ("RSA",), RsaPkcs1Encryption())
+    yield CipherAlgorithm("RSA_PADDING_PKCS", ("RSA",), RsaPkcs1Encryption())
+    yield CipherAlgorithm("RSA_NO_PADDING", ("RSA",), RsaWithoutPadding(), raw=True)
 
     block = frozenset({BLOCK})
-    yield CipherAlgorithm("AES_GCM", "AES", AesGcm(), aead=True, iv_size=GCM_IV, iv_lengths=GCM_IV_LENGTHS)
-    yield CipherAlgorithm("AES_CTR", "AES", AesStream(CTR), iv_size=BLOCK, iv_lengths=block)
+    yield CipherAlgorithm("AES_GCM", ("AES",), AesGcm(), aead=True, iv_size=GCM_IV, iv_lengths=GCM_IV_LENGTHS)
+    yield CipherAlgorithm("AES_CTR", ("AES",), AesStream(CTR), iv_size=BLOCK, iv_lengths=block)
     yield CipherAlgorithm(
         "AES_ECB",
-        "AES",
+        ("AES",),
         AesBlocks(lambda _: ECB(), padded=False),  # noqa: S305 - Documented.
         whole_blocks=True,
         ciphertext_blocks=True,
     )
     yield CipherAlgorithm(
         "AES_CBC_NO_PADDING",
-        "AES",
+        ("AES",),
         AesBlocks(CBC, padded=False),
         iv_size=BLOCK,
         iv_lengths=block,
@@ -152,7 +152,7 @@ def _entries() -> Iterator[CipherAlgorithm]:
         ciphertext_blocks=True,
     )
     yield CipherAlgorithm(
-        "AES", "AES", AesBlocks(CBC, padded=True), iv_size=BLOCK, iv_lengths=block, ciphertext_blocks=True
+        "AES", ("AES",), AesBlocks(CBC, padded=True), iv_size=BLOCK, iv_lengths=block, ciphertext_blocks=True
     )
 
 
@@ -162,7 +162,7 @@ CIPHER_ALGORITHMS: Final = {entry.name: entry for entry in _entries()}
 
 def ciphers_for(key_type: str) -> tuple[str, ...]:
     """API names of the ciphers for a kind of key, sorted."""
-    return tuple(sorted(name for name, entry in CIPHER_ALGORITHMS.items() if entry.key_type == key_type))
+    return tuple(sorted(name for name, entry in CIPHER_ALGORITHMS.items() if key_type in entry.key_types))
 
 
 def cipher_algorithm(name: str) -> CipherAlgorithm:
@@ -317,7 +317,7 @@ def require_single_meaning_decrypt(algorithm: str, payload: bytes, *, may_sign: 
 
 def _require_kind(entry: CipherAlgorithm, key: PrivateKey | PublicKey | SecretKey) -> None:
     kind = key.algorithm if isinstance(key, SecretKey) else key_kind(key)
-    if kind == entry.key_type:
+    if kind in entry.key_types:
         return
     available = ciphers_for(kind)
     hint = f"choose one of {', '.join(available)}" if available else "such keys cannot decrypt"

@@ -4,154 +4,41 @@ An entry says for which kind of key it is, whether the payload is data or a dige
 for ordinary and for protected keys, and which scheme does the work. Nothing else in keyturn compares algorithm
 names.
 
-Source: rest-api.md section 4.3, decisions 24, 26, 31 and 33, docs/security/rules.md R8. Algorithms for kinds of keys
-that keyturn cannot make (DSA, BLS, PQC, …) and BIP 340 are not registered, and refused by name.
+Source: rest-api.md section 4.3, decisions 24, 26, 31 and 33, docs/security/rules.md R8. What is documented and not
+available is refused by name, with the reason (`REFUSED_ALGORITHMS`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import (
-    SHA1,
-    SHA3_224,
-    SHA3_256,
-    SHA3_384,
-    SHA3_512,
-    SHA224,
-    SHA256,
-    SHA384,
-    SHA512,
-    HashAlgorithm,
-)
 
+from keyturn.crypto import classical_signatures, pq_signatures
+from keyturn.crypto.classical_signatures import MAX_ECDSA_DIGEST
 from keyturn.crypto.keys import CURVES, load_public_key
-from keyturn.crypto.schemes import (
-    Ecdsa,
-    EcdsaOverBytes,
-    EdDsa,
-    RsaPkcs1,
-    RsaPkcs1OverBytes,
-    RsaPssByLength,
-    Scheme,
-    keccak,
-    rsa_pss,
-    sha256,
-)
-from keyturn.crypto.single_meaning import DIGEST_LENGTHS
+from keyturn.crypto.schemes import API_OPTIONS, NO_OPTIONS
 from keyturn.crypto.single_meaning import require_single_meaning as _require_single_meaning
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from keyturn.crypto.keys import PublicKey, SecretKey
+    from keyturn.crypto.schemes import Form, SigningKey, SignOptions
+    from keyturn.crypto.signature_entry import SignatureAlgorithm
 
-    from keyturn.crypto.keys import PrivateKey, PublicKey
-    from keyturn.crypto.schemes import Form
-
-ANY_LENGTH: Final[frozenset[int]] = frozenset()
-MAX_ECDSA_DIGEST: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureAlgorithm:
-    """A signature algorithm.
-
-    Args:
-        name: Its API name.
-        key_type: Kind of key it is for: `RSA`, `EC` or `ED`.
-        digest: Hash function as rest-api.md section 4.5 spells it, or `SHA-1`; "" where the algorithm names none.
-        prehashed: Whether the payload is a digest (or, for `NONE_WITH_RSA`, whatever is to be padded).
-        digest_size: Bytes of that digest, 0 where the algorithm names none.
-        lengths: Payload lengths it takes, in bytes; `ANY_LENGTH` for all.
-        scheme: What does the work.
-    """
-
-    name: str
-    key_type: str
-    digest: str
-    prehashed: bool
-    digest_size: int
-    lengths: frozenset[int]
-    scheme: Scheme
-
-
-def _hashing(name: str, key_type: str, digest: str, size: int, scheme: Scheme) -> SignatureAlgorithm:
-    return SignatureAlgorithm(
-        name, key_type, digest, prehashed=False, digest_size=size, lengths=ANY_LENGTH, scheme=scheme
-    )
-
-
-def _digest(name: str, key_type: str, digest: str, size: int, scheme: Scheme) -> SignatureAlgorithm:
-    return SignatureAlgorithm(
-        name, key_type, digest, prehashed=True, digest_size=size, lengths=frozenset({size}), scheme=scheme
-    )
-
-
-_SHA_2: Final[dict[str, tuple[str, HashAlgorithm]]] = {
-    "SHA1": ("SHA-1", SHA1()),  # noqa: S303 - Documented for ordinary keys (decisions 26).
-    "SHA224": ("SHA-224", SHA224()),
-    "SHA256": ("SHA-256", SHA256()),
-    "SHA384": ("SHA-384", SHA384()),
-    "SHA512": ("SHA-512", SHA512()),
-}
-_SHA_3: Final[dict[str, tuple[str, HashAlgorithm]]] = {
-    "SHA3224": ("SHA3-224", SHA3_224()),
-    "SHA3256": ("SHA3-256", SHA3_256()),
-    "SHA3384": ("SHA3-384", SHA3_384()),
-    "SHA3512": ("SHA3-512", SHA3_512()),
-}
-
-
-def _entries() -> Iterator[SignatureAlgorithm]:
-    for word, (digest, function) in _SHA_2.items():
-        size = function.digest_size
-        yield _hashing(f"{word}_WITH_RSA", "RSA", digest, size, RsaPkcs1(function))
-        yield _digest(f"NONE{word}_WITH_RSA", "RSA", digest, size, RsaPkcs1(Prehashed(function)))
-        yield _hashing(f"{word}_WITH_RSA_PSS", "RSA", digest, size, rsa_pss(function))
-        if word != "SHA1":  # The API has no NONESHA1_WITH_RSA_PSS.
-            yield _digest(f"NONE{word}_WITH_RSA_PSS", "RSA", digest, size, rsa_pss(function, prehashed=True))
-    yield SignatureAlgorithm(
-        "NONE_WITH_RSA", "RSA", "", prehashed=True, digest_size=0, lengths=ANY_LENGTH, scheme=RsaPkcs1OverBytes()
-    )
-    yield SignatureAlgorithm(
-        "NONE_WITH_RSA_PSS",
-        "RSA",
-        "",
-        prehashed=True,
-        digest_size=0,
-        lengths=DIGEST_LENGTHS | {SHA1.digest_size},
-        scheme=RsaPssByLength(),
-    )
-    for word, (digest, function) in (_SHA_2 | _SHA_3).items():
-        yield _hashing(f"{word}_WITH_ECDSA", "EC", digest, function.digest_size, Ecdsa(ECDSA(function)))
-    yield _hashing(
-        "SHA256_WITH_ECDSA_DETERMINISTIC", "EC", "SHA-256", 32, Ecdsa(ECDSA(SHA256(), deterministic_signing=True))
-    )
-    yield _hashing("DOUBLE_SHA256_WITH_ECDSA", "EC", "SHA-256", 32, Ecdsa(ECDSA(SHA256()), before=sha256))
-    for same_size in (SHA224(), SHA256(), SHA384(), SHA512()):
-        bits = 8 * same_size.digest_size
-        scheme = Ecdsa(ECDSA(Prehashed(same_size)), before=keccak(bits))
-        yield _hashing(f"KECCAK{bits}_WITH_ECDSA", "EC", f"KECCAK-{bits}", same_size.digest_size, scheme)
-    yield SignatureAlgorithm(
-        "NONE_WITH_ECDSA",
-        "EC",
-        "",
-        prehashed=True,
-        digest_size=0,
-        lengths=frozenset(range(1, MAX_ECDSA_DIGEST + 1)),
-        scheme=EcdsaOverBytes(),
-    )
-    yield _hashing("EDDSA", "ED", "", 0, EdDsa())
-
-
-SIGNATURE_ALGORITHMS: Final = {entry.name: entry for entry in _entries()}
+SIGNATURE_ALGORITHMS: Final = {entry.name: entry for entry in chain(classical_signatures.entries(), pq_signatures.entries())}
 """All signature algorithms by their API name."""
 
-_FORMS: Final[dict[str, Form]] = {"": "DER", "DER": "DER", "RAW": "RAW"}
+_FORMS: Final[dict[str, Form]] = {"": "DER", "DER": "DER", "RAW": "RAW", "ETH": "ETH"}
+
+_DRAFT: Final = "it is a draft of round 3 of the NIST competition that no standard describes; take {}"
+REFUSED_ALGORITHMS: Final = {
+    "DILITHIUM": _DRAFT.format("ML_DSA"),
+    "SPHINCS_PLUS": _DRAFT.format("SLH_DSA"),
+    "ISS_KERL": "its hash function was broken, and the ledger it was for was switched off; take EDDSA",
+}
+"""Documented signature algorithms that are refused, with the reason (docs/compatibility.md)."""
 
 
 def signature_algorithm(name: str) -> SignatureAlgorithm:
@@ -164,9 +51,16 @@ def signature_algorithm(name: str) -> SignatureAlgorithm:
         Its entry.
 
     Raises:
-        KeyturnError: 600 when there is none of that name here; the message lists those there are.
+        KeyturnError: 600 `signature.algorithm` when there is none of that name here, with a list of those there are;
+            `signature.algorithm-refused` for a documented one that is not available, with the reason.
     """
     entry = SIGNATURE_ALGORITHMS.get(name)
+    if name in REFUSED_ALGORITHMS:
+        raise KeyturnError(
+            ErrorCode.VALIDATION_FAILED,
+            f"signatureAlgorithm: {name} is refused: {REFUSED_ALGORITHMS[name]}.",
+            refusal="signature.algorithm-refused",
+        )
     if entry is None:
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
@@ -177,16 +71,53 @@ def signature_algorithm(name: str) -> SignatureAlgorithm:
     return entry
 
 
-def _form(signature_type: str) -> Form:
+def _form(entry: SignatureAlgorithm, signature_type: str) -> Form:
     form = _FORMS.get(signature_type)
-    if form is None:
-        hint = " The form ETH (r, s, v) is not available yet; take RAW." if signature_type == "ETH" else ""
+    if form in entry.forms:
+        return form
+    hint = " ETH (r, s, v) goes with KECCAK256_WITH_ECDSA." if signature_type == "ETH" else ""
+    raise KeyturnError(
+        ErrorCode.VALIDATION_FAILED,
+        f"signatureType: {signature_type[:64]!a} is not available with {entry.name}; it is {' or '.join(entry.forms)}."
+        f"{hint}",
+        refusal="signature.type",
+    )
+
+
+def check_options(algorithm: str, options: SignOptions) -> None:
+    """Refuse parameters that a signature algorithm does not take.
+
+    Args:
+        algorithm: API name of the signature algorithm.
+        options: The parameters of the call.
+
+    Raises:
+        KeyturnError: 600 `signature.option`; unknown algorithm as `signature_algorithm`.
+    """
+    taken = {API_OPTIONS[name] for name in signature_algorithm(algorithm).options}
+    for name in options.given:
+        if name not in taken:
+            raise KeyturnError(
+                ErrorCode.VALIDATION_FAILED,
+                f"{name}: {algorithm} takes no such parameter; leave it out.",
+                refusal="signature.option",
+            )
+
+
+def require_no_options(options: SignOptions) -> None:
+    """Refuse parameters beside the payload, where approvals cover the payload alone (R7, R8).
+
+    Raises:
+        KeyturnError: 600 `signature.unapproved-option`.
+    """
+    given = options.given
+    if given:
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
-            f"signatureType: {signature_type[:64]!a} is not available here; it is DER or RAW.{hint}",
-            refusal="signature.type",
+            f"{', '.join(given)}: approvals for this protected key cover the payload and no such parameter. Leave it "
+            "out, or take a key that was created with boundApprovals.",
+            refusal="signature.unapproved-option",
         )
-    return form
 
 
 def _check_length(entry: SignatureAlgorithm, payload: bytes) -> None:
@@ -210,59 +141,71 @@ def _any_of(lengths: frozenset[int]) -> str:
     return f"{', '.join(others)} or {last}" if others else f"exactly {last}"
 
 
-def sign(private_key: PrivateKey, algorithm: str, payload: bytes, signature_type: str = "") -> bytes:
+def sign(
+    private_key: SigningKey,
+    algorithm: str,
+    payload: bytes,
+    signature_type: str = "",
+    options: SignOptions = NO_OPTIONS,
+) -> bytes:
     """Sign.
 
     Args:
         private_key: The key.
         algorithm: API name of the signature algorithm.
         payload: What is to be signed, or its digest for `NONE…` algorithms.
-        signature_type: For EC keys `DER` (also for "") or `RAW` (r and s, each as long as the order); signatures of
-            other keys have one form, which both words name.
+        signature_type: For EC and DSA keys `DER` (also for "") or `RAW` (r and s, each as long as the order), for
+            `KECCAK256_WITH_ECDSA` also `ETH`; signatures of other keys have one form, which both words name.
+        options: Further parameters, for algorithms that take them.
 
     Returns:
         The signature. On secp256k1 `s` is the smaller one (decisions 24).
 
     Raises:
-        KeyturnError: 600 unknown algorithm or type, 607 algorithm for another kind of key, 612 payload of a length
-            that the algorithm or the key cannot take.
+        KeyturnError: 600 unknown algorithm, type or parameter, 607 algorithm for another kind of key, 612 payload of a
+            length that the algorithm or the key cannot take.
     """
     entry = SIGNATURE_ALGORITHMS.get(algorithm) or signature_algorithm(algorithm)
-    form = _FORMS.get(signature_type) or _form(signature_type)
+    form = _form(entry, signature_type)
     if entry.prehashed:
         _check_length(entry, payload)
-    return entry.scheme.sign(private_key, payload, form)
+    if options is not NO_OPTIONS:
+        check_options(algorithm, options)
+    return entry.scheme.sign(private_key, payload, form, options)
 
 
 def verify(
-    public_key: PublicKey | bytes,
+    public_key: PublicKey | SecretKey | bytes,
     algorithm: str,
     payload: bytes,
     signature: bytes,
     *,
     signature_type: str | None = None,
+    options: SignOptions = NO_OPTIONS,
 ) -> None:
     """Verify a signature; return only if it is valid.
 
     Args:
-        public_key: The key, or its DER SubjectPublicKeyInfo.
+        public_key: The key, or its DER SubjectPublicKeyInfo; for HMAC the secret key.
         algorithm: API name of the signature algorithm.
         payload: What was signed, or its digest for `NONE…` algorithms.
         signature: The signature.
         signature_type: As in `sign`: exactly this form. None: EC signatures may be DER or raw, as `/v1/verify`
             must take them (rest-api.md section 3.3).
+        options: As in `sign`.
 
     Raises:
         KeyturnError: 403 the signature is not valid; 600, 607, 612 as in `sign`.
         FormatError: 407 the key is not readable.
     """
     entry = signature_algorithm(algorithm)
-    form = None if signature_type is None else _form(signature_type)
+    form = None if signature_type is None else _form(entry, signature_type)
     if entry.prehashed:
         _check_length(entry, payload)
+    check_options(algorithm, options)
     key = load_public_key(public_key) if isinstance(public_key, bytes) else public_key
     try:
-        entry.scheme.verify(key, payload, signature, form)
+        entry.scheme.verify(key, payload, signature, form, options)
     except (InvalidSignature, ValueError):
         # The library's other word: a digest too large for a small key, which no signature can have.
         raise KeyturnError(
@@ -285,7 +228,7 @@ def require_single_meaning(algorithm: str, payload: bytes, *, curve_oid: str) ->
             algorithm is not for keys with this curve; 600 unknown algorithm.
     """
     entry = signature_algorithm(algorithm)
-    if (entry.key_type == "EC") != (curve_oid in CURVES):
+    if ("EC" in entry.key_types) != (curve_oid in CURVES):
         raise KeyturnError(
             ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
             f"{algorithm} does not go with this kind of key; choose one of its algorithms.",

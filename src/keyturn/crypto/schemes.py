@@ -10,7 +10,7 @@ BIP 146 (low s), the Keccak submission to SHA-3 (version 3), decisions 24 and 33
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol
 
 from cryptography.exceptions import InvalidSignature
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, SHA512, HashAlgorithm
 
-from keyturn.crypto.keys import curve_of, kind_of
+from keyturn.crypto.keys import SecretKey, curve_of, kind_of
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -34,28 +34,67 @@ if TYPE_CHECKING:
 
     from keyturn.crypto.keys import Curve, PrivateKey, PublicKey
 
-Form = Literal["DER", "RAW"]
-"""How `r` and `s` are written: a DER SEQUENCE, or one behind the other, each as long as the curve's order."""
+    SigningKey = PrivateKey | SecretKey
+    VerifyingKey = PublicKey | SecretKey
+
+Form = Literal["DER", "RAW", "ETH"]
+"""How `r` and `s` are written: a DER SEQUENCE; one behind the other, each as long as the order; or so with Ethereum's
+recovery number behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignOptions:
+    """Parameters that some signature algorithms take beside the payload; None where the call has none.
+
+    Args:
+        context: Context bytes of ML-DSA and SLH-DSA, at most 255.
+        auxiliary_random: 32 bytes that a BIP 340 nonce is made of; left out, they are random.
+        taproot_tweak: 32 bytes that are added to the key for a BIP 340 signature (key path).
+        merkle_root: 32 bytes, or none at all: the tweak is computed from it as in BIP 341 (script path).
+    """
+
+    context: bytes | None = None
+    auxiliary_random: bytes | None = None
+    taproot_tweak: bytes | None = None
+    merkle_root: bytes | None = None
+
+    @property
+    def given(self) -> dict[str, bytes]:
+        """Those that the call has, by their API names; the form in which statements and receipts name them."""
+        return {API_OPTIONS[name]: value for name, value in asdict(self).items() if value is not None}
+
+
+API_OPTIONS: Final = {
+    "context": "context",
+    "auxiliary_random": "auxiliaryRandomData",
+    "taproot_tweak": "taprootTweakData",
+    "merkle_root": "merkleRootData",
+}
+"""Fields of `SignOptions` to their API names."""
+NO_OPTIONS: Final = SignOptions()
 
 
 class Scheme(Protocol):
     """One way to sign and verify, with everything but key and payload bound."""
 
-    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """Sign `payload`; 607 when the key is of another kind, 612 when the payload cannot be signed."""
         ...
 
-    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+    def verify(
+        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
+    ) -> None:
         """Verify; raises `cryptography.exceptions.InvalidSignature`, or as `sign`. Form None: either."""
         ...
 
 
-def key_kind(key: PrivateKey | PublicKey) -> str:
+def key_kind(key: PrivateKey | PublicKey | SecretKey) -> str:
     """API name of the kind of a key."""
-    return kind_of(key).name
+    return key.algorithm if isinstance(key, SecretKey) else kind_of(key).name
 
 
-def _wrong_key(scheme: str, key: PrivateKey | PublicKey) -> NoReturn:
+def wrong_key(scheme: str, key: PrivateKey | PublicKey | SecretKey) -> NoReturn:
+    """Refuse a key of another kind: 607 `signature.wrong-key-type`."""
     raise KeyturnError(
         ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
         f"A key of type {key_kind(key)} cannot be used with {scheme}; choose an algorithm for {key_kind(key)} keys.",
@@ -82,19 +121,21 @@ class RsaPkcs1:
 
     hash: HashAlgorithm | Prehashed
 
-    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """See `Scheme`. An RSA signature has one form, whatever `form` says."""
         if not isinstance(key, RSAPrivateKey):
-            _wrong_key("RSA PKCS#1 v1.5", key)
+            wrong_key("RSA PKCS#1 v1.5", key)
         try:
             return key.sign(payload, _PKCS1, self.hash)
         except ValueError as error:
             _too_large(key, error)
 
-    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+    def verify(
+        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
+    ) -> None:
         """See `Scheme`."""
         if not isinstance(key, RSAPublicKey):
-            _wrong_key("RSA PKCS#1 v1.5", key)
+            wrong_key("RSA PKCS#1 v1.5", key)
         key.verify(signature, payload, _PKCS1, self.hash)
 
 
@@ -102,19 +143,21 @@ class RsaPkcs1:
 class RsaPkcs1OverBytes:
     """PKCS#1 v1.5 padding (RFC 8017 section 9.2, steps 3 to 5) around the payload itself, without a DigestInfo."""
 
-    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """See `Scheme`. An RSA signature has one form, whatever `form` says."""
         if not isinstance(key, RSAPrivateKey):
-            _wrong_key("RSA PKCS#1 v1.5", key)
+            wrong_key("RSA PKCS#1 v1.5", key)
         try:
             return key.sign(payload, _PKCS1, _NO_DIGEST_INFO)
         except ValueError as error:
             _too_large(key, error)
 
-    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+    def verify(
+        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
+    ) -> None:
         """See `Scheme`."""
         if not isinstance(key, RSAPublicKey):
-            _wrong_key("RSA PKCS#1 v1.5", key)
+            wrong_key("RSA PKCS#1 v1.5", key)
         if key.recover_data_from_signature(signature, _PKCS1, None) != payload:
             raise InvalidSignature
 
@@ -135,19 +178,21 @@ class RsaPss:
     hash: HashAlgorithm | Prehashed
     padding: PSS
 
-    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """See `Scheme`. An RSA signature has one form, whatever `form` says."""
         if not isinstance(key, RSAPrivateKey):
-            _wrong_key("RSA-PSS", key)
+            wrong_key("RSA-PSS", key)
         try:
             return key.sign(payload, self.padding, self.hash)
         except ValueError as error:
             _too_large(key, error)
 
-    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+    def verify(
+        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
+    ) -> None:
         """See `Scheme`."""
         if not isinstance(key, RSAPublicKey):
-            _wrong_key("RSA-PSS", key)
+            wrong_key("RSA-PSS", key)
         key.verify(signature, payload, self.padding, self.hash)
 
 
@@ -161,11 +206,13 @@ def rsa_pss(hash_algorithm: HashAlgorithm, *, prehashed: bool = False) -> RsaPss
 class RsaPssByLength:
     """RSA-PSS over a digest whose length names the hash: 20, 28, 32, 48, 64 bytes (decisions 33)."""
 
-    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """See `Scheme`; the registry has checked the length."""
         return _PSS_BY_LENGTH[len(payload)].sign(key, payload, form)
 
-    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+    def verify(
+        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
+    ) -> None:
         """See `Scheme`; the registry has checked the length."""
         _PSS_BY_LENGTH[len(payload)].verify(key, payload, signature, form)
 
@@ -188,18 +235,20 @@ class Ecdsa:
     ecdsa: ECDSA
     before: Callable[[bytes], bytes] | None = None
 
-    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """See `Scheme`."""
         if not isinstance(key, EllipticCurvePrivateKey):
-            _wrong_key("ECDSA", key)
+            wrong_key("ECDSA", key)
         if self.before is not None:
             payload = self.before(payload)
         return _finish(curve_of(key), key.sign(payload, self.ecdsa), form)
 
-    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+    def verify(
+        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
+    ) -> None:
         """See `Scheme`. Verification takes both values of `s` (decisions 24)."""
         if not isinstance(key, EllipticCurvePublicKey):
-            _wrong_key("ECDSA", key)
+            wrong_key("ECDSA", key)
         if self.before is not None:
             payload = self.before(payload)
         _verify_ecdsa(key, curve_of(key), signature, payload, self.ecdsa, form)
@@ -233,18 +282,20 @@ class EcdsaOverBytes:
     library sees a digest of a length it knows: 28, 32, 48 or 64 bytes, never longer than the order.
     """
 
-    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """See `Scheme`; the registry has checked the length."""
         if not isinstance(key, EllipticCurvePrivateKey):
-            _wrong_key("ECDSA", key)
+            wrong_key("ECDSA", key)
         curve = curve_of(key)
         digest, ecdsa = _as_digest(curve, payload)
         return _finish(curve, key.sign(digest, ecdsa), form)
 
-    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+    def verify(
+        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
+    ) -> None:
         """See `Scheme`; the registry has checked the length."""
         if not isinstance(key, EllipticCurvePublicKey):
-            _wrong_key("ECDSA", key)
+            wrong_key("ECDSA", key)
         curve = curve_of(key)
         digest, ecdsa = _as_digest(curve, payload)
         _verify_ecdsa(key, curve, signature, digest, ecdsa, form)
@@ -302,14 +353,16 @@ def _verify_ecdsa(
 class EdDsa:
     """Ed25519, pure (RFC 8032 section 5.1)."""
 
-    def sign(self, key: PrivateKey, payload: bytes, form: Form) -> bytes:
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """See `Scheme`. An Ed25519 signature has one form, whatever `form` says."""
         if not isinstance(key, Ed25519PrivateKey):
-            _wrong_key("EdDSA", key)
+            wrong_key("EdDSA", key)
         return key.sign(payload)
 
-    def verify(self, key: PublicKey, payload: bytes, signature: bytes, form: Form | None) -> None:
+    def verify(
+        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
+    ) -> None:
         """See `Scheme`."""
         if not isinstance(key, Ed25519PublicKey):
-            _wrong_key("EdDSA", key)
+            wrong_key("EdDSA", key)
         key.verify(signature, payload)

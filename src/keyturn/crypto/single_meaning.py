@@ -18,10 +18,13 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.messages import looks_like_own_structure
 
 if TYPE_CHECKING:
-    from keyturn.crypto.registry import SignatureAlgorithm
+    from keyturn.crypto.signature_entry import SignatureAlgorithm
 
 DIGEST_LENGTHS: Final = frozenset({28, 32, 48, 64})
 """Lengths in bytes of the SHA-2 and SHA-3 digests; 20 is missing because it is SHA-1's."""
+
+DSA_DIGEST: Final = 32
+"""Bytes of the one digest that fits the subgroup of DSA keys (of 256 bits, but for 1024-bit keys) uncut."""
 
 
 def _digest_info(last_arc: int, size: int) -> bytes:
@@ -64,10 +67,13 @@ def require_single_meaning(entry: SignatureAlgorithm, payload: bytes, *, curve_o
 
 def _require_digest(entry: SignatureAlgorithm, payload: bytes, curve_oid: str) -> None:
     size = len(payload)
-    if entry.key_type == "EC":
+    if "EC" in entry.key_types:
         wanted = natural_digest_size(CURVES[curve_oid])
         if size != wanted:
             raise _length(entry, f"exactly {wanted} bytes on this curve", size)
+    elif "DSA" in entry.key_types:
+        if size != DSA_DIGEST:
+            raise _length(entry, f"exactly {DSA_DIGEST} bytes", size)
     elif entry.digest_size:
         if size != entry.digest_size:
             raise _length(entry, f"exactly {entry.digest_size} bytes", size)

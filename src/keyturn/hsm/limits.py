@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from keyturn.hsm.records import KeyRecord
 
-OPERATIONS: Final = ("certify", "decrypt", "sign", "unwrap")
+OPERATIONS: Final = ("certify", "decrypt", "encrypt", "sign", "unwrap", "wrap")
 """Operations that can be allowed. `certify` signs certificates and requests for them, and nothing else (R17)."""
 _ENABLED_BY: Final = {"certify": "sign"}
 """Operations that another attribute enables than the one of their name."""
 
-_SERVES: Final[Mapping[str, tuple[str, str]]] = {
-    **{name: ("sign", entry.key_type) for name, entry in SIGNATURE_ALGORITHMS.items()},
-    **{name: ("decrypt", entry.key_type) for name, entry in CIPHER_ALGORITHMS.items()},
-    **{name: ("unwrap", entry.wrapping_key_type) for name, entry in WRAP_METHODS.items()},
+_SERVES: Final[Mapping[str, tuple[frozenset[str], tuple[str, ...]]]] = {
+    **{name: (frozenset({"certify", "sign"}), entry.key_types) for name, entry in SIGNATURE_ALGORITHMS.items()},
+    **{name: (frozenset({"decrypt", "encrypt"}), entry.key_types) for name, entry in CIPHER_ALGORITHMS.items()},
+    **{name: (frozenset({"unwrap", "wrap"}), (entry.wrapping_key_type,)) for name, entry in WRAP_METHODS.items()},
 }
-"""For each name the one operation that it serves, and the kind of key it is for."""
+"""For each name the operations that it serves, and the kinds of keys it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,13 @@ def check_limits(
                 "is no signature algorithm, cipher or method of wrapping that is available here",
                 "unknown-algorithm",
             )
-        operation, kind = _SERVES[name]
-        if kind != key_type or operation not in enabled:
-            why = f"is for keys of type {kind}" if kind != key_type else f"serves to {operation}, which the key may not"
+        operations_served, kinds = _SERVES[name]
+        if key_type not in kinds or not operations_served & enabled:
+            why = (
+                f"is for keys of type {' or '.join(kinds)}"
+                if key_type not in kinds
+                else f"serves to {' or '.join(sorted(operations_served))}, which the key may not"
+            )
             raise _refused("allowedAlgorithms", name, f"{why}; take it out", "useless-algorithm")
     return Limits(tuple(sorted(set(operations))), tuple(sorted(set(algorithms))))
 

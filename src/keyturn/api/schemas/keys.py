@@ -32,7 +32,7 @@ KNOWN_ATTRIBUTES: Final = (
 """What may be chosen at creation; the rest is answered only, and ignored when sent (decisions 9)."""
 MAX_LIMITS: Final = 256
 """Most names in a list that limits a key; there are fewer algorithms."""
-_OPERATIONS: Final = ("sign", "decrypt", "unwrap")
+_OPERATIONS: Final = ("sign", "certify", "decrypt", "unwrap", "encrypt", "wrap")
 _LIMITS_SCHEMA: Final = {
     "allowedOperations": {"type": ["array", "null"], "items": {"type": "string", "enum": list(_OPERATIONS)}},
     "allowedAlgorithms": {"type": ["array", "null"], "items": {"type": "string"}, "maxItems": MAX_LIMITS},

@@ -18,8 +18,8 @@ from keyturn.crypto.kinds.pkcs8 import from_spki
 DSA_BITS: Final = (2048, 3072)
 WEAK_DSA_BITS: Final = 1024
 """Only where weak keys are allowed, as RSA 1024 is."""
-ORDER_BITS: Final = {1024: (160,), 2048: (224, 256), 3072: (256,)}
-"""Bits of `q` that go with those of `p`."""
+ORDER_BITS: Final = {1024: (160,), 2048: (256,), 3072: (256,)}
+"""Bits of `q` that go with those of `p`. 2048 with 224 is left out: one digest then fits every key uncut (R8)."""
 
 
 def _check(curve_oid: str, bits: int, *, allow_weak: bool) -> KeySpec:

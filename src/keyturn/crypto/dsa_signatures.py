@@ -1,0 +1,109 @@
+"""DSA signatures, and HMAC as the API's signature algorithm of symmetric keys.
+
+Source: FIPS 186-4 section 4 (DSA), RFC 2104 and FIPS 198-1 (HMAC); rest-api.md sections 1.2, 3.3 and 4.3.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.dsa import DSAPrivateKey, DSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, SHA512, HashAlgorithm
+
+from keyturn.crypto.kinds.secret import SecretKey
+from keyturn.crypto.schemes import NO_OPTIONS, wrong_key
+
+if TYPE_CHECKING:
+    from keyturn.crypto.schemes import Form, SigningKey, SignOptions, VerifyingKey
+
+
+@dataclass(frozen=True, slots=True)
+class Dsa:
+    """DSA.
+
+    Args:
+        hash: Hash over the payload; None when the payload is a digest, whose length then names the hash.
+    """
+
+    hash: HashAlgorithm | None = None
+
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
+        """See `Scheme`."""
+        if not isinstance(key, DSAPrivateKey):
+            wrong_key("DSA", key)
+        signature = key.sign(payload, self.hash or _PREHASHED[len(payload)])
+        if form == "DER":
+            return signature
+        r, s = decode_dss_signature(signature)
+        size = order_size(key)
+        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+    def verify(
+        self,
+        key: VerifyingKey,
+        payload: bytes,
+        signature: bytes,
+        form: Form | None,
+        options: SignOptions = NO_OPTIONS,
+    ) -> None:
+        """See `Scheme`."""
+        if not isinstance(key, DSAPublicKey):
+            wrong_key("DSA", key)
+        size = order_size(key)
+        algorithm = self.hash or _PREHASHED[len(payload)]
+        if form != "RAW":
+            try:
+                # OpenSSL takes the one DER encoding of (r, s) and no other.
+                key.verify(signature, payload, algorithm)
+            except InvalidSignature:
+                if form == "DER" or len(signature) != 2 * size:
+                    raise
+            else:
+                return
+        if len(signature) != 2 * size:
+            raise InvalidSignature
+        r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
+        key.verify(encode_dss_signature(r, s), payload, algorithm)
+
+
+_PREHASHED: Final = {
+    # Its only role is its length; where it is longer than `q`, its leftmost bits count (FIPS 186-4 section 4.6).
+    algorithm.digest_size: Prehashed(algorithm)
+    for algorithm in (SHA1(), SHA224(), SHA256(), SHA384(), SHA512())  # noqa: S303 - Documented for ordinary keys.
+}
+
+
+def order_size(key: DSAPrivateKey | DSAPublicKey) -> int:
+    """Bytes of `q`, and so of `r` and of `s` in raw signatures."""
+    return (key.parameters().parameter_numbers().q.bit_length() + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class HmacSha256:
+    """HMAC with SHA-256: 32 bytes that only who holds the key can make or check."""
+
+    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
+        """See `Scheme`. A MAC has one form, whatever `form` says."""
+        return hmac.digest(_secret(key), payload, "sha256")
+
+    def verify(
+        self,
+        key: VerifyingKey,
+        payload: bytes,
+        signature: bytes,
+        form: Form | None,
+        options: SignOptions = NO_OPTIONS,
+    ) -> None:
+        """See `Scheme`; takes as long whatever is wrong with it."""
+        if not hmac.compare_digest(hmac.digest(_secret(key), payload, "sha256"), signature):
+            raise InvalidSignature
+
+
+def _secret(key: SigningKey | VerifyingKey) -> bytes:
+    if not isinstance(key, SecretKey) or key.algorithm != "HMACSHA256":
+        wrong_key("HMAC", key)
+    return key.value
