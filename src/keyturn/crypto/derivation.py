@@ -124,11 +124,18 @@ def derivation_type(algorithm: str, attributes: Mapping[str, bool]) -> str:
     slip10 = attributes.get("slip10", False)
     if not attributes.get("derive") or not (slip10 or attributes.get("bip32")):
         return ""
-    if algorithm == "EC":
-        return "SLIP-10"
-    if algorithm == "ED":
-        return "ADA/SLIP-10" if slip10 else "ADA"
-    return ""
+    if algorithm == "ED" and not slip10:
+        return "ADA"
+    return derivation_name(algorithm)
+
+
+def derivation_name(algorithm: str) -> str:
+    """The `derivationType` of a derived key; empty for kinds of which there are none.
+
+    Args:
+        algorithm: API name of its kind.
+    """
+    return {"EC": "SLIP-10", "ED": "ADA/SLIP-10"}.get(algorithm, "")
 
 
 def derivation_curve(algorithm: str, curve_oid: str, attributes: Mapping[str, bool]) -> DerivationCurve:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keyturn.crypto.addresses import address_of
+from keyturn.crypto.derivation import derivation_name
 from keyturn.crypto.keys import SECRET_KEY_TYPES, describe_spki
 from keyturn.hsm.authority import parse_policy
 from keyturn.hsm.protocol import Attested
@@ -95,6 +97,10 @@ class Attester:
                 accepted_rollbacks=self._store.accepted_rollbacks,
                 allowed_operations=record.allowed_operations,
                 allowed_algorithms=record.allowed_algorithms,
+                derivation=(derivation_name(record.algorithm), record.path) if record.path else None,
+                address=(record.address_format, address_of(record.address_format, record.public_key))
+                if record.address_format
+                else None,
                 certificate=record.certificate,
             )
         )

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.addresses import TlsFiles, parse_address
-from keyturn.hsm.calls.giving import GivingCalls
 from keyturn.hsm.calls.certificates import CertificateCalls
+from keyturn.hsm.calls.derivation import DerivationCalls
+from keyturn.hsm.calls.giving import GivingCalls
 from keyturn.hsm.calls.governing import GovernCalls
 from keyturn.hsm.calls.keys import KeyCalls
 from keyturn.hsm.calls.objects import ObjectCalls
 from keyturn.hsm.calls.service import ServiceCalls
+from keyturn.hsm.calls.transfer import TransferCalls
 from keyturn.hsm.calls.using import UseCalls
 from keyturn.hsm.framing import MAX_ANSWER_FRAME, FrameDecoder, FrameReader, encode_frame
 from keyturn.plain import system_reason
@@ -209,7 +211,17 @@ class Witnesses(Protocol):
         ...
 
 
-class HsmClient(KeyCalls, UseCalls, CertificateCalls, GovernCalls, ObjectCalls, GivingCalls, ServiceCalls):
+class HsmClient(
+    KeyCalls,
+    UseCalls,
+    TransferCalls,
+    CertificateCalls,
+    GovernCalls,
+    DerivationCalls,
+    ObjectCalls,
+    GivingCalls,
+    ServiceCalls,
+):
     """Calls to one HSM over one connection that is renewed when it breaks. Made by `connect`."""
 
     def __init__(self, address: Address, tls: TlsFiles | None, witnesses: Witnesses | None = None) -> None:

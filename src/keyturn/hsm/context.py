@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
+from keyturn.hsm.derived_keys import DerivedKeys
 from keyturn.hsm.framing import encode_message
 from keyturn.hsm.journal import MAX_SHOWN
 from keyturn.hsm.ledger import LedgerKind, happened
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from keyturn.hsm.door import Door
     from keyturn.hsm.journal import Journal
     from keyturn.hsm.operations import Operations
+    from keyturn.hsm.passwords import Passwords
     from keyturn.hsm.receipts import AnswerT, Receipts
     from keyturn.hsm.records import KeyRecord
     from keyturn.hsm.rollback import RollbackGuard
@@ -55,8 +57,10 @@ class EngineContext:
         receipts: Puts receipts into answers (R24).
         rollback: Knows whether the store is an older one (R6).
         single_use: What keys with `singleUse` have consumed (R14).
+        passwords: Who checks passwords (R27).
         system_names: Names of the HSM's own keys, which are no labels (R5).
         reserved: Labels of keys that are being made.
+        derived: Finds keys by name, derived ones included (R21).
     """
 
     store: Store
@@ -72,16 +76,22 @@ class EngineContext:
     receipts: Receipts
     rollback: RollbackGuard
     single_use: SingleUse
+    passwords: Passwords
     system_names: frozenset[str]
     reserved: set[str] = field(default_factory=set)
+    derived: DerivedKeys = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what finds keys by name."""
+        self.derived = DerivedKeys(self.store, self.door)
 
     def key(self, label: str) -> KeyRecord:
-        """The key that bears a label now.
+        """The key that a name means now: the one that bears the label, or a derived key `master/path` (R21).
 
         Raises:
-            KeyturnError: 650 `key.unknown`.
+            KeyturnError: 650 `key.unknown`; for a derived key those of `DerivedKeys.find`.
         """
-        record = self.store.key(label)
+        record = self.derived.find(label)
         if record is None:
             raise KeyturnError(
                 ErrorCode.KEY_NOT_EXISTENT,
@@ -89,6 +99,18 @@ class EngineContext:
                 refusal="key.unknown",
             )
         return record
+
+    def check_password(self, record: KeyRecord, sealed_password: bytes) -> None:
+        """Return only if the password that came with a call is the key's; `Door.open` does so by itself.
+
+        Args:
+            record: The key.
+            sealed_password: What came with the call; empty for none.
+
+        Raises:
+            KeyturnError: 620 `key.password`, `key.password-tries`, `password.seal`.
+        """
+        self.passwords.check(record, sealed_password)
 
     def require_free(self, label: str) -> None:
         """Make sure that a new key may take a label.
@@ -103,13 +125,13 @@ class EngineContext:
                 refusal="key.exists",
             )
 
-    def put_new_key(self, change: Change, record: KeyRecord, private_key: bytes) -> KeyRecord:
+    def put_new_key(self, change: Change, record: KeyRecord, private_key: bytes | None) -> KeyRecord:
         """Put a key into a change.
 
         Args:
             change: The open change-set.
             record: The new key.
-            private_key: PKCS#8, or the bytes of a symmetric key; it is sealed.
+            private_key: PKCS#8, or the bytes of a symmetric key; it is sealed. None where there is a public part only.
 
         Returns:
             The record as it will be stored.
@@ -123,6 +145,8 @@ class EngineContext:
         self,
         change: Change,
         call: protocol.CreateKey
+        | protocol.ImportSeed
+        | protocol.DeriveKey
         | protocol.DeleteKey
         | protocol.Sign
         | protocol.Decrypt
@@ -131,7 +155,9 @@ class EngineContext:
         | protocol.AttachCertificate
         | protocol.Modify
         | protocol.Block
-        | protocol.Unblock,
+        | protocol.Unblock
+        | protocol.ChangePassword
+        | protocol.ImportKey,
         digest: bytes,
         answer: AnswerT,
         record: KeyRecord,

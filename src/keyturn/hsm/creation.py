@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from keyturn.crypto.addresses import check_address_format
+from keyturn.crypto.derivation import derivation_curve
 from keyturn.crypto.keys import SECRET_KEY_TYPES, make_spec
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.limits import Limits, check_limits
@@ -21,6 +23,7 @@ from keyturn.ska.policy_rules import check_policy, is_protected, open_modify, op
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from keyturn.crypto.derivation import DerivationCurve
     from keyturn.crypto.keys import KeySpec
     from keyturn.hsm.protocol import CreateKey
     from keyturn.hsm.settings import HsmSettings
@@ -37,11 +40,13 @@ class CreationPlan:
         spec: What key is made.
         attributes: All attributes, as they are stored.
         limits: What it may at most be used for (R9).
+        derivation: The curve on which keys are derived from it; None where none are.
     """
 
     spec: KeySpec
     attributes: dict[str, bool]
     limits: Limits
+    derivation: DerivationCurve | None = None
 
 
 def plan_creation(call: CreateKey, settings: HsmSettings, system_names: Collection[str]) -> CreationPlan:
@@ -72,7 +77,11 @@ def plan_creation(call: CreateKey, settings: HsmSettings, system_names: Collecti
     limits = check_limits(
         call.allowed_operations, call.allowed_algorithms, key_type=call.algorithm, attributes=attributes
     )
-    return CreationPlan(spec, attributes, limits)
+    check_new_address(call.address_format, call.curve_oid, call.policy)
+    derivation = None
+    if attributes["bip32"] or attributes["slip10"]:
+        derivation = derivation_curve(spec.algorithm, spec.curve_oid, attributes)
+    return CreationPlan(spec, attributes, limits, derivation)
 
 
 def check_new_key(
@@ -86,6 +95,7 @@ def check_new_key(
     algorithm: str,
     blocked: bool,
     imported: bool = False,
+    seed: bool = False,
 ) -> dict[str, bool]:
     """Check what is said about a key that is to come into being, however it does, but whether the label is free.
 
@@ -99,6 +109,7 @@ def check_new_key(
         algorithm: Kind of the key, by its API name.
         blocked: Whether it starts blocked.
         imported: Whether it was made elsewhere.
+        seed: Whether it comes with a chain code, which a private key alone has not.
 
     Returns:
         All attributes, as they are stored.
@@ -106,18 +117,15 @@ def check_new_key(
     Raises:
         KeyturnError: 610 label, 606 attributes, 600 policy; the word says which check.
     """
-    check_label(label)
-    if label in system_names:
-        raise KeyturnError(
-            ErrorCode.INVALID_KEY_NAME,
-            f"{label!r} is the name of one of the HSM's own keys; choose another label",
-            refusal="label.system-key",
-        )
-    if key_id is not None and not 1 <= len(key_id.encode()) <= MAX_KEY_ID:
-        raise KeyturnError(
-            ErrorCode.VALIDATION_FAILED, f"id has 1 to {MAX_KEY_ID} bytes of UTF-8", refusal="key.id-length"
-        )
+    check_name(label, key_id, system_names)
     complete = complete_attributes(attributes, imported=imported)
+    for name in ("bip32", "slip10"):
+        if complete[name] and imported and not seed:
+            raise _attributes(
+                f"`{name}` must be false on a private key that comes in: it has no chain code, without which nothing "
+                "is derived from it; import its seed with POST /v1/importedKey",
+                "attribute.no-chain-code",
+            )
     if policy:
         if algorithm in SECRET_KEY_TYPES:
             raise KeyturnError(
@@ -147,6 +155,30 @@ def check_new_key(
     return complete
 
 
+def check_name(label: str, key_id: str | None, system_names: Collection[str]) -> None:
+    """Check what a key is to be called, but whether the label is free.
+
+    Args:
+        label: Its label.
+        key_id: The API's `id`, or None.
+        system_names: Names of the HSM's own keys, which are no labels (R5).
+
+    Raises:
+        KeyturnError: 610 `label.…`, 600 `key.id-length`.
+    """
+    check_label(label)
+    if label in system_names:
+        raise KeyturnError(
+            ErrorCode.INVALID_KEY_NAME,
+            f"{label!r} is the name of one of the HSM's own keys; choose another label",
+            refusal="label.system-key",
+        )
+    if key_id is not None and not 1 <= len(key_id.encode()) <= MAX_KEY_ID:
+        raise KeyturnError(
+            ErrorCode.VALIDATION_FAILED, f"id has 1 to {MAX_KEY_ID} bytes of UTF-8", refusal="key.id-length"
+        )
+
+
 def complete_attributes(given: Mapping[str, bool], *, imported: bool = False) -> dict[str, bool]:
     """Check attributes and fill in those left out.
 
@@ -171,6 +203,28 @@ def complete_attributes(given: Mapping[str, bool], *, imported: bool = False) ->
     return attributes
 
 
+def check_new_address(address_format: str, curve_oid: str, policy: bytes) -> None:
+    """Check the address format of a key that is to come into being.
+
+    Args:
+        address_format: As the caller wrote it; empty for none.
+        curve_oid: Curve of the key.
+        policy: Its policy blob.
+
+    Raises:
+        KeyturnError: 605 `address.…`; 630 `address.without-policy`.
+    """
+    if not address_format:
+        return
+    check_address_format(address_format, curve_oid)
+    if not policy:
+        raise KeyturnError(
+            ErrorCode.INVALID_ADDRESS_ON_NON_SKA_KEY,
+            "addressFormat: only keys with a policy have addresses; give the key a policy, or leave addressFormat out",
+            refusal="address.without-policy",
+        )
+
+
 def check_policy_attributes(attributes: Mapping[str, bool]) -> None:
     """Refuse attributes by which a key with a policy, or what it computes, could leave without being asked (R4).
 
@@ -180,9 +234,11 @@ def check_policy_attributes(attributes: Mapping[str, bool]) -> None:
     for name, why in (
         ("extractable", "a key with a policy never leaves the HSM"),
         ("copyable", "a copy would not be under the policy"),
-        ("derive", "key agreement and derived keys would not be under the policy"),
+        ("derive", "key agreement would not be under the policy; with `bip32` or `slip10` it stands for derived keys"),
     ):
-        if attributes[name]:
+        derives = name == "derive" and (attributes["bip32"] or attributes["slip10"])
+        # Derived keys are under the policy of their master (R21); key agreement would not be.
+        if attributes[name] and not derives:
             raise _attributes(f"`{name}` must be false on a key with a policy: {why}", f"attribute.{name}-with-policy")
 
 

@@ -7,7 +7,9 @@ approvals. What the door checks, in this order:
 2. its attributes enable the kind of act, and its limits allow it and the algorithm (R9);
 3. the payload is no statement, and on a protected key algorithm and payload have one meaning only (R7, R8);
 4. for a key with a policy, `ska.decision` says that the approvals authorise a use for exactly these bytes, or for a
-   bound key for exactly this statement (R7).
+   bound key for exactly this statement (R7);
+5. the password that came with the call is the key's (R27). Last, so that whoever has no approvals learns nothing about
+   it, and can use up no tries.
 
 Only then the sealed key is opened. A test walks the syntax trees of this room and finds no other caller of
 `Store.open_private_key`. The HSM's own keys never come here: they live in `keyturn.hsm.system_keys` (R5).
@@ -20,6 +22,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from keyturn.crypto.ciphers import require_single_meaning_decrypt
+from keyturn.crypto.derivation import decode_extended, derivation_curve, derive, split_extended
 from keyturn.crypto.keys import private_key_from_stored
 from keyturn.crypto.registry import require_single_meaning
 from keyturn.errors import ErrorCode, KeyturnError
@@ -27,6 +30,7 @@ from keyturn.hsm.authority import protects
 from keyturn.hsm.bound import require_no_statement
 from keyturn.hsm.limits import require_allowed
 from keyturn.ska.actions import Action
+from keyturn.ska.key_names import parse_path
 from keyturn.ska.messages import decode_unwrap_payload
 from keyturn.ska.statement import is_statement
 from keyturn.ska.to_be_signed import looks_like_certificate
@@ -34,8 +38,10 @@ from keyturn.ska.to_be_signed import looks_like_certificate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from keyturn.crypto.derivation import ExtendedKey
     from keyturn.crypto.keys import PrivateKey, SecretKey
     from keyturn.hsm.authority import Authority
+    from keyturn.hsm.passwords import Passwords
     from keyturn.hsm.records import KeyRecord
     from keyturn.hsm.store import Store
     from keyturn.ska.decision import Decision
@@ -51,6 +57,7 @@ class Kind(Enum):
     DECRYPT = "decrypt"
     UNWRAP = "unwrap"
     DERIVE = "derive"
+    EXPORT = "extractable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class Act:
         approved: The exact bytes that approvals must cover, where these are not the payload: for a bound key the
             statement that the HSM built from the call (R7), for unwrap the payload that it built (R16).
         operation: What it is called in `allowedOperations`, where that is not the kind's own word.
+        sealed_password: The key's password, sealed, as it came with the call; empty for none.
     """
 
     kind: Kind
@@ -71,6 +79,7 @@ class Act:
     algorithm: str
     approved: bytes | None = None
     operation: str = ""
+    sealed_password: bytes = b""
 
 
 class Door:
@@ -79,12 +88,14 @@ class Door:
     Args:
         store: Where they lie sealed.
         authority: Who decides.
+        passwords: Who checks passwords.
     """
 
-    def __init__(self, store: Store, authority: Authority) -> None:
+    def __init__(self, store: Store, authority: Authority, passwords: Passwords) -> None:
         self._store = store
+        self._passwords = passwords
         self._authority = authority
-        self._open: dict[str, PrivateKey | SecretKey] = {}
+        self._open: dict[tuple[str, str], PrivateKey | SecretKey] = {}
 
     def open(
         self, record: KeyRecord, act: Act, approvals: Sequence[bytes]
@@ -114,24 +125,66 @@ class Door:
                 f"the key {record.label!r} was created without the attribute `{act.kind.value}`",
                 refusal="key.attribute",
             )
-        require_allowed(record, act.operation or act.kind.value, act.algorithm)
+        if act.kind is Kind.EXPORT:
+            # Not a use that could be limited or approved: what has a policy never leaves (R4).
+            _require_no_policy(record)
+        else:
+            require_allowed(record, act.operation or act.kind.value, act.algorithm)
         require_no_statement(act.payload)
         decision: Decision | None = None
         if record.policy:
             if protects(record.policy):
                 _require_single_meaning(record, act)
             decision = self._authority.require(record, Action.USE, _approved(record, act), approvals)
-        private_key = self._open.get(record.uuid)
+        self._passwords.check(record, act.sealed_password)
+        if not record.private_key and not record.master:
+            raise KeyturnError(
+                ErrorCode.INVALID_KEY_TYPE,
+                f"of the key {record.label!r} there is a public part only",
+                refusal="key.public-only",
+            )
+        place = record.uuid, record.path
+        private_key = self._open.get(place)
         if private_key is None:
-            private_key = private_key_from_stored(record.algorithm, self._store.open_private_key(record))
+            if record.master:
+                private_key = self._child(record.master, record.path).private_key
+            else:
+                stored, _ = split_extended(self._store.open_private_key(record))
+                private_key = private_key_from_stored(record.algorithm, stored)
             if len(self._open) >= MAX_OPEN_KEYS:
                 del self._open[next(iter(self._open))]
-            self._open[record.uuid] = private_key
+            self._open[place] = private_key
         return private_key, decision
 
+    def public_child(self, master: KeyRecord, path: str) -> bytes:
+        """The public key of a child. It is no secret, so nobody is asked; the private one stays here.
+
+        Args:
+            master: The master key, as stored.
+            path: The derivation path.
+
+        Returns:
+            DER SubjectPublicKeyInfo.
+
+        Raises:
+            KeyturnError: 606 and 634 `derive.…`, 606 `path.…`.
+        """
+        return self._child(master.uuid, path).public_key
+
     def forget(self, uuid: str) -> None:
-        """Drop a key that was deleted."""
-        self._open.pop(uuid, None)
+        """Drop a key that was deleted, and its children."""
+        self._open = {place: key for place, key in self._open.items() if place[0] != uuid}
+
+    def _child(self, uuid: str, path: str) -> ExtendedKey:
+        master = self._store.key_by_uuid(uuid)
+        if master is None:
+            raise KeyturnError(
+                ErrorCode.KEY_NOT_EXISTENT,
+                "the key from which this one is derived does not exist any more",
+                refusal="key.master-gone",
+            )
+        curve = derivation_curve(master.algorithm, master.curve_oid, master.attributes)
+        return derive(decode_extended(curve, self._store.open_private_key(master)), parse_path(path))
 
 
 def require_not_blocked(record: KeyRecord) -> None:
@@ -145,6 +198,15 @@ def require_not_blocked(record: KeyRecord) -> None:
             ErrorCode.IN_HSM,
             f"the key {record.label!r} is blocked: it must be unblocked before it can be used",
             refusal="key.blocked",
+        )
+
+
+def _require_no_policy(record: KeyRecord) -> None:
+    if record.policy:
+        raise KeyturnError(
+            ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+            f"the key {record.label!r} has a policy and never leaves the HSM",
+            refusal="export.policy",
         )
 
 

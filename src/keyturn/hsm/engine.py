@@ -28,21 +28,26 @@ from keyturn.hsm.attesting import Attester
 from keyturn.hsm.authority import Authority, StatementServedError, protects
 from keyturn.hsm.certifying import Certifying
 from keyturn.hsm.context import EngineContext, check_payload
+from keyturn.hsm.derived_keys import identity_of
+from keyturn.hsm.deriving import Deriving
 from keyturn.hsm.door import Door, require_not_blocked
 from keyturn.hsm.file_keys import FileKeys
 from keyturn.hsm.giving import Giving
+from keyturn.hsm.importing import Importing
 from keyturn.hsm.journal import Journal
 from keyturn.hsm.ledger import LedgerKind, last
 from keyturn.hsm.making import Making
 from keyturn.hsm.objects import KIND as OBJECT_KIND
 from keyturn.hsm.objects import Objects
 from keyturn.hsm.operations import Operations, input_digest
+from keyturn.hsm.passwords import Passwords
 from keyturn.hsm.rate_limit import RateLimit
 from keyturn.hsm.receipts import Receipts, check_request_id
 from keyturn.hsm.rollback import RollbackGuard
 from keyturn.hsm.single_use import SingleUse
 from keyturn.hsm.stamping import Stamping
 from keyturn.hsm.status import Status
+from keyturn.hsm.transfer import Transfer
 from keyturn.hsm.unwrapping import Unwrapping
 from keyturn.hsm.using import Using
 from keyturn.hsm.withdrawing import Withdrawing
@@ -98,6 +103,7 @@ class Engine:
             allow_unlabelled=settings.allow_unlabelled_approvals,
             allow_replayed=settings.allow_replayed_control_approvals,
         )
+        passwords = Passwords(store, system_keys.transport, monotonic)
         self._context = context = EngineContext(
             store=store,
             system_keys=system_keys,
@@ -106,18 +112,21 @@ class Engine:
             operations=Operations(store),
             settings=settings,
             authority=authority,
-            door=Door(store, authority),
+            door=Door(store, authority, passwords),
             attester=Attester(store, system_keys, isolation=isolation, switches=settings.weakening_switches),
             workers=workers,
             receipts=Receipts(store, system_keys, clock_guard),
             rollback=RollbackGuard(store, system_keys, clock),
             single_use=SingleUse(store, clock_guard),
+            passwords=passwords,
             system_names=frozenset(record.name for record in store.system_keys()),
         )
         self._attestations = _limit("attestations", settings.attestations_per_second, monotonic)
         stamping = Stamping(context, _limit("timestamps", settings.stamps_per_second, monotonic))
         using, status, making = Using(context), Status(context), Making(context)
+        deriving = Deriving(context)
         certifying = Certifying(context)
+        transfer = Transfer(context)
         objects = Objects(context)
         giving = Giving(
             context,
@@ -132,6 +141,9 @@ class Engine:
             protocol.Attest: self._attest,
             protocol.CreateKey: self._once(making.create),
             protocol.DeleteKey: self._once(making.delete),
+            protocol.ImportSeed: self._once(deriving.import_seed),
+            protocol.DeriveKey: self._once(deriving.derive_key),
+            protocol.GetAddress: deriving.address,
             protocol.Sign: self._once(using.sign, use=True, optional=True),
             protocol.Decrypt: self._once(using.decrypt, use=True, optional=True),
             protocol.Unwrap: self._once(Unwrapping(context).unwrap, use=True),
@@ -141,6 +153,10 @@ class Engine:
             protocol.Unblock: self._once(status.unblock),
             protocol.Modify: self._once(status.modify),
             protocol.Withdraw: Withdrawing(context).withdraw,
+            protocol.CheckPassword: transfer.check_password,
+            protocol.ChangePassword: self._once(transfer.change_password),
+            protocol.ExportKey: transfer.export,
+            protocol.ImportKey: self._once(Importing(context).take_in),
             protocol.Witness: self._witness,
             protocol.Verify: self._verify,
             protocol.Stamp: stamping.stamp,
@@ -182,7 +198,8 @@ class Engine:
     def _refuse(self, call: protocol.Call, error: Exception, peer: str) -> protocol.Answer:
         refused = self._context.journal.refuse(call, error, peer)
         try:
-            return self._context.receipts.answered(call, refused, self._context.store.key(getattr(call, "label", "")))
+            key = identity_of(self._context.store, getattr(call, "label", ""))
+            return self._context.receipts.answered(call, refused, key)
         except Exception as failure:
             # No receipt where the store takes nothing any more; the refusal stands.
             return refused if isinstance(failure, KeyturnError) else self._context.journal.refuse(call, failure, peer)
@@ -221,7 +238,9 @@ class Engine:
                 try:
                     return execute(call, digest)
                 except StatementServedError as served:
-                    stored = context.single_use.recall(call, context.key(call.label), served)
+                    record = context.key(call.label)
+                    context.check_password(record, call.sealed_password)
+                    stored = context.single_use.recall(call, record, served)
             if use:
                 self._require_usable(call)
             context.journal.repeat(call)
@@ -265,6 +284,7 @@ class Engine:
             integrity_keys=[(one.name, one.spki, one.retired_at) for one in context.system_keys.integrity_keys()],
             receipt_key=context.system_keys.receipt.spki,
             rfc_timestamp_certificate=context.system_keys.rfc_timestamp.certificate,
+            transport_key=context.system_keys.transport.spki,
             clock=clock.reading,
             clock_mark=clock.mark,
             rolled_back=context.store.witnessed is not None,
@@ -296,6 +316,9 @@ class Engine:
             last_modified=last(store, record.uuid, LedgerKind.MODIFIED),
             allowed_operations=list(record.allowed_operations),
             allowed_algorithms=list(record.allowed_algorithms),
+            has_password=bool(record.password),
+            certificate=record.certificate,
+            public_only=not record.private_key,
         )
 
     def _verify(self, call: protocol.Verify) -> protocol.Verdict:
@@ -318,6 +341,8 @@ class Engine:
     def _attest(self, call: protocol.Attest) -> protocol.Attested:
         context = self._context
         record = context.key(call.label)
+        if call.sealed_password is not None:
+            context.check_password(record, call.sealed_password)
         self._attestations.take()
         answer = context.attester.attest(record, context.clock_guard.now())
         context.journal.grant(call, record, None)

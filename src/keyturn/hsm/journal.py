@@ -15,6 +15,7 @@ from keyturn.hsm import protocol
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.authority import approver_fingerprints
 from keyturn.hsm.console import note
+from keyturn.hsm.derived_keys import identity_of
 from keyturn.ska.decision import NotAuthorisedError, Verdict
 
 if TYPE_CHECKING:
@@ -38,9 +39,12 @@ _KINDS: Final[dict[type, str]] = {
         *(protocol.DeleteKey, protocol.Sign, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
         *(protocol.Decrypt, protocol.Unwrap, protocol.Block, protocol.Unblock, protocol.Withdraw),
         protocol.Witness,
+        *(protocol.ImportSeed, protocol.DeriveKey, protocol.GetAddress),
+        *(protocol.CheckPassword, protocol.ChangePassword, protocol.ExportKey, protocol.ImportKey),
         *(protocol.SignCertificate, protocol.AttachCertificate),
         *(protocol.PutObject, protocol.GetObject, protocol.DeleteObject, protocol.GetRandom, protocol.GetLog),
         *(protocol.DateWithRfc3161, protocol.MakeFileKey, protocol.OpenFileKey),
+        *(protocol.SignCertificate, protocol.AttachCertificate),
     )
 }
 
@@ -159,7 +163,7 @@ class Journal:
                 ),
                 b"",
             )
-            record = self._store.key(_label(call))
+            record = identity_of(self._store, _label(call))
             self._store.log.append(
                 LogEntry(
                     time=self.now(),

@@ -9,21 +9,23 @@ Source: rest-api.md section 3.1; docs/security/rules.md R4, R18.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from keyturn.crypto.derivation import GENERATED_SEED, encode_extended, master_from_seed
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.creation import plan_creation
 from keyturn.hsm.records import KeyRecord
-from keyturn.hsm.worker import make_key_pair
+from keyturn.hsm.worker import KeyPair, make_key_pair
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from keyturn.crypto.derivation import DerivationCurve
     from keyturn.hsm.context import EngineContext
     from keyturn.hsm.creation import CreationPlan
-    from keyturn.hsm.worker import KeyPair
 
 
 class Making:
@@ -42,7 +44,8 @@ class Making:
         self._context.require_free(call.label)
         if plan.spec.slow:
             return self._create_slowly(call, plan, digest)
-        return self._put(call, plan, digest, make_key_pair(plan.spec))
+        pair = make_key_pair(plan.spec) if plan.derivation is None else _make_master(plan.derivation)
+        return self._put(call, plan, digest, pair)
 
     def _create_slowly(self, call: protocol.CreateKey, plan: CreationPlan, digest: bytes) -> Awaitable[protocol.Answer]:
         """Reserve label and operation id at once; make the key in a worker."""
@@ -65,8 +68,9 @@ class Making:
     def _put(self, call: protocol.CreateKey, plan: CreationPlan, digest: bytes, pair: KeyPair) -> protocol.Answer:
         context = self._context
         now = context.clock_guard.now()
+        uuid = str(uuid4())
         record = KeyRecord(
-            uuid=str(uuid4()),
+            uuid=uuid,
             label=call.label,
             generation=context.store.next_generation(call.label),
             algorithm=plan.spec.algorithm,
@@ -81,6 +85,8 @@ class Making:
             public_key=pair.public_key,
             allowed_operations=plan.limits.operations,
             allowed_algorithms=plan.limits.algorithms,
+            address_format=call.address_format,
+            password=context.passwords.verifier(uuid, call.label, call.sealed_password),
         )
         with context.store.change() as change:
             stored = context.put_new_key(change, record, pair.private_key)
@@ -91,16 +97,43 @@ class Making:
     def delete(self, call: protocol.DeleteKey, digest: bytes) -> protocol.Answer:
         """Delete a key; what the ledger holds of it goes with it."""
         context = self._context
-        record = context.key(call.label)
+        # A derived key that is stored is deleted by its own record; one that is not, has none.
+        record = context.store.key(call.label) or context.key(call.label)
+        if record.temporary:
+            raise KeyturnError(
+                ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+                f"the derived key {record.label!r} is not stored: it is there as long as its master is",
+                refusal="key.derived",
+            )
         if not record.attributes.get("destroyable"):
             raise KeyturnError(
                 ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
                 f"the key {record.label!r} was created with `destroyable` false and cannot be deleted",
                 refusal="key.not-destroyable",
             )
+        context.check_password(record, call.sealed_password)
+        children = context.store.children(record.uuid)
+        for child in children:
+            if not child.attributes.get("destroyable"):
+                raise KeyturnError(
+                    ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+                    f"the key {child.label!r} is derived from {record.label!r}, would end with it, and was stored with "
+                    "`destroyable` false; so this one cannot be deleted either",
+                    refusal="key.child-not-destroyable",
+                )
         with context.store.change() as change:
+            for child in children:
+                change.remove_key(child.uuid)
             change.remove_key(record.uuid)
             answer = context.finish(change, call, digest, protocol.Done(), record, context.journal.now())
         context.door.forget(record.uuid)
+        context.derived.forget(record.uuid)
+        context.passwords.forget(record.uuid)
         context.journal.grant(call, record, None)
         return answer
+
+
+def _make_master(curve: DerivationCurve) -> KeyPair:
+    """A key from which others are derived: both its halves come from one seed, which is not kept (SLIP-0010)."""
+    master = master_from_seed(curve, secrets.token_bytes(GENERATED_SEED))
+    return KeyPair(encode_extended(master), master.public_key)

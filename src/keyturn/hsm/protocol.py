@@ -25,6 +25,7 @@ from typing import Final
 
 from keyturn.hsm.messages.base import Message
 from keyturn.hsm.messages.certificates import AttachCertificate, Certified, SignCertificate
+from keyturn.hsm.messages.derivation import Address, DeriveKey, GetAddress, ImportSeed
 from keyturn.hsm.messages.giving import (
     Dated,
     DateWithRfc3161,
@@ -40,6 +41,7 @@ from keyturn.hsm.messages.governing import Block, Modify, Stamp, Stamped, Unbloc
 from keyturn.hsm.messages.keys import Attest, Attested, CreateKey, DeleteKey, KeyFacts, Labels, ListKeys, Lookup
 from keyturn.hsm.messages.objects import DeleteObject, GetObject, ObjectIs, PutObject
 from keyturn.hsm.messages.service import Done, GetInfo, GetStatistics, Info, Refused, Statistics, Witness
+from keyturn.hsm.messages.transfer import ChangePassword, CheckPassword, Exported, ExportKey, ImportKey
 from keyturn.hsm.messages.using import Decrypt, Decrypted, Sign, Signed, Unwrap, Verdict, Verify
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "MAX_FRAME",
     "OPERATION_ID_SIZE",
     "PROTOCOL_VERSION",
+    "Address",
     "Answer",
     "AttachCertificate",
     "Attest",
@@ -54,6 +57,8 @@ __all__ = [
     "Block",
     "Call",
     "Certified",
+    "ChangePassword",
+    "CheckPassword",
     "CreateKey",
     "DateWithRfc3161",
     "Dated",
@@ -61,13 +66,19 @@ __all__ = [
     "Decrypted",
     "DeleteKey",
     "DeleteObject",
+    "DeriveKey",
     "Done",
+    "ExportKey",
+    "Exported",
     "FileKey",
+    "GetAddress",
     "GetInfo",
     "GetLog",
     "GetObject",
     "GetRandom",
     "GetStatistics",
+    "ImportKey",
+    "ImportSeed",
     "Info",
     "KeyFacts",
     "Labels",
@@ -129,8 +140,15 @@ Call = (
     | Unblock
     | Withdraw
     | Witness
+    | ImportSeed
+    | DeriveKey
+    | GetAddress
     | SignCertificate
     | AttachCertificate
+    | CheckPassword
+    | ChangePassword
+    | ExportKey
+    | ImportKey
 )
 """What the broker may ask."""
 
@@ -145,12 +163,14 @@ Answer = (
     | Done
     | Verdict
     | Stamped
+    | Address
     | Statistics
     | ObjectIs
     | Random
     | LogLines
     | Dated
     | FileKey
+    | Exported
     | Refused
 )
 """What the HSM answers."""

@@ -20,6 +20,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.authority import unstamped_statements
 from keyturn.hsm.bound import statement_for
 from keyturn.hsm.creation import check_new_policy
+from keyturn.hsm.derived_keys import require_not_derived
 from keyturn.hsm.ledger import LAST, SPENT, happened
 from keyturn.hsm.records import LedgerRecord
 from keyturn.ska.actions import Action
@@ -46,8 +47,8 @@ class Status:
         record = self._key(call.label)
         statement = statement_for(call, record)
         decision = self._context.authority.require(record, Action.BLOCK, statement, call.approvals)
-        return self._change(call, digest, record, replace(record, blocked=True), decision, Action.BLOCK)
         self._context.check_password(record, call.sealed_password)
+        return self._change(call, digest, record, replace(record, blocked=True), decision, Action.BLOCK)
 
     def unblock(self, call: protocol.Unblock, digest: bytes) -> protocol.Answer:
         """Lift a block."""
@@ -60,8 +61,8 @@ class Status:
             )
         statement = statement_for(call, record)
         decision = self._context.authority.require(record, Action.UNBLOCK, statement, call.approvals)
-        return self._change(call, digest, record, replace(record, blocked=False), decision, Action.UNBLOCK)
         self._context.check_password(record, call.sealed_password)
+        return self._change(call, digest, record, replace(record, blocked=False), decision, Action.UNBLOCK)
 
     def modify(self, call: protocol.Modify, digest: bytes) -> protocol.Answer:
         """Replace a policy."""
@@ -73,12 +74,13 @@ class Status:
             single_use=record.attributes.get("singleUse", False),
         )
         decision = self._context.authority.require(record, Action.MODIFY, call.policy, call.approvals)
-        changed = replace(record, policy=call.policy)
         self._context.check_password(record, call.sealed_password)
+        changed = replace(record, policy=call.policy)
         return self._change(call, digest, record, changed, decision, Action.MODIFY)
 
     def _key(self, label: str) -> KeyRecord:
         record = self._context.key(label)
+        require_not_derived(record, "modified, blocked or unblocked")
         if not record.policy:
             raise KeyturnError(
                 ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,

@@ -89,7 +89,8 @@ class StoreReader:
     def key_by_uuid(self, uuid: str) -> KeyRecord | None:
         """The key with this UUID, if it bears its label now."""
         record = self._state.keys_by_uuid.get(uuid)
-        return None if record is None else self._state.keys.get(record.label)
+        bearer = None if record is None else self._state.keys.get(record.label)
+        return bearer if bearer is not None and bearer.uuid == uuid else None
 
     def children(self, uuid: str) -> list[KeyRecord]:
         """The stored keys that are derived from a key, by label."""

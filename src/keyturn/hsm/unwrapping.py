@@ -84,7 +84,7 @@ class Unwrapping:
         approved = statement
         if statement is None and record.policy:
             approved = unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label)
-        act = Act(Kind.UNWRAP, call.wrapped_key, call.method, approved)
+        act = Act(Kind.UNWRAP, call.wrapped_key, call.method, approved, sealed_password=call.sealed_password)
         private_key, decision = context.door.open(record, act, call.approvals)
         # Not earlier: a repeated call on a single-use key is answered with what was unwrapped under this label then.
         context.require_free(call.new_label)
