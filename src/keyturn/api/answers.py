@@ -233,38 +233,6 @@ class RfcTimestamp(Answer, frozen=True):
     timestamp: str
 
 
-class DataObject(Answer, frozen=True):
-    """A data object; its value is base64."""
-
-    name: str
-    value: str
-    attributes: dict[str, bool]
-
-
-class RandomBytes(Answer, frozen=True):
-    """Random bytes, base64."""
-
-    random: str
-
-
-class LicenseInfo(Answer, frozen=True, rename="camel"):
-    """What the server offers, by the names of licence flags."""
-
-    client_flags: list[str]
-
-
-class HsmLog(Answer, frozen=True):
-    """The newest lines of the HSM's decision log, as text: one JSON object a line, oldest first."""
-
-    log: str
-
-
-class RfcTimestamp(Answer, frozen=True):
-    """A TimeStampResp (RFC 3161), base64 of DER."""
-
-    timestamp: str
-
-
 class KeyStoreStatistics(Answer, frozen=True, rename="camel"):
     """Figures about the key store, as text."""
 

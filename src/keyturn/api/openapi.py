@@ -20,7 +20,6 @@ from keyturn import __version__
 from keyturn.api.answers import ErrorBody
 from keyturn.api.endpoints import ROUTES
 from keyturn.api.multipart import FILE_PART
-from keyturn.api.multipart import FILE_PART
 from keyturn.api.schemas.policies import ModifiedPolicy, Policy
 
 if TYPE_CHECKING:
@@ -54,9 +53,6 @@ _PARAMETERS: Final = {
     "dataObjectName": "Name of the data object.",
     "length": "How many bytes, 1 to 65536.",
     "sub": "Anything; it is ignored.",
-    "dataObjectName": "Name of the data object.",
-    "length": "How many bytes, 1 to 65536.",
-    "sub": "Anything; it is ignored.",
 }
 
 
@@ -68,7 +64,6 @@ def document() -> dict[str, Any]:
     """
     routes = [route for route in ROUTES if not route.hidden]
     types = [kind for route in routes for kind in (route.body, route.answer) if kind is not None]
-    types += [route.form.body for route in routes if route.form is not None]
     types += [route.form.body for route in routes if route.form is not None]
     types += [ErrorBody, Policy, ModifiedPolicy]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
@@ -122,14 +117,6 @@ def _operation(route: AnyRoute, by_type: dict[str, Any]) -> dict[str, Any]:
         operation["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": by_type[_key(route.body)]}},
-        }
-    if route.form is not None:
-        parts = {FILE_PART: {"type": "string", "format": "binary"}, route.form.part: by_type[_key(route.form.body)]}
-        schema = {"type": "object", "properties": parts, "required": list(parts)}
-        encoding = {route.form.part: {"contentType": "application/json"}}
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}},
         }
     if route.form is not None:
         parts = {FILE_PART: {"type": "string", "format": "binary"}, route.form.part: by_type[_key(route.form.body)]}

@@ -36,9 +36,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *objects.ROUTES,
     *files.ROUTES,
     *giving.ROUTES,
-    *objects.ROUTES,
-    *files.ROUTES,
-    *giving.ROUTES,
     *service.ROUTES,
 )
 """Every documented endpoint."""
