@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.broker import cancelling
 from keyturn.broker.local import LocalExecutor
 from keyturn.broker.states import RequestStatus
 from keyturn.clock import SystemClock
@@ -21,6 +22,7 @@ from keyturn.hsm.client import HsmClient
 from keyturn_testing import dying_broker
 from keyturn_testing.broker_world import local_world, opened
 from keyturn_testing.hsm_process import HsmProcess
+from keyturn_testing.keys import create_ec
 from keyturn_testing.officers import Officer, make_policy, quorum
 
 if TYPE_CHECKING:
@@ -79,6 +81,58 @@ async def test_broker_killed_around_the_hsms_answer_ends_executed_once_with_its_
         if when == "after-answer":
             # ECDSA is randomised: the very same signature can only be the stored one.
             assert view.result == printed.decode().strip()
+
+
+async def delete_and_die(directory: Path, hsm: HsmProcess, label: str) -> None:
+    """A broker that has the HSM delete a key, and is killed before it cancels the key's requests."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, dying_broker.__file__, str(directory), hsm.address, "", json.dumps({"delete": label})),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+
+
+async def test_broker_killed_after_a_deletion_cancels_the_requests_of_the_key_when_it_starts(
+    hsm: HsmProcess, tmp_path: Path
+) -> None:
+    async with local_world(tmp_path, hsm) as world:
+        for label in ("gone", "made-anew", "kept"):
+            await world.create(label, TWO_OF_THREE, destroyable=True)
+        asked = {label: await world.ask_signature(label, b"pay") for label in ("gone", "made-anew", "kept")}
+    await delete_and_die(tmp_path, hsm, "gone")
+    await delete_and_die(tmp_path, hsm, "made-anew")
+    client = await HsmClient.connect(hsm.address)
+    await create_ec(client, "made-anew", TWO_OF_THREE)
+    await client.close()
+    async with local_world(tmp_path, hsm) as again:
+        for label in ("gone", "made-anew"):
+            view = await settled(again, asked[label])
+            assert (view.status, view.failure) == (RequestStatus.CANCELLED, "Its key was deleted.")
+        # The request of a key that is there waits on, and so does one for the new key of an old name.
+        newer = await again.ask_signature("made-anew", b"pay")
+        await again.broker._cancelling.cancel_keyless()
+        for request_id in (asked["kept"], newer):
+            assert (await again.view(request_id)).status is RequestStatus.PENDING
+        assert {task.request_id for task in await again.tasks(ADA)} == {asked["kept"], newer}
+
+
+async def test_a_broker_whose_hsm_is_away_at_its_start_cancels_them_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancelling, "FIRST_DELAY", 0.01)
+    with HsmProcess(tmp_path / "hsm") as own:
+        async with local_world(tmp_path, own) as world:
+            await world.create("gone", TWO_OF_THREE, destroyable=True)
+            request_id = await world.ask_signature("gone", b"pay")
+        await delete_and_die(tmp_path, own, "gone")
+        executor = LocalExecutor(await HsmClient.connect(own.address))
+        own.kill()
+        async with opened(tmp_path, executor, SystemClock()) as again:
+            assert (await again.view(request_id)).status is RequestStatus.PENDING
+            own.start()
+            assert (await settled(again, request_id)).status is RequestStatus.CANCELLED
 
 
 class CutExecutor(LocalExecutor):

@@ -2,7 +2,8 @@
 
 WHEN is `before-call` (the approvals are written down, nothing is sent yet) or `after-answer` (the HSM has answered,
 the broker has not committed). ARGUMENTS is a JSON object with what the last officer sends: the fields of an
-`ApprovalCall`, bytes in base64. What the HSM gave, a signature, data or the UUID of the key, is printed before the end.
+`ApprovalCall`, bytes in base64; or `delete`, the label of a key whose deletion the HSM answers and the broker never
+commits. What the HSM gave, a signature, data or the UUID of the key, is printed before the end.
 
 It is the real broker with the real HSM; only the line between them is watched.
 """
@@ -69,6 +70,10 @@ class WatchedExecutor(LocalExecutor):
     ) -> Executed[AttestedKey]:
         return await self._watched(super().unblock(operation_id, label, approvals, request_id=request_id))
 
+    async def delete(self, operation_id: bytes, label: str) -> None:
+        await super().delete(operation_id, label)
+        os.kill(os.getpid(), signal.SIGKILL)
+
     async def _watched(self, answer: Awaitable[Executed[T]]) -> Executed[T]:
         if self._when == "before-call":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -85,6 +90,8 @@ async def main(directory: str, address: str, when: str, arguments: str, database
         BrokerSettings(data_dir=Path(directory), database_url=database_url), executor, SystemClock()
     )
     fields = json.loads(arguments)
+    if "delete" in fields:
+        await broker.delete_key(fields["delete"])
     await broker.approve(
         ApprovalCall(
             task_id=fields["task_id"],

@@ -142,6 +142,10 @@ class Execution:
         request, tasks = await self._database.read(lambda tx: progress.load(tx, request_id))
         if not RequestStatus(request.status).is_open or self._with_another_broker(request, own=own):
             return
+        if await self._key_is_gone(request):
+            ended = {"status": RequestStatus.CANCELLED.value, "failure": progress.KEY_DELETED}
+            self.done(await self._database.write(lambda tx: progress.advance(tx, request, **ended)))
+            return
         try:
             step = await self.step_of(request, tasks)
         except KeyturnError as error:
@@ -247,6 +251,17 @@ class Execution:
             return REPLAYABLE in (await self._executor.describe()).get("switches", ())
         except KeyturnError:
             return False
+
+    async def _key_is_gone(self, request: RequestRow) -> bool:
+        """Whether a request that has not gone to the HSM is for a key that was deleted."""
+        if request.sent is not None or not self._executor.connected:
+            return False
+        try:
+            key = await self._key_of(request)
+        except KeyturnError:
+            # The HSM is away; what it would say is found out when the request is executed.
+            return False
+        return key is None or key.uuid != request.key_uuid
 
     async def _key_of(self, request: RequestRow) -> KeyRecord | None:
         """The key that bears the request's label now, or None when there is none."""

@@ -28,6 +28,7 @@ from keyturn.broker.serving import Serving
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import Database
 from keyturn.broker.synchronous import Synchronous
+from keyturn.broker.transfer import Transfer
 from keyturn.broker.views import preflight_view, request_view
 from keyturn.broker.withdrawals import Withdrawals
 from keyturn.broker.witness import ATTESTATION
@@ -90,6 +91,7 @@ class Broker:
         self._results = Results(database, self._register, clock, self._locks)
         self._cancelling = Cancelling(database, executor, self._scheduler, self._locks)
         self._synchronous = Synchronous(executor, self._execution)
+        self.transfer = Transfer(executor)
         self.serving = Serving(executor, settings.data_dir)
         self._directory = Directory(database, clock)
         self._withdrawals = Withdrawals(database, self._execution, executor, clock, self._locks)
@@ -115,12 +117,14 @@ class Broker:
             broker._scheduler.load((moment, request_id) for moment, request_id in due)
         broker._scheduler.start()
         broker._withdrawals.start()
+        broker._cancelling.start()
         return broker
 
     async def close(self) -> None:
         """Stop the scheduler, finish what is being written, close store and executor."""
         await self._scheduler.stop()
         await self._withdrawals.stop()
+        await self._cancelling.stop()
         while self._working:
             await asyncio.wait(self._working)
         await self._database.close()
@@ -141,13 +145,13 @@ class Broker:
         """All labels, sorted; of the register in the air-gapped profile."""
         return await self._executor.labels()
 
-    async def attested_key(self, label: str) -> AttestedKey:
-        """Attested attributes of a key. Raises 650 for an unknown one."""
-        return await self._executor.attested(label)
+    async def attested_key(self, label: str, sealed_password: bytes = b"") -> AttestedKey:
+        """Attested attributes of a key. Raises 650 for an unknown one, 620 without its password."""
+        return await self._executor.attested(label, sealed_password)
 
-    async def delete_key(self, label: str) -> None:
+    async def delete_key(self, label: str, sealed_password: bytes = b"") -> None:
         """Delete a key and cancel its open requests. Raises 650, 606 (not destroyable), 611 without an HSM."""
-        await self._whole(self._cancelling.delete_key(label))
+        await self._whole(self._cancelling.delete_key(label, sealed_password))
 
     # --- requests ---
 

@@ -49,6 +49,7 @@ REQUEST: Final = _request.where(requests.c.id == bindparam("w_id"))
 TASK: Final = _task.where(tasks.c.id == bindparam("w_id"))
 TASKS_OF_REQUEST: Final = _task.where(tasks.c.request_id == bindparam("w_request")).order_by(tasks.c.position)
 OPEN_REQUESTS_OF_KEY: Final = _request.where(and_(requests.c.key_label == bindparam("w_label"), _OPEN))
+KEYS_OF_OPEN_REQUESTS: Final = select(requests.c.key_label, requests.c.key_uuid).where(_OPEN).distinct()
 REQUESTS_BY_STATUS: Final = (
     select(requests.c.id, requests.c.created_at)
     .where(requests.c.status == bindparam("w_status"))
@@ -81,6 +82,7 @@ CHANGING: Final = (
     "failure",
     "receipt",
     "receipt_signature",
+    "sealed_password",
 )
 """Columns of a request that change as it proceeds."""
 ADVANCE_REQUEST: Final = (
