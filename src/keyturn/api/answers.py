@@ -50,6 +50,12 @@ class SignedKeyAttributes(WithReceipt, frozen=True, rename="camel"):
     attestation_key_name: str
 
 
+class KeyAddress(Answer, frozen=True):
+    """Bytes of a key's blockchain address, base64."""
+
+    address: str
+
+
 class SignRequestId(Answer, frozen=True, rename="camel"):
     """Id of an opened signing request."""
 
@@ -193,6 +199,14 @@ class QrCodes(Answer, frozen=True, rename="camel"):
 
     total: int
     qr_codes: list[str]
+
+
+class ExportedKey(Answer, frozen=True, rename="camel"):
+    """Key material in the clear, base64: of a key pair the first two, of a symmetric key the last."""
+
+    private_key: str | None
+    public_key: str | None
+    secret_key: str | None
 
 
 class AttestationChain(Answer, frozen=True, rename="camel"):

@@ -100,11 +100,23 @@ def request_text(body: bytes, name: str) -> bytes:
 
     Returns:
         A JSON object with `name` and, where one was sent, `requestSignature` (rest-api.md section 1.6: a request
-        signature covers the text of the inner object, so not a byte of it may change).
+        signature covers the text of the inner object, so not a byte of it may change). Only a password is not shown
+        (R27): null stands in its place, and then white space around members goes, too.
     """
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    if name in members:
+        members[name] = _without_passwords(members[name])
     kept = (b'"%b":%b' % (one.encode(), bytes(members[one])) for one in (name, "requestSignature") if one in members)
     return b"{%b}" % b",".join(kept)
+
+
+def _without_passwords(inner: msgspec.Raw) -> msgspec.Raw:
+    members = msgspec.json.decode(inner, type=dict[str, msgspec.Raw])
+    secret = [one for one in members if "password" in one.lower() and bytes(members[one]) != b"null"]
+    if not secret:
+        return inner
+    members |= dict.fromkeys(secret, msgspec.Raw(b"null"))
+    return msgspec.Raw(b"{%b}" % b",".join(encode(one) + b":" + bytes(value) for one, value in members.items()))
 
 
 def _count_members(value: object, depth: int) -> int:

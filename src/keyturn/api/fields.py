@@ -129,28 +129,6 @@ def base64_list(name: str, texts: Sequence[str] | None, *, most: int) -> list[by
     return [from_base64(f"{name}[{position}]", text) for position, text in enumerate(texts)]
 
 
-def no_password(name: str, value: Sequence[str] | str | None) -> None:
-    """Accept the documented spellings of "no password" and refuse a real one, since keys have none yet.
-
-    Args:
-        name: The field's dotted path, for the message.
-        value: None, a string, or an array of one-character strings.
-
-    Raises:
-        FormatError: If an array entry is not one character.
-        KeyturnError: With 620, if a password was given.
-    """
-    if not value:
-        return
-    if not isinstance(value, str) and any(len(letter) != 1 for letter in value):
-        raise FormatError(f"Field '{name}' must be an array of single characters.")
-    raise KeyturnError(
-        ErrorCode.KEY_PASSWORD_MISMATCH,
-        f"password mismatch: field '{name}' holds a password, but keys have no passwords here; leave it out.",
-        refusal="password.not-supported",
-    )
-
-
 def not_available(name: str, value: object) -> None:
     """Refuse a documented field whose function this version does not have, instead of ignoring it.
 

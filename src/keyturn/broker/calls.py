@@ -38,7 +38,7 @@ async def execute(executor: Executor, request: RequestRow, approvals: Sequence[b
         KeyturnError: What the executor raises.
     """
     operation_id = uuid.UUID(request.id).bytes
-    label = request.key_label
+    label, password = request.key_label, request.sealed_password or b""
     match RequestKind(request.kind):
         case RequestKind.SIGN:
             signed = await executor.sign(operation_id, sign_call(request), approvals, request_id=request.id)
@@ -52,11 +52,15 @@ async def execute(executor: Executor, request: RequestRow, approvals: Sequence[b
         case RequestKind.UNWRAP:
             done = await executor.unwrap(operation_id, unwrap_call(request), approvals, request_id=request.id)
         case RequestKind.BLOCK:
-            done = await executor.block(operation_id, label, approvals, request_id=request.id)
+            done = await executor.block(operation_id, label, approvals, request_id=request.id, sealed_password=password)
         case RequestKind.UNBLOCK:
-            done = await executor.unblock(operation_id, label, approvals, request_id=request.id)
+            done = await executor.unblock(
+                operation_id, label, approvals, request_id=request.id, sealed_password=password
+            )
         case _:
-            done = await executor.modify(operation_id, label, request.payload, approvals, request_id=request.id)
+            done = await executor.modify(
+                operation_id, label, request.payload, approvals, request_id=request.id, sealed_password=password
+            )
     return Executed(None, done.receipt, done.receipt_signature)
 
 
@@ -68,6 +72,7 @@ def sign_call(request: RequestRow) -> SignCall:
         algorithm=request.algorithm,
         signature_type=request.signature_type,
         payload_type=request.payload_type,
+        sealed_password=request.sealed_password or b"",
     )
 
 
@@ -86,6 +91,7 @@ def decrypt_call(request: RequestRow) -> DecryptCall:
         iv=_bytes(kept["iv"]),
         aad=_bytes(kept["aad"]),
         tag_length=kept["tagLength"],
+        sealed_password=request.sealed_password or b"",
     )
 
 
@@ -108,6 +114,7 @@ def certify_call(request: RequestRow) -> CertifyCall:
         algorithm=request.algorithm,
         certificate_authority=kept["certificateAuthority"],
         attach_to=kept["attachTo"],
+        sealed_password=request.sealed_password or b"",
     )
 
 
@@ -143,6 +150,7 @@ def unwrap_call(request: RequestRow) -> UnwrapCall:
         key_id=kept["keyId"],
         allowed_operations=tuple(kept.get("allowedOperations", ())),
         allowed_algorithms=tuple(kept.get("allowedAlgorithms", ())),
+        sealed_password=request.sealed_password or b"",
     )
 
 

@@ -98,6 +98,7 @@ def _call(order: CertificateOrder, data: bytes) -> CertifyCall:
         algorithm=order.algorithm,
         certificate_authority=order.certificate_authority,
         attach_to=order.attach_to,
+        sealed_password=order.sealed_password,
     )
 
 

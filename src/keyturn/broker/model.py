@@ -95,6 +95,7 @@ class SignCall:
         payload_type: One of rest-api.md section 4.6; a claim shown to approvers.
         meta_data: Free information for approvers, a claim.
         meta_data_signature: Relayed with it, never checked here.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
     """
 
     payload: bytes
@@ -104,6 +105,7 @@ class SignCall:
     payload_type: str = "UNSPECIFIED"
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +117,14 @@ class ModifyCall:
         policy: The new policy, all four rules.
         meta_data: As in `SignCall`.
         meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
     """
 
     key_name: str
     policy: Policy
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +140,7 @@ class DecryptCall:
         tag_length: Bits of the MAC, 0 for the cipher's own.
         meta_data: As in `SignCall`.
         meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
     """
 
     payload: bytes
@@ -146,6 +151,7 @@ class DecryptCall:
     tag_length: int = 0
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +171,7 @@ class UnwrapCall:
         allowed_algorithms: Likewise, API names.
         meta_data: As in `SignCall`.
         meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
     """
 
     wrapped_key: bytes
@@ -179,6 +186,7 @@ class UnwrapCall:
     allowed_algorithms: tuple[str, ...] = ()
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +208,7 @@ class CertificateOrder:
         attach_to: For `issue`: label of the key that the certificate is for, in the same HSM; empty for none.
         meta_data: As in `SignCall`.
         meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
     """
 
     kind: str
@@ -216,6 +225,7 @@ class CertificateOrder:
     attach_to: str = ""
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,11 +259,13 @@ class StatusCall:
         key_name: Label of the key.
         meta_data: As in `SignCall`.
         meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
     """
 
     key_name: str
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,10 +283,13 @@ class CreateCall:
         key_id: The API's `id`, or None.
         allowed_operations: The only uses, among sign, decrypt and unwrap; empty for no limit (R9).
         allowed_algorithms: API names of the only algorithms; empty for no limit.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+        address_format: `BTC`, `ETH`, `XRP` or `XLM`; empty for none.
     """
 
     label: str
     algorithm: str
+    address_format: str = ""
     curve_oid: str = ""
     key_size: int = 0
     attributes: Mapping[str, bool] = field(default_factory=dict)
@@ -283,6 +298,7 @@ class CreateCall:
     key_id: str | None = None
     allowed_operations: tuple[str, ...] = ()
     allowed_algorithms: tuple[str, ...] = ()
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -540,3 +556,53 @@ class TaskView:
     timestamp_signature_with_algorithm: bytes | None = None
     key_attributes: str | None = None
     key_attributes_signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportCall:
+    """What was made elsewhere and is to be taken in.
+
+    Args:
+        label: Its label.
+        algorithm: API name of the kind of key.
+        private_key: PKCS#8, DER; empty for none.
+        public_key: SPKI, DER; empty for none.
+        secret_key: Bytes of a symmetric key; empty for none.
+        certificate: X.509, DER; empty for none.
+        attributes: As in `CreateCall`; None where there is neither private nor secret key.
+        policy: As in `CreateCall`.
+        blocked: As in `CreateCall`.
+        key_id: As in `CreateCall`.
+        allowed_operations: As in `CreateCall`.
+        allowed_algorithms: As in `CreateCall`.
+        sealed_password: As in `CreateCall`.
+    """
+
+    label: str
+    algorithm: str
+    private_key: bytes = field(default=b"", repr=False)
+    public_key: bytes = b""
+    secret_key: bytes = field(default=b"", repr=False)
+    certificate: bytes = b""
+    attributes: Mapping[str, bool] | None = None
+    policy: Policy | None = None
+    blocked: bool = False
+    key_id: str | None = None
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
+    sealed_password: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedKey:
+    """Key material in the clear, on its way to whoever may have it.
+
+    Args:
+        private_key: PKCS#8, DER; empty for a symmetric key.
+        public_key: SPKI, DER; empty for a symmetric key.
+        secret_key: Bytes of a symmetric key; empty for others.
+    """
+
+    private_key: bytes = field(repr=False)
+    public_key: bytes
+    secret_key: bytes = field(repr=False)

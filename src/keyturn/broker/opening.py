@@ -192,6 +192,9 @@ class Opening:
         payload_type: str = "UNSPECIFIED",
         parameters: str | None = None,
     ) -> str:
+        if key.has_password or call.sealed_password:
+            # Found out now, and not when people have approved it.
+            await self._executor.check_password(key.label, call.sealed_password)
         rule = parsed_policy(key.policy).rule(action) if key.policy else None
         request = RequestRow(
             id=str(uuid.uuid4()),
@@ -220,6 +223,7 @@ class Opening:
             result=None,
             failure=progress.blocked_note(action, blocked=key.blocked),
             parameters=parameters,
+            sealed_password=call.sealed_password or None,
         )
         if is_bound(key):
             request = with_statement(request)

@@ -98,20 +98,39 @@ class Synchronous:
     async def block(self, call: StatusCall, approvals: Sequence[bytes], request_id: str) -> Executed[AttestedKey]:
         """Block; arguments and errors as `Broker.block_now`."""
         operation_id = uuid.uuid4().bytes
-        done = await self._executor.block(operation_id, call.key_name, approvals, request_id=request_id)
+        done = await self._executor.block(
+            operation_id,
+            call.key_name,
+            approvals,
+            request_id=request_id,
+            sealed_password=call.sealed_password,
+        )
         await self._follow(call.key_name)
         return done
 
     async def unblock(self, call: StatusCall, approvals: Sequence[bytes], request_id: str) -> Executed[AttestedKey]:
         """Unblock; arguments and errors as `Broker.unblock_now`."""
         operation_id = uuid.uuid4().bytes
-        return await self._executor.unblock(operation_id, call.key_name, approvals, request_id=request_id)
+        return await self._executor.unblock(
+            operation_id,
+            call.key_name,
+            approvals,
+            request_id=request_id,
+            sealed_password=call.sealed_password,
+        )
 
     async def modify(self, call: ModifyCall, approvals: Sequence[bytes], request_id: str) -> Executed[AttestedKey]:
         """Replace a policy; arguments and errors as `Broker.modify_now`."""
         policy = encode_policy(call.policy)
         operation_id = uuid.uuid4().bytes
-        done = await self._executor.modify(operation_id, call.key_name, policy, approvals, request_id=request_id)
+        done = await self._executor.modify(
+            operation_id,
+            call.key_name,
+            policy,
+            approvals,
+            request_id=request_id,
+            sealed_password=call.sealed_password,
+        )
         await self._follow(call.key_name)
         return done
 

@@ -57,7 +57,7 @@ class FileKeys:
         context = self._context
         record = context.key(call.label)
         header = parse_header(call.header)
-        act = Act(Kind.DERIVE, call.header, ALGORITHM)
+        act = Act(Kind.DERIVE, call.header, ALGORITHM, sealed_password=call.sealed_password)
         private_key, _ = context.door.open(record, act, ())
         if not isinstance(private_key, ec.EllipticCurvePrivateKey) or not isinstance(private_key.curve, ec.SECP384R1):
             raise wrong_key()

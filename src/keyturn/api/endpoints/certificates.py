@@ -17,8 +17,9 @@ from keyturn.api.answers import (
 )
 from keyturn.api.codec import request_text
 from keyturn.api.endpoints.parts import at_once, check_form, meta_fields, receipt_fields, text
-from keyturn.api.fields import from_base64, keyed_base64, no_password
+from keyturn.api.fields import from_base64, keyed_base64
 from keyturn.api.http import Call, Reply, Route, Services
+from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.certificates import (
     CertificateRequestBody,
     CertificateToBeSignedBody,
@@ -94,8 +95,9 @@ def _alternatives(names: Sequence[SubjectAlternativeName] | None) -> tuple[tuple
     return tuple((name.san_type, name.san_value) for name in names or ())
 
 
-def _order(kind: str, body: _Ordered, *, days: int, meta: MetaFields = _NO_META) -> CertificateOrder:
-    no_password("keyPassword", body.key_password)
+async def _order(
+    services: Services, kind: str, body: _Ordered, *, days: int, meta: MetaFields = _NO_META
+) -> CertificateOrder:
     request, copies, attach_to, authority = b"", False, "", False
     if isinstance(body, SynchronousSignCertificateBody):
         request = request_from_text(body.certificate_signing_request)
@@ -116,12 +118,13 @@ def _order(kind: str, body: _Ordered, *, days: int, meta: MetaFields = _NO_META)
         names=_alternatives(body.subject_alternative_names),
         copy_extensions=copies,
         attach_to=attach_to,
+        sealed_password=await sealed_password(services, "keyPassword", body.sign_key_name, body.key_password),
         **meta,
     )
 
 
 async def _made(services: Services, kind: str, body: _Ordered) -> str:
-    made = await services.broker.certificate_now(_order(kind, body, days=DAYS_AT_ONCE))
+    made = await services.broker.certificate_now(await _order(services, kind, body, days=DAYS_AT_ONCE))
     return pem(made, request=kind == "csr")
 
 
@@ -158,7 +161,6 @@ async def synchronous_to_be_signed(services: Services, call: Call, body: Certifi
     """Sign the exact bytes that were approved across an air gap: an extension, made for `inputOfflineHsm`."""
     del call
     request = body.certificate_request
-    no_password("certificateRequest.keyPassword", request.key_password)
     done = await services.broker.certify_now(
         CertifyCall(
             kind=request.kind,
@@ -167,6 +169,9 @@ async def synchronous_to_be_signed(services: Services, call: Call, body: Certifi
             algorithm=request.signature_algorithm,
             certificate_authority=request.certificate_authority,
             attach_to=request.key_name or "",
+            sealed_password=await sealed_password(
+                services, "certificateRequest.keyPassword", request.sign_key_name, request.key_password
+            ),
         ),
         **at_once("certificateRequest", request),
     )
@@ -203,7 +208,7 @@ async def _open(
     name: str,
     inner: CsrSignRequest | SignCertificateRequest | SelfSignCertificateRequest,
 ) -> SignRequestId:
-    order = _order(kind, inner, days=DAYS_APPROVED, meta=meta_fields(name, inner))
+    order = await _order(services, kind, inner, days=DAYS_APPROVED, meta=meta_fields(name, inner))
     original = request_text(call.raw_body, name)
     return SignRequestId(await services.broker.open_certificate(order, original=original))
 

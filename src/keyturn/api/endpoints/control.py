@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from keyturn.api.answers import BlockKeyRequestId, ModifyKeyRequestId, SignedKeyAttributes, UnblockKeyRequestId
 from keyturn.api.codec import request_text
 from keyturn.api.endpoints.parts import at_once, check_form, executed_attributes, meta_fields
-from keyturn.api.fields import no_password
 from keyturn.api.http import Call, Route, Services
+from keyturn.api.passwords import sealed_password
 from keyturn.api.policies import other_policy
 from keyturn.api.schemas.control import (
     BlockBody,
@@ -28,17 +28,24 @@ if TYPE_CHECKING:
 
 
 async def _modify_call(services: Services, request: ModifyRequest) -> ModifyCall:
-    no_password("modifyRequest.keyPassword", request.key_password)
     return ModifyCall(
         key_name=request.modify_key_name,
         policy=await other_policy(services, "modifyRequest.policy", request.policy),
+        sealed_password=await sealed_password(
+            services, "modifyRequest.keyPassword", request.modify_key_name, request.key_password
+        ),
         **meta_fields("modifyRequest", request),
     )
 
 
-def _status_call(inner: str, key_name: str, request: BlockRequest | UnblockRequest) -> StatusCall:
-    no_password(f"{inner}.keyPassword", request.key_password)
-    return StatusCall(key_name=key_name, **meta_fields(inner, request))
+async def _status_call(
+    services: Services, inner: str, key_name: str, request: BlockRequest | UnblockRequest
+) -> StatusCall:
+    return StatusCall(
+        key_name=key_name,
+        sealed_password=await sealed_password(services, f"{inner}.keyPassword", key_name, request.key_password),
+        **meta_fields(inner, request),
+    )
 
 
 async def synchronous_modify(services: Services, call: Call, body: SynchronousModifyBody) -> SignedKeyAttributes:
@@ -64,7 +71,8 @@ async def synchronous_block(services: Services, call: Call, body: SynchronousBlo
     request = body.block_request
     check_form(body.request_signature)
     done = await services.broker.block_now(
-        _status_call("blockRequest", request.block_key_name, request), **at_once("blockRequest", request)
+        await _status_call(services, "blockRequest", request.block_key_name, request),
+        **at_once("blockRequest", request),
     )
     return executed_attributes(done)
 
@@ -73,7 +81,7 @@ async def block(services: Services, call: Call, body: BlockBody) -> BlockKeyRequ
     """Open a request to block a key. It is executed as soon as `ruleBlock` is satisfied."""
     check_form(body.request_signature)
     request = body.block_request
-    asked = _status_call("blockRequest", request.block_key_name, request)
+    asked = await _status_call(services, "blockRequest", request.block_key_name, request)
     original = request_text(call.raw_body, "blockRequest")
     return BlockKeyRequestId(await services.broker.open_block(asked, original=original))
 
@@ -84,7 +92,8 @@ async def synchronous_unblock(services: Services, call: Call, body: SynchronousU
     request = body.unblock_request
     check_form(body.request_signature)
     done = await services.broker.unblock_now(
-        _status_call("unblockRequest", request.unblock_key_name, request), **at_once("unblockRequest", request)
+        await _status_call(services, "unblockRequest", request.unblock_key_name, request),
+        **at_once("unblockRequest", request),
     )
     return executed_attributes(done)
 
@@ -93,7 +102,7 @@ async def unblock(services: Services, call: Call, body: UnblockBody) -> UnblockK
     """Open a request to unblock a key. It is executed as soon as `ruleUnblock` is satisfied."""
     check_form(body.request_signature)
     request = body.unblock_request
-    asked = _status_call("unblockRequest", request.unblock_key_name, request)
+    asked = await _status_call(services, "unblockRequest", request.unblock_key_name, request)
     original = request_text(call.raw_body, "unblockRequest")
     return UnblockKeyRequestId(await services.broker.open_unblock(asked, original=original))
 

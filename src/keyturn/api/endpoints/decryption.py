@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from keyturn.api.answers import DecryptRequestId, Plaintext
 from keyturn.api.codec import request_text
 from keyturn.api.endpoints.parts import at_once, check_form, meta_fields, receipt_fields, text
-from keyturn.api.fields import no_password, optional_base64, payload_bytes, tag_length
+from keyturn.api.fields import optional_base64, payload_bytes, tag_length
 from keyturn.api.http import Call, Route, Services
+from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.decryption import DecryptBody, SynchronousDecryptBody
 from keyturn.broker.model import DecryptCall
 from keyturn.crypto.ciphers import cipher_algorithm
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from keyturn.api.schemas.decryption import DecryptRequest
 
 
-def _call(request: DecryptRequest) -> DecryptCall:
-    no_password("decryptRequest.keyPassword", request.key_password)
+async def _call(services: Services, request: DecryptRequest) -> DecryptCall:
     aad = optional_base64("decryptRequest.additionalAuthenticationData", request.additional_authentication_data)
     return DecryptCall(
         payload=payload_bytes("decryptRequest.encryptedPayload", request.encrypted_payload, "UNSPECIFIED"),
@@ -31,6 +31,9 @@ def _call(request: DecryptRequest) -> DecryptCall:
         iv=optional_base64("decryptRequest.initializationVector", request.initialization_vector) or None,
         aad=aad or None,
         tag_length=tag_length("decryptRequest.tagLength", request.tag_length),
+        sealed_password=await sealed_password(
+            services, "decryptRequest.keyPassword", request.decrypt_key_name, request.key_password
+        ),
         **meta_fields("decryptRequest", request),
     )
 
@@ -40,7 +43,7 @@ async def synchronous_decrypt(services: Services, call: Call, body: SynchronousD
     del call
     request = body.decrypt_request
     check_form(body.request_signature)
-    done = await services.broker.decrypt_now(_call(request), **at_once("decryptRequest", request))
+    done = await services.broker.decrypt_now(await _call(services, request), **at_once("decryptRequest", request))
     return Plaintext(text(done.value), **receipt_fields(done.receipt, done.receipt_signature))
 
 
@@ -50,7 +53,8 @@ async def decrypt(services: Services, call: Call, body: DecryptBody) -> DecryptR
     # An unknown cipher is refused now, not after three people have approved it.
     cipher_algorithm(body.decrypt_request.cipher_algorithm)
     original = request_text(call.raw_body, "decryptRequest")
-    return DecryptRequestId(await services.broker.open_decrypt(_call(body.decrypt_request), original=original))
+    asked = await _call(services, body.decrypt_request)
+    return DecryptRequestId(await services.broker.open_decrypt(asked, original=original))
 
 
 ROUTES: Final = (

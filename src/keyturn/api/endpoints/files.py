@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from keyturn.api.endpoints.parts import check_form
-from keyturn.api.fields import no_password
 from keyturn.api.http import Call, Route, Services, Stream
 from keyturn.api.multipart import Form
+from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.service import SignedFileDecryptRequest, SignedFileEncryptRequest
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ async def synchronous_file_decrypt(services: Services, call: Call, body: Upload)
     async def take(request: SignedFileDecryptRequest) -> None:
         check_form(request.request_signature)
         inner = request.file_decrypt_request
-        no_password("fileDecryptRequest.keyPassword", inner.key_password)
-        await opening.decrypt_with(inner.decrypt_key_name, b"")
+        password = await sealed_password(
+            services, "fileDecryptRequest.keyPassword", inner.decrypt_key_name, inner.key_password
+        )
+        await opening.decrypt_with(inner.decrypt_key_name, password)
 
     try:
         name = await body.read(_DECRYPT, take, opening.write)

@@ -117,6 +117,8 @@ ROUTES: Final = (
     Route("GET", "/v1/versionInfo", version_info, None, dict[str, Any]),
     Route("GET", "/v1/keystore/statistics", statistics, None, KeyStoreStatistics),
     Route("GET", "/v1/attestation", attestation, None, AttestationChain),
+    # Its sub-paths were never published (rest-api.md section 3.1); whatever is asked for, this is what there is.
+    Route("GET", "/v1/attestation/{sub*}", attestation, None, AttestationChain, hidden=True),
     Route("GET", "/v3/api-docs", api_docs, None, hidden=True),
     Route("GET", "/v3/api-docs/swagger-config", swagger_config, None, dict[str, str], hidden=True),
     Route("GET", "/", swagger_page, None, hidden=True),

@@ -12,11 +12,11 @@ from keyturn.api.codec import request_text
 from keyturn.api.endpoints.parts import at_once, check_form, meta_fields, receipt_fields, text
 from keyturn.api.fields import (
     from_base64,
-    no_password,
     not_available,
     payload_bytes,
 )
 from keyturn.api.http import Call, Route, Services
+from keyturn.api.passwords import require_form, sealed_password
 from keyturn.api.schemas.signing import SignBody, SynchronousSignBody, VerifyBody
 from keyturn.broker.model import SignCall
 from keyturn.crypto.registry import signature_algorithm
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from keyturn.api.schemas.signing import SignRequest
 
 
-def _call(request: SignRequest) -> SignCall:
-    no_password("signRequest.keyPassword", request.key_password)
+async def _call(services: Services, request: SignRequest) -> SignCall:
     not_available("signRequest.signKeyObject", request.sign_key_object)
     not_available("signRequest.context", request.context)
     not_available("signRequest.auxiliaryRandomData", request.auxiliary_random_data)
@@ -39,6 +38,9 @@ def _call(request: SignRequest) -> SignCall:
         algorithm=request.signature_algorithm,
         signature_type=request.signature_type or "",
         payload_type=payload_type,
+        sealed_password=await sealed_password(
+            services, "signRequest.keyPassword", request.sign_key_name, request.key_password
+        ),
         **meta_fields("signRequest", request),
     )
 
@@ -48,7 +50,7 @@ async def synchronous_sign(services: Services, call: Call, body: SynchronousSign
     del call
     request = body.sign_request
     check_form(body.request_signature)
-    done = await services.broker.sign_now(_call(request), **at_once("signRequest", request))
+    done = await services.broker.sign_now(await _call(services, request), **at_once("signRequest", request))
     return Signature(text(done.value), **receipt_fields(done.receipt, done.receipt_signature))
 
 
@@ -58,7 +60,7 @@ async def sign(services: Services, call: Call, body: SignBody) -> SignRequestId:
     # An unknown algorithm is refused now, not after three people have approved it.
     signature_algorithm(body.sign_request.signature_algorithm)
     original = request_text(call.raw_body, "signRequest")
-    return SignRequestId(await services.broker.open_sign(_call(body.sign_request), original=original))
+    return SignRequestId(await services.broker.open_sign(await _call(services, body.sign_request), original=original))
 
 
 async def verify(services: Services, call: Call, body: VerifyBody) -> SignatureValid:
@@ -66,7 +68,8 @@ async def verify(services: Services, call: Call, body: VerifyBody) -> SignatureV
     del call
     request = body.verify_signature_request
     check_form(body.request_signature)
-    no_password("verifySignatureRequest.masterKeyPassword", request.master_key_password)
+    # Verifying takes a public key, which no password guards; so one is read and not needed.
+    require_form("verifySignatureRequest.masterKeyPassword", request.master_key_password)
     not_available("verifySignatureRequest.signKeyObject", request.sign_key_object)
     payload = payload_bytes("verifySignatureRequest.payload", request.payload, "UNSPECIFIED")
     signature = from_base64("verifySignatureRequest.signature", request.signature)

@@ -17,8 +17,9 @@ from keyturn.api.endpoints.parts import (
     executed_attributes,
     meta_fields,
 )
-from keyturn.api.fields import from_base64, no_password
+from keyturn.api.fields import from_base64
 from keyturn.api.http import Call, Route, Services
+from keyturn.api.passwords import sealed_password
 from keyturn.api.policies import new_policy
 from keyturn.api.schemas.unwrapping import SynchronousUnwrapBody, UnwrapBody
 from keyturn.broker.model import UnwrapCall
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 
 async def _call(services: Services, request: UnwrapKeyRequest) -> UnwrapCall:
-    no_password("unwrapKeyRequest.unwrapKeyPassword", request.unwrap_key_password)
     policy: Policy | None = None
     blocked = False
     if request.policy is not None:
@@ -43,6 +43,9 @@ async def _call(services: Services, request: UnwrapKeyRequest) -> UnwrapCall:
         attributes=chosen_attributes("unwrapKeyRequest.attributes", request.attributes),
         policy=policy,
         blocked=blocked,
+        sealed_password=await sealed_password(
+            services, "unwrapKeyRequest.unwrapKeyPassword", request.unwrap_key_name, request.unwrap_key_password
+        ),
         **chosen_limits("unwrapKeyRequest.attributes", request.attributes),
         **meta_fields("unwrapKeyRequest", request),
     )

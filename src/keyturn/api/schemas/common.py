@@ -33,7 +33,7 @@ RequiredBase64 = Annotated[
 Timestamp = Annotated[str, Meta(description="ISO-8601 with date, time, and `Z` or an offset")]
 Password = Annotated[
     list[str] | str | None,
-    Meta(description="Keys have no passwords in this version: absent, null and empty are accepted."),
+    Meta(description="Password of a key: a text, or an array of single characters; absent, null and empty for none."),
 ]
 Approvals = Annotated[
     list[str] | None, Meta(description=f"Signed approvals, base64 of authorization blobs; at most {MAX_APPROVALS}")

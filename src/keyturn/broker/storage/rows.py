@@ -50,6 +50,7 @@ class RequestRow(NamedTuple):
     receipt: bytes | None = None
     receipt_signature: bytes | None = None
     bound_statement: bytes | None = None
+    sealed_password: bytes | None = None
 
 
 class TaskRow(NamedTuple):

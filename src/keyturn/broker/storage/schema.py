@@ -16,7 +16,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """Revision this version works with; a test holds it to the newest file in `migrations/versions`."""
 
 

@@ -72,6 +72,8 @@ requests: Final = Table(
     Column("receipt_signature", LargeBinary),
     # What approvals cover where it is not the payload: the statement of a key with bound approvals (R7).
     Column("bound_statement", LargeBinary),
+    # The key's password, sealed to the HSM; NULL once the request has ended (R27).
+    Column("sealed_password", LargeBinary),
     # The migration makes it partial on PostgreSQL too; naming that dialect here would load it at every start.
     Index("request_due", "due_at", sqlite_where=text("due_at IS NOT NULL")),
     Index("request_key", "key_label", "status"),
