@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from keyturn.broker.deriving_executors import AirGappedDeriving
 from keyturn.broker.model import Profile
 from keyturn.broker.register import Register, attested_of, parsed, record_of
 from keyturn.broker.serving_executors import AirGappedServing
+from keyturn.broker.transfer_executors import AirGappedTransfer
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
 
@@ -22,7 +24,7 @@ _ENDPOINTS: Final = {"csr": "request", "issue": "sign", "selfsign": "selfsign"}
 """What opens a request of each kind, below `/v1/certificate`."""
 
 
-class AirGappedExecutor(AirGappedServing):
+class AirGappedExecutor(AirGappedServing, AirGappedTransfer, AirGappedDeriving):
     """Stands in for an HSM that is out of reach.
 
     Args:
@@ -50,7 +52,7 @@ class AirGappedExecutor(AirGappedServing):
         """All registered labels."""
         return await self.register.labels()
 
-    async def attested(self, label: str) -> AttestedKey:
+    async def attested(self, label: str, sealed_password: bytes | None = None) -> AttestedKey:
         """The registered attestation."""
         return attested_of(await self.register.row(label))
 
@@ -62,7 +64,7 @@ class AirGappedExecutor(AirGappedServing):
         """Refused."""
         _refuse("created", "Create the key at the offline side and register it here with POST /v1/offlineKey.")
 
-    async def delete(self, operation_id: bytes, label: str) -> None:
+    async def delete(self, operation_id: bytes, label: str, *, sealed_password: bytes = b"") -> None:
         """Refused."""
         _refuse("deleted", "Delete it at the offline side; DELETE /v1/offlineKey/{label} makes this side forget it.")
 
@@ -103,19 +105,38 @@ class AirGappedExecutor(AirGappedServing):
         )
 
     async def block(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Refused."""
         _ask_offline("blocked", "block")
 
     async def unblock(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Refused."""
         _ask_offline("unblocked", "unblock")
 
     async def modify(
-        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        policy: bytes,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Refused."""
         _ask_offline("changed", "modify")

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from keyturn.broker.deriving import DerivingExecutor
 from keyturn.broker.serving import ServingExecutor
+from keyturn.broker.transfer import TransferExecutor
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class KeyRecord:
         attributes: Attributes by their API names, as far as they are known.
         allowed_operations: Limits among sign, decrypt and unwrap; empty for none (R9).
         allowed_algorithms: API names of the only algorithms; empty for no limit.
+        has_password: Whether it opens with a password only, as far as that is known (R27).
         certificate: Certificate that is attached to it, DER; empty for none.
     """
 
@@ -71,6 +74,7 @@ class KeyRecord:
     allowed_operations: tuple[str, ...] = ()
     allowed_algorithms: tuple[str, ...] = ()
     certificate: bytes = b""
+    has_password: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +148,7 @@ class ExecutionRefusedError(KeyturnError):
         return self.refusal.startswith(("approval.", "approvals."))
 
 
-class Executor(ServingExecutor, Protocol):
+class Executor(ServingExecutor, TransferExecutor, DerivingExecutor, Protocol):
     """The side that acts, or stands in for it.
 
     Every method raises `KeyturnError`: 650 for an unknown key, `ExecutionRefusedError` when the HSM refused,
@@ -170,8 +174,8 @@ class Executor(ServingExecutor, Protocol):
         """All labels, sorted."""
         ...
 
-    async def attested(self, label: str) -> AttestedKey:
-        """Attested attributes of a key."""
+    async def attested(self, label: str, sealed_password: bytes | None = None) -> AttestedKey:
+        """Attested attributes of a key; with a password (empty for none) on behalf of a caller who must know it."""
         ...
 
     async def integrity_keys(self) -> tuple[IntegrityKey, ...]:
@@ -182,7 +186,7 @@ class Executor(ServingExecutor, Protocol):
         """Create a key."""
         ...
 
-    async def delete(self, operation_id: bytes, label: str) -> None:
+    async def delete(self, operation_id: bytes, label: str, *, sealed_password: bytes = b"") -> None:
         """Delete a key."""
         ...
 
@@ -219,19 +223,38 @@ class Executor(ServingExecutor, Protocol):
         ...
 
     async def block(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Block a key, at most once."""
         ...
 
     async def unblock(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Unblock a key, at most once."""
         ...
 
     async def modify(
-        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        policy: bytes,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Replace a key's policy, at most once."""
         ...

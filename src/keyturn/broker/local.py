@@ -10,9 +10,11 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.asking import asked as _asked
+from keyturn.broker.deriving_executors import LocalDeriving
 from keyturn.broker.executor import KeyRecord, SignedStamp
 from keyturn.broker.model import AttestedKey, Executed, Profile
 from keyturn.broker.serving_executors import LocalServing
+from keyturn.broker.transfer_executors import LocalTransfer
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.decision import IntegrityKey
 from keyturn.ska.policy import encode_policy
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from keyturn.ska.actions import Action
 
 
-class LocalExecutor(LocalServing):
+class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving):
     """Sends calls to an HSM.
 
     Args:
@@ -72,6 +74,7 @@ class LocalExecutor(LocalServing):
             attributes=facts.attributes,
             allowed_operations=tuple(facts.allowed_operations),
             allowed_algorithms=tuple(facts.allowed_algorithms),
+            has_password=facts.has_password,
             certificate=facts.certificate,
         )
 
@@ -79,9 +82,9 @@ class LocalExecutor(LocalServing):
         """All labels, sorted."""
         return await _asked(self._client.labels())
 
-    async def attested(self, label: str) -> AttestedKey:
+    async def attested(self, label: str, sealed_password: bytes | None = None) -> AttestedKey:
         """Attested attributes of a key."""
-        return _attested(await _asked(self._client.attest(label)))
+        return _attested(await _asked(self._client.attest(label, sealed_password)))
 
     async def integrity_keys(self) -> tuple[IntegrityKey, ...]:
         """All integrity keys of the HSM, with the retirement of those that are no longer in use.
@@ -117,14 +120,16 @@ class LocalExecutor(LocalServing):
             policy=b"" if call.policy is None else encode_policy(call.policy),
             blocked=call.blocked,
             key_id=call.key_id,
+            address_format=call.address_format,
             allowed_operations=call.allowed_operations,
             allowed_algorithms=call.allowed_algorithms,
+            sealed_password=call.sealed_password,
         )
         return _attested(await _asked(answer))
 
-    async def delete(self, operation_id: bytes, label: str) -> None:
+    async def delete(self, operation_id: bytes, label: str, *, sealed_password: bytes = b"") -> None:
         """Delete a key."""
-        await _asked(self._client.delete(operation_id, label))
+        await _asked(self._client.delete(operation_id, label, sealed_password=sealed_password))
 
     async def stamp(self, label: str, action: Action, payload: bytes) -> SignedStamp:
         """Have the HSM sign the time."""
@@ -149,6 +154,7 @@ class LocalExecutor(LocalServing):
                 signature_type=call.signature_type,
                 approvals=approvals,
                 request_id=request_id,
+                sealed_password=call.sealed_password,
             )
         )
         return Executed(signed.signature, signed.receipt, signed.receipt_signature)
@@ -168,6 +174,7 @@ class LocalExecutor(LocalServing):
                 tag_length=call.tag_length,
                 approvals=approvals,
                 request_id=request_id,
+                sealed_password=call.sealed_password,
             )
         )
         return Executed(decrypted.data, decrypted.receipt, decrypted.receipt_signature)
@@ -190,6 +197,7 @@ class LocalExecutor(LocalServing):
             allowed_operations=call.allowed_operations,
             allowed_algorithms=call.allowed_algorithms,
             request_id=request_id,
+            sealed_password=call.sealed_password,
         )
         return _executed(await _asked(answer))
 
@@ -218,22 +226,49 @@ class LocalExecutor(LocalServing):
         await _asked(self._client.attach_certificate(operation_id, label, certificate))
 
     async def block(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Block a key."""
-        return _executed(await _asked(self._client.block(operation_id, label, approvals, request_id=request_id)))
+        answer = self._client.block(
+            operation_id, label, approvals, request_id=request_id, sealed_password=sealed_password
+        )
+        return _executed(await _asked(answer))
 
     async def unblock(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Unblock a key."""
-        return _executed(await _asked(self._client.unblock(operation_id, label, approvals, request_id=request_id)))
+        answer = self._client.unblock(
+            operation_id, label, approvals, request_id=request_id, sealed_password=sealed_password
+        )
+        return _executed(await _asked(answer))
 
     async def modify(
-        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        policy: bytes,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         """Replace a key's policy."""
-        answer = self._client.modify(operation_id, label, policy, approvals, request_id=request_id)
+        answer = self._client.modify(
+            operation_id, label, policy, approvals, request_id=request_id, sealed_password=sealed_password
+        )
         return _executed(await _asked(answer))
 
     async def withdraw(self, withdrawal: Withdrawal) -> None:

@@ -19,6 +19,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.decision import can_still_be_reached
+from keyturn.ska.key_names import SEPARATOR
 from keyturn.ska.policy_rules import listed_approvers, serves_once
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def advance(tx: Transaction, request: RequestRow, **changes: Any) -> RequestRow:
     if changed.status != request.status:
         require_transition(RequestStatus(request.status), RequestStatus(changed.status))
     if not RequestStatus(changed.status).is_open:
-        changed = changed._replace(due_at=None, sent=None)
+        # The password served for this request alone (R27).
+        changed = changed._replace(due_at=None, sent=None, sealed_password=None)
         tx.run(statements.CLOSE_OPEN_TASKS, {"w_request": request.id})
     values = {name: getattr(changed, name) for name in statements.CHANGING}
     if tx.run(statements.ADVANCE_REQUEST, {"w_id": request.id, "w_version": request.version, **values}) == 0:
@@ -146,8 +148,17 @@ def insert_tasks(tx: Transaction, tasks: Iterable[TaskRow]) -> None:
 
 
 def open_requests_of(tx: Transaction, label: str) -> Sequence[RequestRow]:
-    """The open requests of a key whose outcome does not lie with the HSM at this moment."""
-    rows = tx.all(RequestRow._make, statements.OPEN_REQUESTS_OF_KEY, {"w_label": label})
+    """The open requests of a key, and of those derived from it, whose outcome does not lie with the HSM now.
+
+    A derived key is what its master has become (R21); its requests carry the master's uuid.
+    """
+    known: list[tuple[Any, ...]] = tx.all(tuple, statements.KEYS_OF_OPEN_REQUESTS, {})
+    labels = {label} | {str(child) for child, _ in known if child.startswith(label + SEPARATOR)}
+    rows = [
+        row
+        for name in sorted(labels)
+        for row in tx.all(RequestRow._make, statements.OPEN_REQUESTS_OF_KEY, {"w_label": name})
+    ]
     return [row for row in rows if row.sent is None]
 
 
@@ -161,7 +172,8 @@ def cancel_open_requests(tx: Transaction, label: str, uuids: Collection[str] | N
     """
     cancelled = []
     for request in open_requests_of(tx, label):
-        if uuids is None or request.key_uuid in uuids:
+        # The register knows a derived key by itself, and forgets it by itself.
+        if request.key_label == label if uuids is None else request.key_uuid in uuids:
             advance(tx, request, status=RequestStatus.CANCELLED.value, failure=KEY_DELETED)
             cancelled.append(request.id)
     return cancelled

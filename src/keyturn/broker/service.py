@@ -15,6 +15,7 @@ from keyturn.broker import progress
 from keyturn.broker.airgapped import AirGappedExecutor
 from keyturn.broker.approvals import Approvals
 from keyturn.broker.cancelling import Cancelling
+from keyturn.broker.deriving import Deriving
 from keyturn.broker.directory import Directory
 from keyturn.broker.execution import Execution
 from keyturn.broker.fetching import Fetching
@@ -93,6 +94,7 @@ class Broker:
         self._synchronous = Synchronous(executor, self._execution)
         self.transfer = Transfer(executor)
         self.serving = Serving(executor, settings.data_dir)
+        self.deriving = Deriving(executor)
         self._directory = Directory(database, clock)
         self._withdrawals = Withdrawals(database, self._execution, executor, clock, self._locks)
         self._working: set[asyncio.Task[Any]] = set()

@@ -26,6 +26,7 @@ class KeyCalls(RestConnection):
         key_size: int | None = None,
         policy: Mapping[str, Any] | None = None,
         key_id: str | None = None,
+        address_format: str | None = None,
     ) -> JsonObject:
         """Create a key: `POST /v1/key`.
 
@@ -37,6 +38,7 @@ class KeyCalls(RestConnection):
             key_size: Bits, for RSA and AES.
             policy: Policy as JSON with `keyStatus` (rest-api.md section 5), None for an ordinary key.
             key_id: PKCS#11 id, if any.
+            address_format: `BTC`, `ETH`, `XRP` or `XLM`, for a key with a policy.
 
         Returns:
             The attested attributes: `xml`, `json`, `xmlSignature`, `attestationKeyName`.
@@ -48,6 +50,8 @@ class KeyCalls(RestConnection):
             body["keySize"] = key_size
         if key_id is not None:
             body["id"] = key_id
+        if address_format is not None:
+            body["addressFormat"] = {"format": address_format}
         return self.ask("POST", "/v1/key", body)
 
     def list_keys(self) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from keyturn.client.approval import ApprovalCalls
 from keyturn.client.certificates import CertificateCalls
+from keyturn.client.derivation import DerivationCalls
 from keyturn.client.keys import KeyCalls
 from keyturn.client.offline import OfflineCalls
 from keyturn.client.operations import OperationCalls
@@ -17,7 +18,9 @@ from keyturn.client.requests import RequestCalls
 from keyturn.client.service import ServiceCalls
 
 
-class RestClient(KeyCalls, OperationCalls, CertificateCalls, ApprovalCalls, RequestCalls, OfflineCalls, ServiceCalls):
+class RestClient(
+    KeyCalls, DerivationCalls, OperationCalls, CertificateCalls, ApprovalCalls, RequestCalls, OfflineCalls, ServiceCalls
+):
     """A connection to one keyturn (or compatible) server.
 
     Use it as a context manager, or call `close`. Proxy settings of the environment are not followed: what an officer

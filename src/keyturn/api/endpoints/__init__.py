@@ -6,6 +6,7 @@ from keyturn.api.endpoints import (
     certificates,
     control,
     decryption,
+    derivation,
     directory,
     files,
     giving,
@@ -17,12 +18,15 @@ from keyturn.api.endpoints import (
     signing,
     tasks,
     timestamps,
+    transfer,
     unwrapping,
 )
 from keyturn.api.http import AnyRoute
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     *keys.ROUTES,
+    *derivation.ROUTES,
+    *transfer.ROUTES,
     *signing.ROUTES,
     *decryption.ROUTES,
     *unwrapping.ROUTES,

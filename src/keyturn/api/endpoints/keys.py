@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import Done, SignedKeyAttributes
+from keyturn.api.endpoints.derivation import address_format
 from keyturn.api.endpoints.parts import chosen_attributes, chosen_limits, key_algorithm, signed_attributes
-from keyturn.api.fields import no_password, not_available
 from keyturn.api.http import Call, Route, Services
+from keyturn.api.passwords import sealed_password
 from keyturn.api.policies import new_policy
 from keyturn.api.schemas.keys import CreateKeyBody, KeyLabelBody
 from keyturn.broker.model import CreateCall
@@ -26,8 +27,6 @@ async def create_key(services: Services, call: Call, body: CreateKeyBody) -> Sig
     cannot be added later. Answers the attested attributes.
     """
     del call
-    no_password("password", body.password)
-    not_available("addressFormat", body.address_format)
     policy: Policy | None = None
     blocked = False
     if body.policy is not None:
@@ -44,6 +43,8 @@ async def create_key(services: Services, call: Call, body: CreateKeyBody) -> Sig
                 blocked=blocked,
                 # Clients send an empty id for none, and the Go client cannot read an id that is not null.
                 key_id=body.id or None,
+                address_format=address_format(body.address_format),
+                sealed_password=await sealed_password(services, "password", body.label, body.password),
                 **chosen_limits("attributes", body.attributes),
             )
         )
@@ -59,8 +60,8 @@ async def list_keys(services: Services, call: Call, body: None) -> list[str]:
 async def key_attributes(services: Services, call: Call, body: KeyLabelBody) -> SignedKeyAttributes:
     """Give the attested attributes of a key: what it is, what it may do, and its policy, signed by the device."""
     del call
-    no_password("password", body.password)
-    return signed_attributes(await services.broker.attested_key(body.label))
+    password = await sealed_password(services, "password", body.label, body.password)
+    return signed_attributes(await services.broker.attested_key(body.label, password))
 
 
 async def key_attributes_by_path(services: Services, call: Call, body: None) -> SignedKeyAttributes:
@@ -72,13 +73,13 @@ async def key_attributes_by_path(services: Services, call: Call, body: None) -> 
 async def delete_key(services: Services, call: Call, body: KeyLabelBody) -> Done:
     """Delete a key. Its open requests are cancelled and their tasks vanish. The key must be destroyable."""
     del call
-    no_password("password", body.password)
-    await services.broker.delete_key(body.label)
+    password = await sealed_password(services, "password", body.label, body.password)
+    await services.broker.delete_key(body.label, password)
     return Done()
 
 
 async def delete_key_by_path(services: Services, call: Call, body: None) -> Done:
-    """Delete a key; the form without a body."""
+    """Delete a key; the form without a body, and so for keys without a password."""
     del body
     await services.broker.delete_key(call.parameter)
     return Done()

@@ -152,6 +152,11 @@ def chosen_attributes(name: str, sent: dict[str, Any]) -> dict[str, bool]:
                 code=ErrorCode.VALIDATION_FAILED,
                 refusal="json.missing-field",
             )
+    return given_attributes(name, sent)
+
+
+def given_attributes(name: str, sent: dict[str, Any]) -> dict[str, bool]:
+    """Check attributes none of which is required; else as `chosen_attributes`."""
     chosen = {attribute: value for attribute, value in sent.items() if value is not None}
     chosen = {attribute: value for attribute, value in chosen.items() if attribute in KNOWN_ATTRIBUTES}
     for attribute, value in chosen.items():
