@@ -30,7 +30,9 @@ from keyturn.crypto.cipher_schemes import (
     RsaWithoutPadding,
     TooLargeError,
 )
+from keyturn.crypto.kem import MlKem
 from keyturn.crypto.keys import SecretKey
+from keyturn.crypto.kinds.ml_kem import ML_KEM
 from keyturn.crypto.schemes import key_kind
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.messages import looks_like_own_structure
@@ -66,6 +68,8 @@ GCM_IV: Final = 12
 GCM_IV_LENGTHS: Final = frozenset(range(8, 129))
 """Lengths in bytes that `decrypt` takes for AES-GCM, since other programs make others; the library's own bounds."""
 NO_IV: Final[frozenset[int]] = frozenset()
+DECAPSULATION: Final = "ML_KEM"
+"""What decapsulation is called among the ciphers: a ciphertext goes in, the shared secret comes out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class CipherAlgorithm:
         whole_blocks: Whether plaintexts are whole blocks of 16 bytes, because nothing fills them up.
         ciphertext_blocks: Whether ciphertexts are.
         raw: Whether it is the bare private-key operation, which also makes signatures (R8).
+        encapsulates: Whether what comes out was chosen with the ciphertext, so that nothing can be encrypted with it.
     """
 
     name: str
@@ -93,6 +98,7 @@ class CipherAlgorithm:
     whole_blocks: bool = False
     ciphertext_blocks: bool = False
     raw: bool = False
+    encapsulates: bool = False
 
     @property
     def needs_iv(self) -> bool:
@@ -154,6 +160,7 @@ def _entries() -> Iterator[CipherAlgorithm]:
     yield CipherAlgorithm(
         "AES", ("AES",), AesBlocks(CBC, padded=True), iv_size=BLOCK, iv_lengths=block, ciphertext_blocks=True
     )
+    yield CipherAlgorithm(DECAPSULATION, tuple(kind.name for kind in ML_KEM), MlKem(), encapsulates=True)
 
 
 CIPHER_ALGORITHMS: Final = {entry.name: entry for entry in _entries()}
@@ -261,6 +268,13 @@ def encrypt(
     """
     entry = cipher_algorithm(algorithm)
     _require_kind(entry, key)
+    if entry.encapsulates:
+        raise KeyturnError(
+            ErrorCode.UNSUPPORTED_CIPHER,
+            f"{entry.name} encrypts nothing that is given to it: POST /v1/encapsulate makes a secret and its "
+            "ciphertext.",
+            refusal="cipher.encapsulates",
+        )
     if parameters.iv:
         raise _parameter("initializationVector: it is made here for each encryption; leave it out.", "cipher.iv")
     _check_size(plaintext)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from keyturn.crypto.schemes import Form, SigningKey, SignOptions
     from keyturn.crypto.signature_entry import SignatureAlgorithm
 
-SIGNATURE_ALGORITHMS: Final = {entry.name: entry for entry in chain(classical_signatures.entries(), pq_signatures.entries())}
+SIGNATURE_ALGORITHMS: Final = {
+    entry.name: entry for entry in chain(classical_signatures.entries(), pq_signatures.entries())
+}
 """All signature algorithms by their API name."""
 
 _FORMS: Final[dict[str, Form]] = {"": "DER", "DER": "DER", "RAW": "RAW", "ETH": "ETH"}

@@ -12,6 +12,7 @@ from keyturn.crypto.derivation import derivation_name
 from keyturn.crypto.keys import SECRET_KEY_TYPES, describe_spki
 from keyturn.hsm.authority import parse_policy
 from keyturn.hsm.protocol import Attested
+from keyturn.hsm.stateful import remaining
 from keyturn.ska.attestation import KeyAttestation, render_attestation
 from keyturn.ska.policy_rules import open_modify, open_unblock
 
@@ -102,6 +103,7 @@ class Attester:
                 if record.address_format
                 else None,
                 certificate=record.certificate,
+                remaining_signatures=remaining(self._store, record),
             )
         )
         key = self._system_keys.attestation

@@ -15,6 +15,7 @@ from keyturn.hsm.derived_keys import DerivedKeys
 from keyturn.hsm.framing import encode_message
 from keyturn.hsm.journal import MAX_SHOWN
 from keyturn.hsm.ledger import LedgerKind, happened
+from keyturn.hsm.stateful import first_state
 
 if TYPE_CHECKING:
     from keyturn.hsm.attesting import Attester
@@ -139,6 +140,9 @@ class EngineContext:
         stored = change.put_key(record, private_key=private_key)
         if record.blocked:
             change.put_ledger(happened(self.store, record.uuid, LedgerKind.BLOCKED, record.created))
+        state = first_state(self.store, record)
+        if state is not None:
+            change.put_ledger(state)
         return stored
 
     def finish(

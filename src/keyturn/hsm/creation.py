@@ -15,6 +15,7 @@ from keyturn.crypto.derivation import derivation_curve
 from keyturn.crypto.keys import SECRET_KEY_TYPES, make_spec
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.limits import Limits, check_limits
+from keyturn.hsm.stateful import capacity_of
 from keyturn.ska.key_attributes import filled_in
 from keyturn.ska.labels import check_label
 from keyturn.ska.policy import decode_policy
@@ -135,6 +136,9 @@ def check_new_key(
                 refusal="policy.symmetric-key",
             )
         check_policy_attributes(complete)
+        if capacity_of(algorithm) and is_protected(decode_policy(policy)):
+            # A repeated statement gets the stored signature and costs no index (R28).
+            complete["singleUse"] = True
         check_new_policy(policy, blocked=blocked, settings=settings, single_use=complete["singleUse"])
     elif complete["singleUse"]:
         raise _attributes(

@@ -20,6 +20,8 @@ from keyturn.crypto.key_types import KEY_TYPES
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.ledger import LedgerKind
 from keyturn.hsm.records import LedgerRecord
+from keyturn.ska.policy import decode_policy
+from keyturn.ska.policy_rules import is_protected
 
 if TYPE_CHECKING:
     from keyturn.hsm.change import Change
@@ -52,10 +54,32 @@ def remaining(reader: StoreReader, record: KeyRecord) -> int | None:
     capacity = capacity_of(record.algorithm)
     if not capacity:
         return None
+    if reader.key_by_uuid(record.uuid) is None:
+        # It is being made; its state comes with it.
+        return capacity
     state = reader.ledger(record.uuid, LedgerKind.STATE).get(b"")
     if state is None or state.stamp != reader.restore_epoch:
         return 0
     return max(0, capacity - state.time)
+
+
+def require_single_use(record: KeyRecord, policy: bytes) -> None:
+    """Refuse a policy that would protect a key with a state that was made without single use.
+
+    Args:
+        record: The key.
+        policy: The policy that it is to get.
+
+    Raises:
+        KeyturnError: 600 `policy.stateful`.
+    """
+    if capacity_of(record.algorithm) and is_protected(decode_policy(policy)) and not record.attributes.get("singleUse"):
+        raise KeyturnError(
+            ErrorCode.VALIDATION_FAILED,
+            f"the key {record.label!r} was made with a ruleUse that asks for nobody, so that each of its signatures "
+            "uses up an index, whatever was approved; make a new key with a policy that protects it from the start",
+            refusal="policy.stateful",
+        )
 
 
 def next_index(reader: StoreReader, record: KeyRecord) -> int | None:

@@ -23,6 +23,7 @@ from keyturn.hsm.creation import check_new_policy
 from keyturn.hsm.derived_keys import require_not_derived
 from keyturn.hsm.ledger import LAST, SPENT, happened
 from keyturn.hsm.records import LedgerRecord
+from keyturn.hsm.stateful import require_single_use
 from keyturn.ska.actions import Action
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Status:
             settings=self._context.settings,
             single_use=record.attributes.get("singleUse", False),
         )
+        require_single_use(record, call.policy)
         decision = self._context.authority.require(record, Action.MODIFY, call.policy, call.approvals)
         self._context.check_password(record, call.sealed_password)
         changed = replace(record, policy=call.policy)

@@ -2,8 +2,9 @@
 
 The parent starts `python -m keyturn.hsm.worker` children when the first slow operation comes, never more than
 `WorkerPool.size`, and speaks with them over their standard input and output in frames of `keyturn.hsm.framing`.
-A worker holds nothing but the key it is making: no store, no passphrase, no policy; it decides nothing. It is
-hardened like its parent and dies with it (end of its input, and PR_SET_PDEATHSIG).
+A worker holds nothing but the key it is making or signing with: no store, no passphrase, no policy; it decides
+nothing. A key reaches it over its standard input for one signature that the parent has decided, and is dropped with it.
+It is hardened like its parent and dies with it (end of its input, and PR_SET_PDEATHSIG).
 
 Together parent and workers are "the HSM process" of ARCHITECTURE.md. What is slow stands in the registry of
 `keyturn.crypto.keys`, not here.
@@ -19,26 +20,31 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from keyturn.crypto import registry
 from keyturn.crypto.keys import (
     SECRET_KEY_TYPES,
     generate,
     generate_secret,
+    kind_of,
     make_spec,
+    private_key_from_stored,
     private_key_to_stored,
     public_spki,
 )
+from keyturn.crypto.registry import check_options
+from keyturn.crypto.schemes import SignOptions
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.framing import FrameReader, encode_frame
 from keyturn.hsm.hardening import KEPT_ENVIRONMENT, die_with_parent, harden_process
 
 if TYPE_CHECKING:
-    from keyturn.crypto.keys import KeySpec
+    from keyturn.crypto.keys import KeySpec, PrivateKey
 
 MAX_WAITING: Final = 32
 """Slow operations that may wait for a worker; a further one is refused, it would wait for minutes."""
 
-_MAX_RESULT: Final = 1 << 16
-"""Largest answer of a worker in bytes; the PKCS#8 of an RSA-8192 key has less than 5 KiB."""
+_MAX_RESULT: Final = 1 << 18
+"""Largest answer of a worker in bytes; a key of XMSS with its tree has 65 604, an SLH-DSA signature 49 856."""
 
 
 class GenerateKey(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -60,10 +66,42 @@ class Generated(msgspec.Struct, frozen=True, array_like=True, tag=True):
         return "Generated(…)"
 
 
+class SignPayload(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What a worker is asked: sign with this key, which travels as the store holds it."""
+
+    key_type: str
+    private_key: bytes
+    algorithm: str
+    payload: bytes
+    signature_type: str
+    context: bytes | None
+
+    def __repr__(self) -> str:
+        return "SignPayload(…)"
+
+
+class SignatureMade(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker's answer: the signature."""
+
+    signature: bytes
+
+
+class Rejected(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker's answer: what is asked is refused, with the words of a `KeyturnError`."""
+
+    code: str
+    refusal: str
+    message: str
+
+
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A worker's answer: it did not work; `message` names the kind of error only."""
 
     message: str
+
+
+Job = GenerateKey | SignPayload
+Result = Generated | SignatureMade | Rejected | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +132,8 @@ def make_key_pair(spec: KeySpec) -> KeyPair:
     return KeyPair(private_key_to_stored(key), public_spki(key))
 
 
-_jobs: Final = msgspec.msgpack.Decoder(tuple[int, GenerateKey])
-_results: Final = msgspec.msgpack.Decoder(tuple[int, Generated | Failed])
+_jobs: Final = msgspec.msgpack.Decoder(tuple[int, Job])
+_results: Final = msgspec.msgpack.Decoder(tuple[int, Result])
 
 
 class _Worker:
@@ -109,7 +147,7 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def run(self, job: GenerateKey) -> KeyPair:
+    async def run(self, job: Job) -> Generated | SignatureMade | Rejected:
         """Have the worker do `job`."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -124,7 +162,7 @@ class _Worker:
         result = _results.decode(frames[0])[1]
         if isinstance(result, Failed):
             raise _failed(f"failed with {result.message}")
-        return KeyPair(result.private_key, result.public_key)
+        return result
 
     async def stop(self) -> None:
         if self._process.returncode is None:
@@ -165,6 +203,38 @@ class WorkerPool:
         Raises:
             KeyturnError: `worker.busy` when too many wait already; `worker.failed` when the worker broke.
         """
+        made = await self._run(GenerateKey(spec.algorithm, spec.curve_oid, spec.key_size, allow_weak))
+        if not isinstance(made, Generated):
+            raise _failed("gave another answer than a key")
+        return KeyPair(made.private_key, made.public_key)
+
+    async def sign(
+        self, key: PrivateKey, algorithm: str, payload: bytes, signature_type: str, options: SignOptions
+    ) -> bytes:
+        """Sign in a worker. Whoever asks has decided that it may be signed, and decides again before it leaves.
+
+        Args:
+            key: The key, as the door gave it.
+            algorithm: As in `registry.sign`, as are the others.
+            payload: What is signed.
+            signature_type: The form.
+            options: Further parameters; but the context, algorithms that are slow take none.
+
+        Returns:
+            The signature.
+
+        Raises:
+            KeyturnError: As `generate`, and as `registry.sign`.
+        """
+        check_options(algorithm, options)
+        stored = private_key_to_stored(key)
+        job = SignPayload(kind_of(key).name, stored, algorithm, payload, signature_type, options.context)
+        made = await self._run(job)
+        if not isinstance(made, SignatureMade):
+            raise _failed("gave another answer than a signature")
+        return made.signature
+
+    async def _run(self, job: Job) -> Generated | SignatureMade:
         if self._waiting >= MAX_WAITING:
             raise KeyturnError(
                 ErrorCode.HSM_FAILURE,
@@ -176,16 +246,18 @@ class WorkerPool:
             async with self._free:
                 worker = await self._take()
                 try:
-                    key = await worker.run(GenerateKey(spec.algorithm, spec.curve_oid, spec.key_size, allow_weak))
+                    made = await worker.run(job)
                 except BaseException:
                     # Whatever went wrong, its state is unknown now: a fresh one next time.
                     self._all.discard(worker)
                     await worker.stop()
                     raise
                 self._idle.append(worker)
-                return key
         finally:
             self._waiting -= 1
+        if isinstance(made, Rejected):
+            raise KeyturnError(ErrorCode[made.code], made.message, refusal=made.refusal)
+        return made
 
     async def _take(self) -> _Worker:
         while self._idle:
@@ -210,11 +282,17 @@ class WorkerPool:
             await worker.stop()
 
 
-def _work(job: GenerateKey) -> Generated | Failed:
+def _work(job: Job) -> Result:
     try:
+        if isinstance(job, SignPayload):
+            key = private_key_from_stored(job.key_type, job.private_key)
+            options = SignOptions(context=job.context)
+            return SignatureMade(registry.sign(key, job.algorithm, job.payload, job.signature_type, options))
         spec = make_spec(job.algorithm, job.curve_oid, job.key_size, allow_weak=job.allow_weak)
         pair = make_key_pair(spec)
         return Generated(pair.private_key, pair.public_key)
+    except KeyturnError as error:
+        return Rejected(error.code.name, error.refusal, error.message)
     except Exception as error:
         return Failed(type(error).__name__)
 

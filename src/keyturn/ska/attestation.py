@@ -133,6 +133,8 @@ def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
         _write_words(writer, tag, leaf, getattr(attestation, tag))
     if attestation.certificate:
         writer.leaf("certificate", b64encode(attestation.certificate).decode())
+    remaining = attestation.remaining_signatures
+    writer.leaf("remaining_signatures", None if remaining is None else str(remaining))
     writer.close()
 
 
@@ -237,6 +239,7 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
         accepted_rollbacks=_read_counter(own, "accepted_rollbacks") if version == FORMAT_VERSION else None,
         **(_read_limits(own, attributes) if version == FORMAT_VERSION else {}),
         certificate=_read_certificate(own) if version == FORMAT_VERSION else b"",
+        remaining_signatures=_read_remaining(own) if version == FORMAT_VERSION else None,
     )
     own.finish()
     if render_attestation(attestation).encode() != data:
@@ -258,6 +261,11 @@ def _read_limits(own: Children, attributes: dict[str, bool | None]) -> dict[str,
 
 def _read_certificate(own: Children) -> bytes:
     return read_base64(own.text("certificate"), "certificate") if own.next_is("certificate") else b""
+
+
+def _read_remaining(own: Children) -> int | None:
+    text = own.text_if("remaining_signatures")
+    return None if text is None else read_number(text, "remaining_signatures", NUMBER_DIGITS)
 
 
 def _read_typed(parts: Children, tag: str, attribute: str) -> tuple[str, str] | None:

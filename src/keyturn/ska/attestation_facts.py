@@ -109,6 +109,7 @@ class KeyAttestation:
         address: Format and bytes of its blockchain address; None for none.
         certificate: X.509 certificate attached to the key, DER: in whose name it issues (R17); empty for none and in
             texts of the first two versions.
+        remaining_signatures: How many signatures a key of LMS or XMSS can still make; None for other kinds.
     """
 
     label: str
@@ -142,6 +143,7 @@ class KeyAttestation:
     allowed_operations: tuple[str, ...] = ()
     allowed_algorithms: tuple[str, ...] = ()
     certificate: bytes = b""
+    remaining_signatures: int | None = None
     derivation: tuple[str, str] | None = None
     address: tuple[str, bytes] | None = None
 
@@ -172,6 +174,7 @@ def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
     if attestation.allowed_algorithms:
         attributes["allowedAlgorithms"] = list(attestation.allowed_algorithms)
     policy = attestation.policy
+    remaining = attestation.remaining_signatures
     return {
         "label": attestation.label,
         "id": attestation.key_id,
@@ -184,6 +187,7 @@ def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
         else {"derivationType": attestation.derivation[0], "derivationValue": attestation.derivation[1]},
         "keySize": attestation.key_size,
         "keyUsageCount": attestation.key_use_count,
+        **({} if remaining is None else {"remainingSignatures": remaining}),
         "createTime": format_time(attestation.create_time),
         "attestTime": format_time(attestation.attest_time),
         "publicKey": None if symmetric else b64encode(attestation.public_key).decode(),
@@ -235,9 +239,12 @@ def check_attestation(attestation: KeyAttestation) -> None:
         ("state_counter", attestation.state_counter),
         ("store_counter", attestation.store_counter or 0),
         ("accepted_rollbacks", attestation.accepted_rollbacks or 0),
+        ("remaining_signatures", attestation.remaining_signatures or 0),
     ):
         if not 0 <= number < 10**NUMBER_DIGITS:
             raise FormatError(f"The {what} is not between 0 and {10**NUMBER_DIGITS}.")
+    if attestation.remaining_signatures is not None and attestation.store_counter is None:
+        raise FormatError("Remaining signatures are attested from the third version on, with the store's counter.")
     if attestation.certificate and attestation.store_counter is None:
         raise FormatError("A certificate is attested from the third version on, with the store's counter.")
     if attestation.generation == 0:
