@@ -70,7 +70,7 @@ def test_an_unknown_setting_stops_the_start_and_is_named(tmp_path: Path) -> None
     message = refused(tmp_path, "general:\n  allowSecondInPolicies: false\n")
     assert "'general.allowSecondInPolicies'" in message
     assert "did you mean 'general.allowSecondsInPolicies'?" in message
-    assert "'apiAuthentication'" in refused(tmp_path, "apiAuthentication:\n  enabled: true\n")
+    assert "line 2: 'apiAuthentication.enable'" in refused(tmp_path, "apiAuthentication:\n  enable: true\n")
 
 
 def test_an_unknown_variable_stops_the_start_and_is_named() -> None:
@@ -117,6 +117,9 @@ def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
         load_settings(file=tmp_path / "nowhere.yaml", environment={}, flags={})
 
 
+_TLS: dict[str, object] = {"tls.certificate": Path("c.pem"), "tls.key": Path("k.pem")}
+
+
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
@@ -126,6 +129,16 @@ def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
         ({"profile": "air-gapped", "hsm.allowWeakKeys": True}, "none is"),
         ({"hsm.address": "tcp://h:1"}, "mutual TLS"),
         ({"hsm.address": "unix:x", "hsm.tls.ca": Path("a.pem")}, "tcp://"),
+        ({"apiAuthentication.enabled": True}, "nobody could call"),
+        ({"apiAuthentication.serviceToken": "a-service-key"}, "not asked for"),
+        ({"apiAuthentication.jwt.issuer": "https://id.example"}, "all three"),
+        ({"apiAuthentication.jwt.jwksFile": Path("keys.json")}, "all three"),
+        ({"apiAuthentication.jwt.roleClaim": "groups"}, "does nothing without"),
+        ({"tls.certificate": Path("c.pem")}, "both tls.certificate and tls.key"),
+        ({"tls.minimumVersion": "TLSv1.3"}, "does nothing without TLS"),
+        (_TLS | {"tls.clientAuthentication": "need"}, "go together"),
+        (_TLS | {"tls.clientCa": Path("ca.pem")}, "go together"),
+        (_TLS | {"tls.clientCa": Path("ca.pem"), "tls.clientAuthentication": "want"}, "everybody could come in"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(flags: dict[str, object], why: str) -> None:
@@ -178,3 +191,31 @@ def test_a_databases_password_is_never_shown(tmp_path: Path) -> None:
     message = refused(tmp_path, "general: {databaseUrl: [postgresql://broker:hidden-word@/keyturn]}\n")
     assert "general.databaseUrl" in message
     assert "hidden-word" not in message
+
+
+def test_a_contradiction_is_named_with_file_line_and_setting(tmp_path: Path) -> None:
+    from_text(tmp_path, "profile: air-gapped\nofflineHsm:\n  attestationCertificates: [a.pem]\n")
+    message = refused(tmp_path, "profile: local\nofflineHsm:\n  attestationCertificates: [a.pem]\n")
+    assert f"{tmp_path / 'keyturn.yaml'}, line 3: offlineHsm.attestationCertificates: only the air-gapped" in message
+    message = refused(tmp_path, "server:\n  host: localhost\n  port: eighty\n")
+    assert f"{tmp_path / 'keyturn.yaml'}, line 3: server.port: must be a whole number" in message
+
+
+def test_an_api_key_may_be_one_text_or_a_list_and_is_never_shown(tmp_path: Path) -> None:
+    text = "apiAuthentication:\n  enabled: true\n  serviceToken: one-key\n  approverToken: [old-key, new-key]\n"
+    settings = from_text(tmp_path, text, {"KEYTURN_APIAUTHENTICATION__KEYOPERATIONTOKEN": "this-key,that-key"})
+    assert settings.service_keys == ("one-key",)
+    assert settings.approver_keys == ("old-key", "new-key")
+    assert settings.key_operation_keys == ("this-key", "that-key")
+    assert "-key" not in repr(settings)
+    assert "one-key" not in refused(tmp_path, "apiAuthentication:\n  enabled: true\n  serviceToken: [one-key, 7]\n")
+
+
+def test_weak_keys_are_no_api_keys(tmp_path: Path) -> None:
+    assert from_text(tmp_path, "hsm: {allowWeakKeys: true}\n").hsm_allow_weak_keys
+
+
+def test_the_documented_name_of_client_authentication_is_known_too(tmp_path: Path) -> None:
+    text = "tls: {certificate: c.pem, key: k.pem, clientCa: ca.pem}\nserver: {ssl: {client-auth: need}}\n"
+    assert from_text(tmp_path, text).tls_client_authentication == "need"
+    assert "stands more than once" in refused(tmp_path, text + "tls.clientAuthentication: need\n")

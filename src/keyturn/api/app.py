@@ -1,7 +1,7 @@
 """The ASGI application: read, find, check, call, answer. Nothing else happens between the server and an endpoint.
 
-There is no middleware; every step is a line below. Order: address and origin (R30), route, content type, body (with
-its cap enforced while it arrives), struct, endpoint, answer.
+There is no middleware; every step is a line below. Order: address and origin (R30), route, role, content type, body
+(with its cap enforced while it arrives), struct, endpoint, answer.
 
 Source: rest-api.md section 1; security rule R30; law 5; ADR 0035.
 """
@@ -11,17 +11,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.api.codec import encode, read_body
+from keyturn.api.connection import CLIENT_CERTIFICATE
 from keyturn.api.endpoints import ROUTES
 from keyturn.api.errors import HttpError, render, status_of, unexpected
 from keyturn.api.http import Call, Reply, Services, Stream
 from keyturn.api.router import Router
+from keyturn.api.schemas.common import SignableBody
 from keyturn.api.uploads import Arriving, require_own_page, send_stream, upload_of
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
-    from keyturn.api.guard import HostGuard
+    from keyturn.api.access.gate import Gate
+    from keyturn.api.access.request_signers import RequestSigners
+    from keyturn.api.guard import HostGuard, SameOriginGuard
     from keyturn.api.http import AnyRoute
 
     Scope = MutableMapping[str, Any]
@@ -43,11 +47,21 @@ class Application:
     Args:
         services: What endpoints may use.
         guard: Under which names the server may be addressed; None where the layer in front has checked that.
+        gate: Who lets requests in; None where everybody may who reaches the server.
+        request_signers: Those of whom one must have signed a request that can be signed; None if nobody need.
     """
 
-    def __init__(self, services: Services, guard: HostGuard | None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        guard: HostGuard | SameOriginGuard | None,
+        gate: Gate | None = None,
+        request_signers: RequestSigners | None = None,
+    ) -> None:
         self._services = services
         self._guard = guard
+        self._gate = gate
+        self._request_signers = request_signers
         self._router = Router(ROUTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +86,7 @@ class Application:
         await send({"type": "http.response.body", "body": content})
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes | Stream, list[tuple[bytes, bytes]]]:
-        host = origin = content_type = length = None
+        host = origin = content_type = length = api_key = authorization = None
         for name, value in scope["headers"]:
             if name == b"host":
                 # Two of them are one too many (RFC 9112, 3.2): an empty name is never ours.
@@ -83,17 +97,27 @@ class Application:
                 length = value
             elif name == b"origin":
                 origin = value if origin is None else b""
+            elif name == b"x-api-key":
+                # As with the host: which of two would count?
+                api_key = value if api_key is None else b""
+            elif name == b"authorization":
+                authorization = value if authorization is None else b""
         if self._guard is not None:
             self._guard.check(host, origin)
         method: str = scope["method"]
         path: str = scope["path"]
         # HEAD is GET whose body the server does not send.
         route, parameter = self._router.find("GET" if method == "HEAD" else method, path)
+        if self._gate is not None:
+            certificate = scope.get("state", {}).get(CLIENT_CERTIFICATE, False)
+            self._gate.check(route.path, api_key, authorization, certificate=certificate)
         raw = body = None
         if route.body is not None:
             _require_json(content_type)
             raw = await _read(receive, length)
             body = read_body(raw, route.body)
+            if self._request_signers is not None and isinstance(body, SignableBody):
+                self._request_signers.check(raw, body.request_signature)
         call = Call(method, path, parameter, scope["query_string"], raw or b"")
         if route.form is not None:
             return await self._answer_upload(route, call, scope, receive, content_type)
@@ -101,7 +125,6 @@ class Application:
         if isinstance(answer, Reply):
             return answer.status, answer.content, _headers_of(answer)
         return route.status, encode(answer), [_JSON, _NO_STORE, _NO_SNIFFING]
-
 
     async def _answer_upload(
         self, route: AnyRoute, call: Call, scope: Scope, receive: Receive, content_type: bytes | None

@@ -21,6 +21,8 @@ from keyturn.errors import ErrorCode
 if TYPE_CHECKING:
     import asyncio
 
+CLIENT_CERTIFICATE: Final = "keyturn.clientCertificate"
+"""Key in the connection's state: whether the client showed a certificate that TLS has verified."""
 MAX_HEAD: Final = 64 << 10
 """Most bytes of one request line with its headers; the longest path served has `router.MAX_PATH` characters."""
 HEAD_SECONDS: Final = 20.0
@@ -55,6 +57,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # As uvicorn has it.
         """Start to wait for a request."""
+        if transport.get_extra_info("peercert"):
+            self.app_state = {CLIENT_CERTIFICATE: True}
         super().connection_made(transport)
         self._watch()
 

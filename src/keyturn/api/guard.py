@@ -62,6 +62,32 @@ class HostGuard:
         return ", ".join(sorted(host.decode("ascii") for host in self.hosts))
 
 
+class SameOriginGuard:
+    """For servers that browsers identify themselves to, with a certificate: pages of others may not use it.
+
+    Under which names the server is reached is its certificate's business.
+    """
+
+    def check(self, host: bytes | None, origin: bytes | None) -> None:
+        """Refuse a request that a page of another server makes.
+
+        Args:
+            host: The `Host` header, None if absent.
+            origin: The `Origin` header, None if absent.
+
+        Raises:
+            HttpError: 403 with code 400.
+        """
+        if origin is not None and (host is None or origin.lower() != b"https://" + host.lower()):
+            raise HttpError(
+                403,
+                ErrorCode.SECURITY_NOT_ALLOWED,
+                f"Requests made by pages of '{origin[:80].decode('ascii', 'replace')}' are refused; this server counts "
+                "the client's certificate, which a browser shows for any page.",
+                refusal="http.origin",
+            )
+
+
 def is_loopback(host: str) -> bool:
     """Whether a bind address is reachable from this machine only.
 
@@ -87,24 +113,26 @@ def require_loopback(host: str) -> None:
         raise KeyturnError(
             ErrorCode.CONFIG_NOT_VALID,
             f"Will not listen on {host}: no authentication is configured, so whoever reaches that address could use "
-            "every key. Listen on 127.0.0.1 and put a proxy that authenticates in front.",
+            "every key. Listen on 127.0.0.1, or configure API keys, bearer tokens or client certificates "
+            "(docs/configuration.md).",
             refusal="serve.public-without-authentication",
         )
 
 
-def guard_for(bound: Iterable[str], port: int) -> HostGuard:
+def guard_for(bound: Iterable[str], port: int, *, tls: bool = False) -> HostGuard:
     """The guard of a server.
 
     Args:
         bound: Addresses or names it was told to bind; the usual loopback names are added.
         port: The port it is bound to.
+        tls: Whether it speaks TLS.
     """
     names = {*bound, "localhost", "127.0.0.1", "::1"}
     texts = {f"[{name}]" if ":" in name else name for name in names}
     hosts = {f"{text}:{port}" for text in texts}
-    if port == 80:
+    if port == (443 if tls else 80):
         hosts |= texts
     return HostGuard(
         hosts=frozenset(host.lower().encode() for host in hosts),
-        origins=frozenset(f"http://{host.lower()}".encode() for host in hosts),
+        origins=frozenset(f"{'https' if tls else 'http'}://{host.lower()}".encode() for host in hosts),
     )

@@ -18,6 +18,7 @@ from keyturn.api.connection import Connection
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable, Iterator
 
     from keyturn.api.app import Application
@@ -48,7 +49,14 @@ class _Server(uvicorn.Server):
             self._ready()
 
 
-async def run(app: Application, bound: socket.socket, *, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def run(
+    app: Application,
+    bound: socket.socket,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Serve until `stop` is set.
 
     Requests under way are finished first, for at most `GRACE` seconds.
@@ -58,6 +66,7 @@ async def run(app: Application, bound: socket.socket, *, stop: asyncio.Event, re
         bound: The socket, from `bind`; closed at the end.
         stop: Set it to stop.
         ready: Called once, when connections are taken.
+        tls: How connections are protected; None for plain HTTP.
     """
     config = uvicorn.Config(
         app,
@@ -73,6 +82,7 @@ async def run(app: Application, bound: socket.socket, *, stop: asyncio.Event, re
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
     )
     server = _Server(config, ready)
     serving = asyncio.create_task(server.serve(sockets=[bound]))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "approver": ("keyturn.cli.approver:approver", "Keys, tasks and decisions of a person who approves."),
+    "config": ("keyturn.cli.config:config", "Settings of the server: check, show, begin; make API keys."),
     "hsm": ("keyturn.cli.hsm:hsm", "The HSM process: serve, status, unseal, backup, restore, log."),
     "inspect": ("keyturn.cli.inspect:inspect", "Decode any token, timestamp, policy or bundle to JSON."),
     "key": ("keyturn.cli.key:key", "Accept keys by their attestation; say if one is not what you accepted."),

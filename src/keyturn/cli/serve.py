@@ -112,10 +112,12 @@ def _make_directory(directory: Path) -> None:
 
 
 async def _serve(settings: Settings, *, as_json: bool) -> None:
-    from keyturn.api.guard import guard_for, require_loopback
+    from keyturn.api.guard import require_loopback
     from keyturn.api.listening import bind
+    from keyturn.cli.access import asks_for, make_access
 
-    require_loopback(settings.host)
+    if not asks_for(settings):
+        require_loopback(settings.host)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -158,8 +160,10 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
             allow_seconds=settings.allow_seconds,
             swagger_ui=settings.swagger_ui,
         )
-        app = Application(services, guard_for([settings.host], port))
-        url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
+        access = make_access(settings, port, clock)
+        app = Application(services, access.guard, access.gate, access.request_signers)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        url = f"{'http' if access.tls is None else 'https'}://{host}:{port}"
 
         def ready() -> None:
             for line in banner(settings, url, info, () if embedded is None else embedded.notices):
@@ -170,7 +174,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
         if stop.is_set():
             return  # Told to end while starting: nothing was announced, nothing is.
         watch = None if embedded is None else asyncio.create_task(_watch(embedded, stop))
-        await run(app, bound, stop=stop, ready=ready)
+        await run(app, bound, stop=stop, ready=ready, tls=access.tls)
         if watch is not None:
             if watch.done() and watch.result():
                 raise KeyturnError(
@@ -273,6 +277,9 @@ def banner(settings: Settings, url: str, info: dict[str, Any], notices: tuple[st
         info: What `GET /v1/versionInfo` says about the HSM.
         notices: What an HSM started beside the server wants to be shown.
     """
+    from keyturn.api.guard import is_loopback
+    from keyturn.cli.access import asks_for
+
     yield f"keyturn {__version__}, profile {settings.profile}, ready at {url} (description: {url}/swagger-ui)"
     if settings.profile == "local" and not settings.hsm_address:
         yield "  HSM       started beside this server:"
@@ -291,8 +298,11 @@ def banner(settings: Settings, url: str, info: dict[str, Any], notices: tuple[st
             "  WARNING   the HSM's store has been put back to an older state: timestamps and keys with a policy are "
             "refused until its administrator has looked (keyturn hsm status)."
         )
-    yield f"  access    no authentication, therefore {settings.host} only"
-    others = other_people()
+    asked = asks_for(settings)
+    yield f"  access    {' and '.join(asked) if asked else f'no authentication, therefore {settings.host} only'}"
+    if settings.tls_certificate is None and asked and not is_loopback(settings.host):
+        yield "  WARNING   no TLS here: keys and tokens can be read on the way, unless a proxy in front speaks TLS."
+    others = () if asked else other_people()
     if others:
         yield (
             f"  WARNING   this machine has other users ({', '.join(others[:5])}); each of them can use this server, "

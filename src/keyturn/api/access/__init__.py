@@ -1,0 +1,1 @@
+"""Who may call what: API keys, bearer tokens, certificates, and the role that each endpoint asks for."""
