@@ -217,6 +217,10 @@ def test_every_call_of_the_protocol_was_thought_of() -> None:
         *(protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.CreateKey),
         *(protocol.DeleteKey, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
         *(protocol.Block, protocol.Unblock, protocol.Withdraw, protocol.Witness),
+        *(protocol.PutObject, protocol.GetObject, protocol.DeleteObject, protocol.GetRandom, protocol.GetLog),
+        *(protocol.DateWithRfc3161, protocol.MakeFileKey),
+        # Touches one, and for keys with a policy never gets that far (R4): tests/hsm/test_file_keys.py.
+        protocol.OpenFileKey,
     }
     touching = {type(touch.call("x", [])) for touch in TOUCHING.values()}
     assert without_private_key | touching == set(protocol.Call.__args__)

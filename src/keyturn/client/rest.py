@@ -11,6 +11,8 @@ from __future__ import annotations
 from keyturn.client.approval import ApprovalCalls
 from keyturn.client.certificates import CertificateCalls
 from keyturn.client.derivation import DerivationCalls
+from keyturn.client.files import FileCalls
+from keyturn.client.giving import GivingCalls
 from keyturn.client.keys import KeyCalls
 from keyturn.client.offline import OfflineCalls
 from keyturn.client.operations import OperationCalls
@@ -19,7 +21,16 @@ from keyturn.client.service import ServiceCalls
 
 
 class RestClient(
-    KeyCalls, DerivationCalls, OperationCalls, CertificateCalls, ApprovalCalls, RequestCalls, OfflineCalls, ServiceCalls
+    KeyCalls,
+    DerivationCalls,
+    OperationCalls,
+    CertificateCalls,
+    FileCalls,
+    GivingCalls,
+    ApprovalCalls,
+    RequestCalls,
+    OfflineCalls,
+    ServiceCalls,
 ):
     """A connection to one keyturn (or compatible) server.
 

@@ -1,0 +1,94 @@
+"""The endpoints that encrypt and decrypt files, of any size, with bounded memory.
+
+Source: rest-api.md section 3.3; docs/formats/encrypted-files.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import msgspec
+
+from keyturn.client.connection import JsonObject, RestConnection, refusal_of
+from keyturn.client.reach import why_unreachable
+from keyturn.errors import ErrorCode, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import BinaryIO
+
+MAX_REFUSAL: Final = 1 << 20
+"""Most bytes of an error body that are read."""
+
+
+class FileCalls(RestConnection):
+    """Files. What stands in a `target` counts only when the method has returned; after an error it is a piece of it."""
+
+    def encrypt_file(self, label: str, source: BinaryIO, target: BinaryIO, *, name: str = "file") -> int:
+        """Encrypt a file: `POST /v1/fileEncrypt`.
+
+        Args:
+            label: An EC key on curve 1.3.132.0.34 with `derive`, without a policy.
+            source: The file, opened for reading.
+            target: Where the encrypted file is written.
+            name: Name of the file, for the server's answer.
+
+        Returns:
+            How many bytes were written.
+        """
+        part = {"fileEncryptRequest": {"encryptKeyName": label}}
+        return self._exchange_file("/v1/fileEncrypt", "SignedFileEncryptRequestDto", part, source, target, name)
+
+    def decrypt_file(
+        self, label: str, source: BinaryIO, target: BinaryIO, *, name: str = "file", password: str | None = None
+    ) -> int:
+        """Decrypt a file: `POST /v1/synchronousFileDecrypt`.
+
+        Args:
+            label: The key for which it was encrypted.
+            source: The encrypted file, opened for reading.
+            target: Where the content is written.
+            name: Name of the file, for the server's answer.
+            password: Password of the key, if it has one.
+
+        Returns:
+            How many bytes were written.
+        """
+        inner: JsonObject = {"decryptKeyName": label}
+        if password is not None:
+            inner["keyPassword"] = list(password)
+        part = {"fileDecryptRequest": inner}
+        return self._exchange_file(
+            "/v1/synchronousFileDecrypt", "SignedFileDecryptRequestDto", part, source, target, name
+        )
+
+    def _exchange_file(
+        self, path: str, part: str, body: JsonObject, source: BinaryIO, target: BinaryIO, name: str
+    ) -> int:
+        # The key is named before the file, so that a wrong one is refused before all of the file has been sent.
+        files: Mapping[str, tuple[str | None, bytes | BinaryIO, str]] = {
+            part: (None, msgspec.json.encode(body), "application/json"),
+            "file": (name, source, "application/octet-stream"),
+        }
+        written = 0
+        try:
+            with self._http.stream("POST", path, files=files) as answer:
+                if answer.status_code != 200:
+                    raise refusal_of("POST", path, answer.status_code, _read(answer))
+                for piece in answer.iter_bytes(1 << 20):
+                    written += target.write(piece)
+        except httpx.HTTPError as error:
+            raise KeyturnError(
+                ErrorCode.CONNECTIVITY, f"Cannot reach {self.base_url}: {why_unreachable(error, self.base_url)}"
+            ) from error
+        return written
+
+
+def _read(answer: httpx.Response) -> bytes:
+    received = bytearray()
+    for piece in answer.iter_bytes():
+        received += piece
+        if len(received) > MAX_REFUSAL:
+            break
+    return bytes(received)
