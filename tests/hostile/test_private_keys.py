@@ -1,6 +1,6 @@
 """Every way to a private key: without approvals, with approvals for something else, and with a call that was changed.
 
-R3 names what touches private keys. What this HSM does not offer (certificates, HMAC, file decryption, decapsulation,
+R3 names what touches private keys. What this HSM does not offer (HMAC, file decryption, decapsulation,
 derivation, wrapping, export, password change, copies) is no message of its protocol, and R4 keeps it so.
 """
 
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from keyturn.crypto.certificates import Usages, make_name, make_request
 from keyturn.hsm import protocol
 from keyturn.hsm.framing import encode_frame
 from keyturn.ska.actions import Action
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 CIPHER: Final = "RSA_PADDING_OAEP_WITH_SHA256"
 METHOD: Final = "RSA_WRAP_OAEP"
+ECDSA: Final = "SHA256_WITH_ECDSA"
 ATTRIBUTES: Final = {"decrypt": True, "sensitive": True}
 RSA_LABEL: Final = "protected-rsa"
 RULE_7, RULE_4 = "section 8, rule 7", "section 8, rule 4"
@@ -206,6 +208,51 @@ USE = [
 ]
 
 
+def _certify(approvals: Callable[[World, bytes], list[bytes]], **changes: Any) -> Lie:
+    """A request for a certificate with other approvals than for exactly its bytes, or changed after that."""
+
+    def lie(world: World) -> object:
+        spki = world.do(protocol.Lookup(world.label)).public_key
+        data = make_request(make_name({"commonName": world.label}), spki, Usages())
+        good = protocol.SignCertificate(
+            operation_id(), world.label, "csr", data, ECDSA, False, "", world.approvals(world.token(payload=data))
+        )
+        bad = msgspec.structs.replace(good, operation_id=operation_id(), approvals=approvals(world, data))
+        return Case(msgspec.structs.replace(bad, **changes), lambda: good)
+
+    return lie
+
+
+CERTIFY = [
+    Line("Sign a request for a certificate without approvals", _certify(lambda _w, _d: []), MISSING, "R17"),
+    Line(
+        "Sign a request for a certificate with approvals for a payment",
+        _certify(lambda w, _: w.approvals(w.token())),
+        MISSING,
+        "R17",
+        "wrong-payload",
+    ),
+    Line(
+        "Have a request for a certificate signed as an authority's",
+        _certify(lambda w, d: w.approvals(w.token(payload=d)), certificate_authority=True),
+        "certificate.ca-flag",
+        "R17",
+    ),
+    Line(
+        "Have a request for a certificate signed as a certificate",
+        _certify(lambda w, d: w.approvals(w.token(payload=d)), kind="selfsign"),
+        "certificate.wrong-kind",
+        "R17",
+    ),
+    Line(
+        "Have a payment signed as a certificate",
+        _certify(lambda w, _: w.approvals(w.token()), payload=PAYLOAD),
+        "certificate.form",
+        "R17",
+    ),
+]
+
+
 def _sign_with_rsa(world: World) -> object:
     key = _Rsa(world)
     call = protocol.Sign(operation_id(), RSA_LABEL, PAYLOAD, "SHA256_WITH_RSA", "", key.use(PAYLOAD))
@@ -292,12 +339,14 @@ SYSTEM = [line for kind, name in SYSTEM_KEYS.items() for line in _system(kind, n
 
 @pytest.mark.rule("R3")
 @pytest.mark.rule("R16")
+@pytest.mark.rule("R17")
 @pytest.mark.rule("R4")
 @pytest.mark.rule("R5")
 @pytest.mark.parametrize(
     "line",
     [
         *lines("Private keys without the right approvals", USE),
+        *lines("Certificates", CERTIFY),
         *lines("Keys that would not be protected", CREATION),
         *lines("The HSM's own keys", SYSTEM),
     ],
@@ -360,8 +409,8 @@ def test_there_is_no_message_by_which_a_protected_key_leaves(
 
 def test_every_call_of_the_protocol_that_touches_a_private_key_stands_in_the_table() -> None:
     """A call that is added must be put into one of these sets, and into the table above if it uses a private key."""
-    touching = {protocol.Sign, protocol.Decrypt, protocol.Unwrap, protocol.DeleteKey}
+    touching = {protocol.Sign, protocol.SignCertificate, protocol.Decrypt, protocol.Unwrap, protocol.DeleteKey}
     governed = {protocol.Modify, protocol.Block, protocol.Unblock, protocol.Withdraw, protocol.CreateKey}
     reading = {protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.Verify}
-    others = {protocol.Stamp, protocol.GetStatistics, protocol.Witness}
+    others = {protocol.AttachCertificate, protocol.Stamp, protocol.GetStatistics, protocol.Witness}
     assert touching | governed | reading | others == set(protocol.Call.__args__)

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 import keyturn.hsm
+from keyturn.crypto.certificates import Usages, make_name, make_request
 from keyturn.hsm import protocol
 from keyturn.ska.actions import Action
+from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.messages import ApprovalToken
 from keyturn.ska.policy import Policy, Rule, encode_policy
 from keyturn.ska.unwrap_flags import unwrap_payload_for
@@ -97,6 +99,8 @@ CIPHERTEXT = bytes(255) + b"\x02"
 WRAPPED = b"\x01" * 256
 """With the implicit rejection of PKCS#1 it unwraps to a key that nobody knows."""
 INSIDE = {"decrypt": True}
+PUBLIC_KEYS: dict[str, bytes] = {}
+"""Public keys by label, for requests for certificates of them."""
 
 
 def _decrypt(label: str, approvals: list[bytes]) -> protocol.Decrypt:
@@ -105,6 +109,16 @@ def _decrypt(label: str, approvals: list[bytes]) -> protocol.Decrypt:
 
 def _decrypt_raw(label: str, approvals: list[bytes]) -> protocol.Decrypt:
     return protocol.Decrypt(operation_id(), label, CIPHERTEXT, "RSA_NO_PADDING", None, None, 0, approvals)
+
+
+def _request_of(label: str) -> bytes:
+    spki = PUBLIC_KEYS.get(label) or ADA.spki
+    return make_request(make_name({"commonName": "Ada"}), spki, Usages())
+
+
+def _certify(label: str, approvals: list[bytes]) -> protocol.SignCertificate:
+    payload = _request_of(label)
+    return protocol.SignCertificate(operation_id(), label, "csr", payload, ECDSA, False, "", approvals)
 
 
 def _unwrap(label: str, approvals: list[bytes]) -> protocol.Unwrap:
@@ -136,11 +150,13 @@ class Touch:
             protocol.CreateKey(operation_id(), label, self.algorithm, curve, size, attributes, POLICY, blocked=blocked)
         )
         assert isinstance(made, protocol.Attested), made
+        PUBLIC_KEYS[label] = parse_attestation(made.xml).public_key
 
 
 TOUCHING = {
     "sign": Touch(_sign, "sign", lambda _: b"x", protocol.Signed, "EC"),
     "sign a digest": Touch(_sign_digest, "sign", lambda _: bytes(32), protocol.Signed, "EC"),
+    "certify": Touch(_certify, "sign", _request_of, protocol.Certified, "EC"),
     "decrypt": Touch(_decrypt, "decrypt", lambda _: CIPHERTEXT, protocol.Decrypted),
     "decrypt raw": Touch(_decrypt_raw, "decrypt", lambda _: CIPHERTEXT, protocol.Decrypted),
     "unwrap": Touch(
@@ -214,6 +230,7 @@ def test_a_key_with_a_policy_is_used_with_an_operation_id_only(hsm: HsmProcess, 
 def test_every_call_of_the_protocol_was_thought_of() -> None:
     """A call that is added must be put into one of these two sets, and into `TOUCHING` if it uses a private key."""
     without_private_key = {
+        protocol.AttachCertificate,
         *(protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.CreateKey),
         *(protocol.DeleteKey, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
         *(protocol.Block, protocol.Unblock, protocol.Withdraw, protocol.Witness),
