@@ -12,7 +12,6 @@ from keyturn.api.fields import (
     base64_list,
     from_base64,
     keyed_base64,
-    no_password,
     not_available,
     payload_bytes,
 )
@@ -59,19 +58,6 @@ def test_a_hex_payload_is_hex(bad: str) -> None:
     with pytest.raises(FormatError) as caught:
         payload_bytes("p", bad, "HEX")
     assert caught.value.code.number == 635
-
-
-def test_no_password_has_four_spellings_and_a_password_is_refused() -> None:
-    spellings: tuple[list[str] | str | None, ...] = (None, "", [])
-    for none in spellings:
-        no_password("signRequest.keyPassword", none)
-    for some in ("secret", ["s", "e"]):
-        with pytest.raises(KeyturnError, match="password mismatch") as caught:
-            no_password("signRequest.keyPassword", some)
-        assert caught.value.code.number == 620
-        assert "secret" not in caught.value.message
-    with pytest.raises(FormatError, match="single characters"):
-        no_password("signRequest.keyPassword", ["se"])
 
 
 def test_a_list_names_the_entry_that_is_wrong_and_has_a_limit() -> None:

@@ -456,7 +456,7 @@ async def test_deleting_a_key_leaves_the_requests_of_its_successor_alone(tmp_pat
         delete = hsm.delete
         successors = []
 
-        async def then_made_again(operation_id: bytes, label: str) -> None:
+        async def then_made_again(operation_id: bytes, label: str, *, sealed_password: bytes = b"") -> None:
             # The answer is on its way; meanwhile somebody makes the key anew and asks for a signature.
             await delete(operation_id, label)
             hsm.put(label, make_policy(use=quorum(1, ADA)), generation=2)

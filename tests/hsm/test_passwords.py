@@ -254,9 +254,14 @@ def test_ten_thousand_signatures_cost_one_hash(tmp_path: Path, monkeypatch: pyte
 
     room = Room(tmp_path / "store")
     spki = room.engine._context.system_keys.transport.spki
-    hashes = []
+    hashes: list[bytes] = []
     real = passwords._hash
-    monkeypatch.setattr(passwords, "_hash", lambda password, salt: hashes.append(salt) or real(password, salt))
+
+    def counted(password: bytes, salt: bytes) -> bytes:
+        hashes.append(salt)
+        return real(password, salt)
+
+    monkeypatch.setattr(passwords, "_hash", counted)
     room.ask(
         protocol.CreateKey(
             operation_id(), "till", "EC", P256, 0, {"sign": True}, b"", False, sealed_password=seal(spki, "till", "pw")

@@ -23,12 +23,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.airgapped import AirGappedExecutor
+from keyturn.broker.deriving_executors import AirGappedDeriving
 from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp, Withdrawal
 from keyturn.broker.local import LocalExecutor
 from keyturn.broker.model import (
     ApprovalCall,
     AttestedKey,
     BrokerSettings,
+    CertifyCall,
     CreateCall,
     DecryptCall,
     Executed,
@@ -41,6 +43,8 @@ from keyturn.broker.model import (
     UnwrapCall,
 )
 from keyturn.broker.service import Broker
+from keyturn.broker.serving_executors import AirGappedServing
+from keyturn.broker.transfer_executors import AirGappedTransfer
 from keyturn.clock import ManualClock, SystemClock, iso
 from keyturn.crypto.keys import PrivateKey, generate, make_spec, public_spki
 from keyturn.crypto.registry import sign, verify
@@ -73,7 +77,7 @@ def example_key(name: str) -> PrivateKey:
 
 
 @dataclass
-class MemoryHsm:
+class MemoryHsm(AirGappedServing, AirGappedTransfer, AirGappedDeriving):
     """An HSM in memory.
 
     Args:
@@ -170,7 +174,7 @@ class MemoryHsm:
     async def labels(self) -> list[str]:
         return sorted(self.keys)
 
-    async def attested(self, label: str) -> AttestedKey:
+    async def attested(self, label: str, sealed_password: bytes | None = None) -> AttestedKey:
         await self.key(label)
         return AttestedKey(xml=f"<{label}/>", signature=b"signed", attestation_key_name="attestation")
 
@@ -181,7 +185,7 @@ class MemoryHsm:
         self.put(call.label, call.policy, blocked=call.blocked)
         return await self.attested(call.label)
 
-    async def delete(self, operation_id: bytes, label: str) -> None:
+    async def delete(self, operation_id: bytes, label: str, *, sealed_password: bytes = b"") -> None:
         await self.key(label)
         del self.keys[label]
 
@@ -218,12 +222,24 @@ class MemoryHsm:
         raise NotImplementedError
 
     async def block(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         return await self._set_blocked(operation_id, label, approvals, Action.BLOCK)
 
     async def unblock(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         return await self._set_blocked(operation_id, label, approvals, Action.UNBLOCK)
 
@@ -251,7 +267,14 @@ class MemoryHsm:
         self.withdrawn.append(withdrawal)
 
     async def modify(
-        self, operation_id: bytes, label: str, policy: bytes, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        policy: bytes,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
         key = await self.key(label)
         digest, stored = self._stored(operation_id, label, policy, list(approvals))
@@ -263,6 +286,14 @@ class MemoryHsm:
             self.keys[label] = replace(key, policy=policy, state_counter=self.counter, last_modified=now)
             self._keep(operation_id, digest, True)
         return Executed(await self.attested(label))
+
+    async def certify(
+        self, operation_id: bytes, call: CertifyCall, approvals: Sequence[bytes], *, request_id: str = ""
+    ) -> Executed[bytes]:
+        raise NotImplementedError
+
+    async def attach_certificate(self, operation_id: bytes, label: str, certificate: bytes) -> None:
+        raise NotImplementedError
 
     async def witness(self, kind: str, evidence: bytes, signature: bytes) -> bool:
         return False

@@ -61,17 +61,33 @@ class WatchedExecutor(LocalExecutor):
         return await self._watched(super().unwrap(operation_id, call, approvals, request_id=request_id))
 
     async def block(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
-        return await self._watched(super().block(operation_id, label, approvals, request_id=request_id))
+        return await self._watched(
+            super().block(operation_id, label, approvals, request_id=request_id, sealed_password=sealed_password)
+        )
 
     async def unblock(
-        self, operation_id: bytes, label: str, approvals: Sequence[bytes], *, request_id: str = ""
+        self,
+        operation_id: bytes,
+        label: str,
+        approvals: Sequence[bytes],
+        *,
+        request_id: str = "",
+        sealed_password: bytes = b"",
     ) -> Executed[AttestedKey]:
-        return await self._watched(super().unblock(operation_id, label, approvals, request_id=request_id))
+        return await self._watched(
+            super().unblock(operation_id, label, approvals, request_id=request_id, sealed_password=sealed_password)
+        )
 
-    async def delete(self, operation_id: bytes, label: str) -> None:
-        await super().delete(operation_id, label)
+    async def delete(self, operation_id: bytes, label: str, *, sealed_password: bytes = b"") -> None:
+        await super().delete(operation_id, label, sealed_password=sealed_password)
         os.kill(os.getpid(), signal.SIGKILL)
 
     async def _watched(self, answer: Awaitable[Executed[T]]) -> Executed[T]:

@@ -27,6 +27,7 @@ class KeyCalls(RestConnection):
         policy: Mapping[str, Any] | None = None,
         key_id: str | None = None,
         address_format: str | None = None,
+        password: str | None = None,
     ) -> JsonObject:
         """Create a key: `POST /v1/key`.
 
@@ -39,6 +40,7 @@ class KeyCalls(RestConnection):
             policy: Policy as JSON with `keyStatus` (rest-api.md section 5), None for an ordinary key.
             key_id: PKCS#11 id, if any.
             address_format: `BTC`, `ETH`, `XRP` or `XLM`, for a key with a policy.
+            password: Password without which the key is not used from then on.
 
         Returns:
             The attested attributes: `xml`, `json`, `xmlSignature`, `attestationKeyName`.
@@ -52,6 +54,8 @@ class KeyCalls(RestConnection):
             body["id"] = key_id
         if address_format is not None:
             body["addressFormat"] = {"format": address_format}
+        if password:
+            body["password"] = list(password)
         return self.ask("POST", "/v1/key", body)
 
     def list_keys(self) -> list[str]:
@@ -61,10 +65,15 @@ class KeyCalls(RestConnection):
             raise unexpected("GET", "/v1/key")
         return [str(label) for label in answer]
 
-    def key_attributes(self, label: str) -> JsonObject:
-        """Attested attributes of a key: `POST /v1/key/attributes`."""
-        return self.ask("POST", "/v1/key/attributes", {"label": label})
+    def key_attributes(self, label: str, password: str | None = None) -> JsonObject:
+        """Attested attributes of a key: `POST /v1/key/attributes`. A key with a password needs it."""
+        return self.ask("POST", "/v1/key/attributes", labelled(label, password))
 
-    def delete_key(self, label: str) -> None:
-        """Delete a key: `POST /v1/key/deleteKey`."""
-        self.call("POST", "/v1/key/deleteKey", {"label": label})
+    def delete_key(self, label: str, password: str | None = None) -> None:
+        """Delete a key: `POST /v1/key/deleteKey`. A key with a password needs it."""
+        self.call("POST", "/v1/key/deleteKey", labelled(label, password))
+
+
+def labelled(label: str, password: str | None) -> JsonObject:
+    """The body that names a key, with its password if it has one."""
+    return {"label": label} if not password else {"label": label, "password": list(password)}

@@ -13,17 +13,21 @@ from keyturn.client.certificates import CertificateCalls
 from keyturn.client.derivation import DerivationCalls
 from keyturn.client.files import FileCalls
 from keyturn.client.giving import GivingCalls
+from keyturn.client.encapsulation import EncapsulationCalls
 from keyturn.client.keys import KeyCalls
 from keyturn.client.offline import OfflineCalls
 from keyturn.client.operations import OperationCalls
 from keyturn.client.requests import RequestCalls
 from keyturn.client.service import ServiceCalls
+from keyturn.client.transfer import TransferCalls
 
 
 class RestClient(
     KeyCalls,
+    TransferCalls,
     DerivationCalls,
     OperationCalls,
+    EncapsulationCalls,
     CertificateCalls,
     FileCalls,
     GivingCalls,
