@@ -131,15 +131,13 @@ def test_a_signature_that_bip_340_calls_invalid_is_refused() -> None:
     verify(key, BIP340, message, bytes.fromhex(VECTORS[1][4]))
 
 
-def test_the_key_path_of_bip_341_by_its_tweak_and_by_its_missing_scripts() -> None:
+def test_the_key_path_of_bip_341_by_its_tweak() -> None:
     key = key_of(INTERNAL_KEY)
     tweaked = key_of(TWEAKED_KEY).public_key()
-    for options in (
-        SignOptions(auxiliary_random=NO_AUXILIARY, taproot_tweak=TWEAK),
-        SignOptions(auxiliary_random=NO_AUXILIARY, merkle_root=b""),
-    ):
-        assert sign(key, BIP340, SIG_HASH, options=options) == WITNESS
-        verify(key.public_key(), BIP340, SIG_HASH, WITNESS, options=options)
+    options = SignOptions(auxiliary_random=NO_AUXILIARY, taproot_tweak=TWEAK)
+    assert tagged_hash("TapTweak", key.public_key().public_numbers().x.to_bytes(32, "big")) == TWEAK
+    assert sign(key, BIP340, SIG_HASH, options=options) == WITNESS
+    verify(key.public_key(), BIP340, SIG_HASH, WITNESS, options=options)
     # It is the output's key that the world knows, and not the one in the HSM.
     verify(tweaked, BIP340, SIG_HASH, WITNESS)
     assert is_refused(key.public_key(), SIG_HASH, WITNESS, NO_OPTIONS)
@@ -179,6 +177,7 @@ def test_without_auxiliary_randomness_two_signatures_differ_and_both_verify() ->
         (SignOptions(taproot_tweak=bytes(33)), "taprootTweakData"),
         (SignOptions(taproot_tweak=b"\xff" * 32), "taprootTweakData"),
         (SignOptions(merkle_root=bytes(31)), "merkleRootData"),
+        (SignOptions(merkle_root=b""), "merkleRootData"),
         (SignOptions(taproot_tweak=TWEAK, merkle_root=bytes(32)), "exclude each other"),
         (SignOptions(context=b"x"), "context"),
     ],
@@ -188,7 +187,7 @@ def test_parameters_that_do_not_fit_are_refused_by_name(options: SignOptions, wo
     with pytest.raises(KeyturnError, match=word) as refused:
         sign(key, BIP340, SIG_HASH, options=options)
     assert (refused.value.code, refused.value.refusal) == (ErrorCode.VALIDATION_FAILED, "signature.option")
-    assert sign(key, BIP340, SIG_HASH, options=SignOptions(NO_AUXILIARY[:0] or None, NO_AUXILIARY, TWEAK))
+    assert sign(key, BIP340, SIG_HASH, options=SignOptions(auxiliary_random=NO_AUXILIARY, taproot_tweak=TWEAK))
 
 
 @pytest.mark.rule("R8")

@@ -23,6 +23,7 @@ from keyturn.ska.statement import (
     MAGIC,
     MAX_STATEMENT,
     RESERVED_KINDS,
+    SIGN_PARAMETERS,
     Statement,
     decode_statement,
     describe_statement,
@@ -86,6 +87,8 @@ statements = st.one_of(
         algorithm=words,
         signature_type=st.none() | words,
         data=st.binary(max_size=200),
+        sign_parameters=st.none()
+        | st.dictionaries(st.sampled_from(sorted(SIGN_PARAMETERS)), st.binary(max_size=40), min_size=1),
     ),
     st.builds(
         Statement,
@@ -121,6 +124,39 @@ def test_r7_what_is_read_back_is_what_was_written(statement: Statement) -> None:
     assert is_statement(data)
     assert decode_statement(data) == statement
     assert all(text.isprintable() and text for row in describe_statement(statement) for text in row)
+
+
+def test_r7_parameters_of_a_signature_stand_in_a_statement_of_the_next_version() -> None:
+    plain = decode_statement(GOOD["sign"])
+    tweaked = dataclasses.replace(plain, sign_parameters={"taprootTweakData": b"\x07" * 32})
+    data = encode_statement(tweaked)
+    assert data[: len(MAGIC) + 1] == MAGIC + b"\x02"
+    assert cbor2.loads(data[len(MAGIC) + 1 :]) == [
+        *cbor2.loads(GOOD["sign"][len(MAGIC) + 1 :]),
+        {"taprootTweakData": b"\x07" * 32},
+    ]
+    assert decode_statement(data) == tweaked
+    assert ("further parameters", "taprootTweakData " + "07" * 32) in describe_statement(tweaked)
+    assert "further parameters" not in dict(describe_statement(plain))
+    fields = cbor2.loads(data[len(MAGIC) + 1 :])
+
+    def written(version: int, values: object) -> bytes:
+        return MAGIC + bytes([version]) + cbor2.dumps(values, canonical=True)
+
+    for wrong in (
+        written(1, fields),
+        written(2, fields[:-1]),
+        written(2, [*fields[:-1], {}]),
+        written(2, [*fields[:-1], None]),
+        written(2, [*fields[:-1], {"nonce": b"x"}]),
+        written(2, [*fields[:-1], {"context": "x"}]),
+        written(2, ["decrypt", *fields[1:6], None, *fields[7:]]),
+        written(2, []),
+        written(3, fields),
+    ):
+        with pytest.raises(FormatError):
+            decode_statement(wrong)
+    assert decode_statement(written(2, fields)) == tweaked
 
 
 @given(statements, statements)
@@ -161,7 +197,7 @@ def test_r7_a_cut_or_a_tail_is_refused(name: str) -> None:
 
 def test_r7_another_version_is_refused_by_name() -> None:
     good = GOOD["sign"]
-    for version in (0, 2, 255):
+    for version in (0, 3, 255):
         with pytest.raises(FormatError) as refused:
             decode_statement(MAGIC + bytes([version]) + good[17:])
         assert refused.value.refusal == "statement.version"

@@ -76,7 +76,7 @@ def _statement(request: RequestRow) -> Statement:
     match RequestKind(request.kind):
         case RequestKind.SIGN:
             sign = sign_call(request)
-            return key.sign(request.id, sign.payload, sign.algorithm, sign.signature_type)
+            return key.sign(request.id, sign.payload, sign.algorithm, sign.signature_type, sign.options.given)
         case RequestKind.DECRYPT:
             decrypt = decrypt_call(request)
             return key.decrypt(

@@ -13,6 +13,7 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.broker.model import CertifyCall, DecryptCall, Executed, RequestKind, SignCall, UnwrapCall
+from keyturn.crypto.schemes import API_OPTIONS, SignOptions
 from keyturn.ska.messages import decode_unwrap_payload
 from keyturn.ska.policy import decode_policy, encode_policy
 
@@ -73,7 +74,20 @@ def sign_call(request: RequestRow) -> SignCall:
         signature_type=request.signature_type,
         payload_type=request.payload_type,
         sealed_password=request.sealed_password or b"",
+        options=sign_options(request),
     )
+
+
+def sign_parameters(call: SignCall) -> str | None:
+    """What a request for a signature keeps in `parameters`; nothing where the call has none."""
+    given = call.options.given
+    return json.dumps({"options": {name: _text(value) for name, value in given.items()}}) if given else None
+
+
+def sign_options(request: RequestRow) -> SignOptions:
+    """Further parameters of a stored request for a signature."""
+    kept = _kept(request).get("options", {})
+    return SignOptions(**{field: _bytes(kept.get(name)) for field, name in API_OPTIONS.items()})
 
 
 def decrypt_parameters(call: DecryptCall) -> str:

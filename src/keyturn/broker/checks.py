@@ -12,7 +12,12 @@ from keyturn.broker.bound import is_bound
 from keyturn.broker.prediction import parsed_policy
 from keyturn.crypto.ciphers import cipher_algorithm, require_single_meaning_decrypt
 from keyturn.crypto.keys import describe_spki, kind_of, load_public_key
-from keyturn.crypto.registry import require_single_meaning, signature_algorithm
+from keyturn.crypto.registry import (
+    check_options,
+    require_no_options,
+    require_single_meaning,
+    signature_algorithm,
+)
 from keyturn.crypto.wrapping import wrap_method
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.limits import check_limits
@@ -54,12 +59,14 @@ def check_signing(call: SignCall, key: KeyRecord) -> None:
     """Refuse a signature that the key cannot make, or a protected one must not (R8).
 
     Raises:
-        KeyturnError: 606 `key.attribute`, 614 `key.operation-not-allowed`, 607, 612, 600 for an unknown algorithm.
+        KeyturnError: 606 `key.attribute`, 614 `key.operation-not-allowed`, 607, 612, 600 for an unknown algorithm,
+            `signature.option` or `signature.unapproved-option`.
     """
     entry = signature_algorithm(call.algorithm)
     _check_key_type(call.algorithm, entry.key_types, key, "signature.wrong-key-type")
     _check_attribute(key, "sign")
     _check_limits(key, "sign", call.algorithm)
+    check_options(call.algorithm, call.options)
     if protected(key):
         if is_bound(key) and looks_like_certificate(call.payload):
             raise KeyturnError(
@@ -70,6 +77,8 @@ def check_signing(call: SignCall, key: KeyRecord) -> None:
             )
         _, _, curve_oid, _ = describe_spki(key.public_key)
         require_single_meaning(call.algorithm, call.payload, curve_oid=curve_oid or "")
+        if not is_bound(key):
+            require_no_options(call.options)
 
 
 def check_decrypting(call: DecryptCall, key: KeyRecord) -> None:

@@ -18,7 +18,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.broker import progress
-from keyturn.broker.calls import CERTIFICATE_KINDS, execute
+from keyturn.broker.calls import CERTIFICATE_KINDS, execute, sign_options
 from keyturn.broker.certificates import require_certified
 from keyturn.broker.executor import ROLLED_BACK, ExecutionRefusedError
 from keyturn.broker.model import RequestKind
@@ -404,7 +404,14 @@ def _require_own_signature(request: RequestRow, signature: bytes) -> None:
     if not request.policy:
         return
     try:
-        verify(request.key_public, request.algorithm, request.payload, signature, signature_type=request.signature_type)
+        verify(
+            request.key_public,
+            request.algorithm,
+            request.payload,
+            signature,
+            signature_type=request.signature_type,
+            options=sign_options(request),
+        )
     except KeyturnError:
         raise _other_key(request) from None
 

@@ -155,6 +155,7 @@ class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving):
                 approvals=approvals,
                 request_id=request_id,
                 sealed_password=call.sealed_password,
+                options=call.options,
             )
         )
         return Executed(signed.signature, signed.receipt, signed.receipt_signature)

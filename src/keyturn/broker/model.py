@@ -13,11 +13,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from keyturn.crypto.schemes import NO_OPTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from keyturn.broker.states import RequestStatus
+    from keyturn.crypto.schemes import SignOptions
     from keyturn.ska.actions import Action
     from keyturn.ska.attestation import KeyAttestation
     from keyturn.ska.policy import Policy
@@ -91,11 +94,12 @@ class SignCall:
         payload: Bytes to be signed, at most 64 KiB, decoded (from hexadecimal text for payload type `HEX`).
         key_name: Label of the key.
         algorithm: API name of the signature algorithm.
-        signature_type: `DER`, `RAW` or empty (the algorithm's own form).
+        signature_type: `DER`, `RAW`, `ETH` or empty (the algorithm's own form).
         payload_type: One of rest-api.md section 4.6; a claim shown to approvers.
         meta_data: Free information for approvers, a claim.
         meta_data_signature: Relayed with it, never checked here.
         sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+        options: Further parameters, for algorithms that take them.
     """
 
     payload: bytes
@@ -106,6 +110,7 @@ class SignCall:
     meta_data: bytes | None = None
     meta_data_signature: bytes | None = None
     sealed_password: bytes = field(default=b"", repr=False)
+    options: SignOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

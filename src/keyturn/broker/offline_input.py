@@ -11,7 +11,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from keyturn.broker.calls import certify_call, decrypt_call, unwrap_call
+from keyturn.broker.calls import certify_call, decrypt_call, sign_options, unwrap_call
 from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import collected
 from keyturn.broker.timestamps import awaits_stamp, timestamp_request
@@ -71,6 +71,7 @@ def _sign(request: RequestRow) -> dict[str, Any]:
     }
     if request.signature_type:
         inner["signatureType"] = request.signature_type
+    inner |= {name: _text(value) for name, value in sign_options(request).given.items()}
     return inner
 
 

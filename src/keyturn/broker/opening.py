@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.broker import checks, progress
 from keyturn.broker.bound import covered_by_approvals, is_bound, with_statement
-from keyturn.broker.calls import certify_parameters, decrypt_parameters, unwrap_parameters
+from keyturn.broker.calls import certify_parameters, decrypt_parameters, sign_parameters, unwrap_parameters
 from keyturn.broker.certificates import RANDOM_SIZE, REQUEST_KINDS, to_be_signed
 from keyturn.broker.model import (
     CertificateOrder,
@@ -85,6 +85,7 @@ class Opening:
             algorithm=call.algorithm,
             signature_type=call.signature_type,
             payload_type=call.payload_type,
+            parameters=sign_parameters(call),
         )
 
     async def decrypt(self, call: DecryptCall, original: bytes) -> str:

@@ -120,7 +120,7 @@ def statement_of(request: RequestRow) -> Statement:
     match RequestKind(request.kind):
         case RequestKind.SIGN:
             sign = sign_call(request)
-            return Statement.sign(label, sign.payload, sign.algorithm, sign.signature_type)
+            return Statement.sign(label, sign.payload, sign.algorithm, sign.signature_type, sign.options.given)
         case RequestKind.DECRYPT:
             decrypt = decrypt_call(request)
             return Statement.decrypt(

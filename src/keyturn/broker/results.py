@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keyturn.broker import progress
-from keyturn.broker.calls import CERTIFICATE_KINDS, unwrap_call
+from keyturn.broker.calls import CERTIFICATE_KINDS, sign_options, unwrap_call
 from keyturn.broker.certificates import require_certified
 from keyturn.broker.execution import REPLAYABLE, TRIES
 from keyturn.broker.executor import ROLLED_BACK
@@ -313,6 +313,7 @@ def _require_signature(request: RequestRow, signature: bytes) -> None:
             request.payload,
             signature,
             signature_type=request.signature_type,
+            options=sign_options(request),
         )
     except KeyturnError as error:
         _wrong(error.message)

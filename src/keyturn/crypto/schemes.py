@@ -50,7 +50,7 @@ class SignOptions:
         context: Context bytes of ML-DSA and SLH-DSA, at most 255.
         auxiliary_random: 32 bytes that a BIP 340 nonce is made of; left out, they are random.
         taproot_tweak: 32 bytes that are added to the key for a BIP 340 signature (key path).
-        merkle_root: 32 bytes, or none at all: the tweak is computed from it as in BIP 341 (script path).
+        merkle_root: 32 bytes from which the tweak is computed as in BIP 341 (script path).
     """
 
     context: bytes | None = None

@@ -1,8 +1,8 @@
 """BIP 340 signatures over secp256k1, also under keys tweaked as in BIP 341.
 
 libsecp256k1 (through coincurve) does the arithmetic. A tweak `t` belongs to the key whose point has an even y: the
-signature is then one of `P + tG`. `taprootTweakData` is `t` itself; from `merkleRootData` `t` is computed, also from
-an empty one, which stands for an output without scripts.
+signature is then one of `P + tG`. `taprootTweakData` is `t` itself (for an output without scripts the tagged hash of
+the key alone); from `merkleRootData` `t` is computed.
 
 Source: BIP 340 (signatures), BIP 341 section "Constructing and spending Taproot outputs" (tweaks); rest-api.md
 section 3.3; docs/adr/0089.
@@ -56,9 +56,9 @@ def _on_curve(key: EllipticCurvePrivateKey | EllipticCurvePublicKey) -> None:
 
 def _tweak(x: bytes, options: SignOptions) -> bytes | None:
     """The scalar to be added; None for the key as it is."""
-    _check("auxiliaryRandomData", options.auxiliary_random, (SIZE,))
-    _check("taprootTweakData", options.taproot_tweak, (SIZE,))
-    _check("merkleRootData", options.merkle_root, (0, SIZE))
+    _check("auxiliaryRandomData", options.auxiliary_random)
+    _check("taprootTweakData", options.taproot_tweak)
+    _check("merkleRootData", options.merkle_root)
     if options.taproot_tweak is not None and options.merkle_root is not None:
         raise _option("taprootTweakData and merkleRootData exclude each other: send the one or the other.")
     if options.merkle_root is not None:
@@ -66,10 +66,9 @@ def _tweak(x: bytes, options: SignOptions) -> bytes | None:
     return options.taproot_tweak
 
 
-def _check(name: str, value: bytes | None, lengths: tuple[int, ...]) -> None:
-    if value is not None and len(value) not in lengths:
-        wanted = " or ".join(map(str, lengths))
-        raise _option(f"{name}: it has {wanted} bytes, not {len(value)}.")
+def _check(name: str, value: bytes | None) -> None:
+    if value is not None and len(value) != SIZE:
+        raise _option(f"{name}: it has {SIZE} bytes, not {len(value)}.")
 
 
 def _option(message: str) -> KeyturnError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from keyturn.crypto.schemes import SignOptions
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.ska.actions import Action
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
     from keyturn.ska.statement import Statement
 
 BoundCall = (
-    protocol.Sign
-    | protocol.SignCertificate
-    | protocol.Decrypt
-    | protocol.Unwrap
-    | protocol.Block
-    | protocol.Unblock
+    protocol.Sign | protocol.SignCertificate | protocol.Decrypt | protocol.Unwrap | protocol.Block | protocol.Unblock
 )
 """Calls for which there is a statement; a modify is approved by its policy, as documented."""
 
@@ -72,7 +68,9 @@ def statement_for(call: BoundCall, record: KeyRecord) -> bytes | None:
 def _statement(call: BoundCall, key: BoundKey) -> Statement:
     match call:
         case protocol.Sign():
-            return key.sign(call.request_id, call.payload, call.algorithm, call.signature_type)
+            return key.sign(
+                call.request_id, call.payload, call.algorithm, call.signature_type, sign_options(call).given
+            )
         case protocol.Decrypt():
             return key.decrypt(
                 call.request_id,
@@ -103,6 +101,11 @@ def _statement(call: BoundCall, key: BoundKey) -> Statement:
             return key.block(call.request_id)
         case protocol.Unblock():
             return key.unblock(call.request_id)
+
+
+def sign_options(call: protocol.Sign) -> SignOptions:
+    """The parameters of a signature beside payload, algorithm and form."""
+    return SignOptions(call.context, call.auxiliary_random, call.taproot_tweak, call.merkle_root)
 
 
 def require_no_statement(payload: bytes) -> None:

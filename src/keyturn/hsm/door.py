@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Final
 from keyturn.crypto.ciphers import require_single_meaning_decrypt
 from keyturn.crypto.derivation import decode_extended, derivation_curve, derive, split_extended
 from keyturn.crypto.keys import private_key_from_stored
-from keyturn.crypto.registry import require_single_meaning
+from keyturn.crypto.registry import require_no_options, require_single_meaning
+from keyturn.crypto.schemes import NO_OPTIONS
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.authority import protects
 from keyturn.hsm.bound import require_no_statement
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from keyturn.crypto.derivation import ExtendedKey
     from keyturn.crypto.keys import PrivateKey, SecretKey
+    from keyturn.crypto.schemes import SignOptions
     from keyturn.hsm.authority import Authority
     from keyturn.hsm.passwords import Passwords
     from keyturn.hsm.records import KeyRecord
@@ -56,6 +58,8 @@ class Kind(Enum):
     SIGN = "sign"
     DECRYPT = "decrypt"
     UNWRAP = "unwrap"
+    ENCRYPT = "encrypt"
+    WRAP = "wrap"
     DERIVE = "derive"
     EXPORT = "extractable"
 
@@ -72,6 +76,7 @@ class Act:
             statement that the HSM built from the call (R7), for unwrap the payload that it built (R16).
         operation: What it is called in `allowedOperations`, where that is not the kind's own word.
         sealed_password: The key's password, sealed, as it came with the call; empty for none.
+        options: Further parameters of a signature.
     """
 
     kind: Kind
@@ -80,6 +85,7 @@ class Act:
     approved: bytes | None = None
     operation: str = ""
     sealed_password: bytes = b""
+    options: SignOptions = NO_OPTIONS
 
 
 class Door:
@@ -256,6 +262,8 @@ def _require_single_meaning(record: KeyRecord, act: Act) -> None:
                     refusal="payload.certificate",
                 )
             require_single_meaning(act.algorithm, act.payload, curve_oid=record.curve_oid)
+            if not record.bound:
+                require_no_options(act.options)
         case Kind.DECRYPT:
             require_single_meaning_decrypt(act.algorithm, act.payload, may_sign=record.attributes["sign"])
         case Kind.UNWRAP:

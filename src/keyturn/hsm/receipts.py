@@ -17,6 +17,7 @@ import msgspec
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
+from keyturn.hsm.bound import sign_options
 from keyturn.ska.receipt import MAX_REQUEST_ID, RECEIPT_VERSION, Receipt, encode_receipt, is_request_id
 from keyturn.ska.receipt_hashes import Statement, refusal_hash_of, result_hash_of, statement_hash_of
 
@@ -164,7 +165,9 @@ def statement_of(call: ReceiptedCall) -> Statement:
     """
     match call:
         case protocol.Sign():
-            return Statement.sign(call.label, call.payload, call.algorithm, call.signature_type)
+            return Statement.sign(
+                call.label, call.payload, call.algorithm, call.signature_type, sign_options(call).given
+            )
         case protocol.Decrypt():
             return Statement.decrypt(
                 call.label, call.payload, call.algorithm, iv=call.iv, aad=call.aad, tag_length=call.tag_length

@@ -33,8 +33,15 @@ class BoundKey:
     spki: bytes
     policy: bytes
 
-    def sign(self, request_id: str, payload: bytes, algorithm: str, signature_type: str) -> Statement:
-        """A signature. `signature_type` is `DER`, `RAW` or empty, as in the call."""
+    def sign(
+        self,
+        request_id: str,
+        payload: bytes,
+        algorithm: str,
+        signature_type: str,
+        parameters: Mapping[str, bytes] | None = None,
+    ) -> Statement:
+        """A signature. `signature_type` is `DER`, `RAW`, `ETH` or empty; `parameters` by API names: as in the call."""
         return Statement(
             kind="sign",
             key_uuid=self.uuid,
@@ -44,6 +51,7 @@ class BoundKey:
             algorithm=algorithm,
             signature_type=signature_type or None,
             data=payload,
+            sign_parameters=dict(parameters) if parameters else None,
         )
 
     def decrypt(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.errors import FormatError
 from keyturn.ska.key_attributes import filled_in
+from keyturn.ska.statement import SIGN_PARAMETERS
 from keyturn.ska.to_be_signed import read_to_be_signed
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ FIXED_CERTIFICATE: Final = "certificateRequest"
 """Name of the request object that carries these bytes across a gap; it says of which kind they are."""
 CERTIFICATE_KINDS: Final = frozenset(CERTIFICATE_REQUESTS.values())
 BOUND_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
-    "sign": frozenset({"payload", "signatureAlgorithm", "signatureType"}),
+    "sign": frozenset({"payload", "signatureAlgorithm", "signatureType"}) | SIGN_PARAMETERS,
     "decrypt": frozenset(
         {"encryptedPayload", "cipherAlgorithm", "initializationVector", "additionalAuthenticationData", "tagLength"}
     ),
@@ -88,6 +89,8 @@ def differing_members(statement: Statement, inner: Mapping[str, Any]) -> tuple[s
             compared["payload"] = _payload(inner) == statement.data
             compared["signatureAlgorithm"] = inner.get("signatureAlgorithm") == statement.algorithm
             compared["signatureType"] = (inner.get("signatureType") or None) == statement.signature_type
+            for name in SIGN_PARAMETERS:
+                compared[name] = _same_parameter(inner, name, (statement.sign_parameters or {}).get(name))
         case "csr" | "issue" | "selfsign":
             compared["signatureAlgorithm"] = inner.get("signatureAlgorithm") == statement.algorithm
             compared["keyName"] = (inner.get("keyName") or None) == statement.new_label
@@ -108,6 +111,12 @@ def differing_members(statement: Statement, inner: Mapping[str, Any]) -> tuple[s
             compared["id"] = inner.get("id") == statement.new_key_id
             compared["attributes"] = _same_attributes(statement, inner.get("attributes"))
     return tuple(sorted(name for name, same in compared.items() if not same))
+
+
+def _same_parameter(inner: Mapping[str, Any], name: str, told: bytes | None) -> bool:
+    """Whether a parameter is the same; here, unlike elsewhere, an empty value is not an absent one."""
+    given = inner.get(name)
+    return told is None if given is None else told is not None and _bytes(inner, name) == told
 
 
 def differing_certificate(to_be_signed: bytes, kind: str, inner: Mapping[str, Any]) -> tuple[str, ...]:

@@ -39,9 +39,18 @@ class Statement:
     parameters: Mapping[str, cbor.CborValue]
 
     @classmethod
-    def sign(cls, label: str, payload: bytes, algorithm: str, signature_type: str) -> Statement:
-        """A signature. `signature_type` is `DER`, `RAW` or empty, as in the call."""
-        return cls("sign", label, payload, {"algorithm": algorithm, "signatureType": signature_type})
+    def sign(
+        cls,
+        label: str,
+        payload: bytes,
+        algorithm: str,
+        signature_type: str,
+        parameters: Mapping[str, bytes] | None = None,
+    ) -> Statement:
+        """A signature. `signature_type` is `DER`, `RAW`, `ETH` or empty; `parameters` by API names: as in the call."""
+        # Further parameters came later than receipts: a call without any has the same hash as before.
+        named: dict[str, cbor.CborValue] = {"algorithm": algorithm, "signatureType": signature_type}
+        return cls("sign", label, payload, {**named, **(parameters or {})})
 
     @classmethod
     def decrypt(

@@ -14,7 +14,7 @@ Source: docs/security/rules.md R7; docs/formats/statements.md (byte by byte).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 MAGIC: Final = b"keyturn/approve\x00"
 """First 16 bytes. As a blob their length field would promise 2 GB, so a statement is no SKA structure."""
 STATEMENT_VERSION: Final = 1
+WITH_PARAMETERS: Final = 2
+"""Version of statements to sign with parameters that few algorithms take; they have one field more."""
+SIGN_PARAMETERS: Final = frozenset({"context", "auxiliaryRandomData", "taprootTweakData", "merkleRootData"})
+"""Those parameters, by their API names."""
 MAX_STATEMENT: Final = 65_536
 """Longest statement in bytes; an approval, which carries it, must fit into the same."""
 KINDS: Final = frozenset({"sign", "csr", "issue", "selfsign", "decrypt", "unwrap", "block", "unblock"})
@@ -36,7 +40,6 @@ KINDS: Final = frozenset({"sign", "csr", "issue", "selfsign", "decrypt", "unwrap
 RESERVED_KINDS: Final = frozenset({"csr", "issue", "selfsign", "decapsulate"})
 """Kept for operations that do not exist yet; refused until they do."""
 
-_HEAD: Final = MAGIC + bytes([STATEMENT_VERSION])
 _HASH_SIZE: Final = 32
 _MAX_TAG_BITS: Final = 1024
 _MAX_KEY_ID: Final = 256
@@ -68,6 +71,7 @@ class Statement:
         new_allowed_operations: Its `allowedOperations`, sorted; None for no limit.
         new_allowed_algorithms: Its `allowedAlgorithms`, sorted; None for no limit.
         data: What is signed, the ciphertext, or the wrapped key; empty for block and unblock.
+        sign_parameters: Parameters among `SIGN_PARAMETERS` that the call has; None for none. Sign only.
     """
 
     kind: str
@@ -89,6 +93,7 @@ class Statement:
     new_allowed_operations: tuple[str, ...] | None = None
     new_allowed_algorithms: tuple[str, ...] | None = None
     data: bytes = b""
+    sign_parameters: Mapping[str, bytes] | None = None
 
 
 def is_statement(data: bytes) -> bool:
@@ -115,14 +120,15 @@ def encode_statement(statement: Statement) -> bytes:
         statement: What is to be approved.
 
     Returns:
-        Magic, version, and an array of nineteen in deterministic CBOR.
+        Magic, version, and an array of nineteen in deterministic CBOR, of twenty where there are sign parameters.
 
     Raises:
         FormatError: `statement.kind`, `statement.field` or `statement.size`; `label.…` for the new key's label.
     """
     _check(statement)
     attributes = statement.new_attributes
-    data = _HEAD + cbor.encode(
+    further = [] if statement.sign_parameters is None else [dict(statement.sign_parameters)]
+    data = _head(WITH_PARAMETERS if further else STATEMENT_VERSION) + cbor.encode(
         [
             statement.kind,
             UUID(statement.key_uuid).bytes,
@@ -143,10 +149,15 @@ def encode_statement(statement: Statement) -> bytes:
             statement.new_allowed_operations,
             statement.new_allowed_algorithms,
             statement.data,
+            *further,
         ]
     )
     _check_size(data)
     return data
+
+
+def _head(version: int) -> bytes:
+    return MAGIC + bytes([version])
 
 
 def decode_statement(data: bytes) -> Statement:
@@ -163,16 +174,22 @@ def decode_statement(data: bytes) -> Statement:
             `statement.field`, `statement.size`; `label.…` for the new key's label.
     """
     _check_size(data)
-    if not is_statement(data) or len(data) < len(_HEAD):
+    if not is_statement(data) or len(data) == len(MAGIC):
         raise FormatError("This is no statement: it does not begin as one.", refusal="statement.malformed")
     version = data[len(MAGIC)]
-    if version != STATEMENT_VERSION:
+    if version not in (STATEMENT_VERSION, WITH_PARAMETERS):
         raise FormatError(
-            f"This statement was written in version {version}; this side knows version {STATEMENT_VERSION}. Update it "
-            "before anything is approved with it.",
+            f"This statement was written in version {version}; this side knows versions {STATEMENT_VERSION} and "
+            f"{WITH_PARAMETERS}. Update it before anything is approved with it.",
             refusal="statement.version",
         )
-    statement = _from_values(cbor.decode(data[len(_HEAD) :], what="statement", max_depth=2))
+    values = cbor.decode(data[len(MAGIC) + 1 :], what="statement", max_depth=2)
+    if version == WITH_PARAMETERS:
+        if not isinstance(values, list) or not values:
+            raise _wrong("it is not an array of its twenty fields")
+        statement = replace(_from_values(values[:-1]), sign_parameters=_parameters(values[-1]))
+    else:
+        statement = _from_values(values)
     _check(statement)
     return statement
 
@@ -234,6 +251,17 @@ def _truths(found: Mapping[cbor.CborValue, cbor.CborValue]) -> dict[str, bool]:
     return truths
 
 
+def _parameters(found: cbor.CborValue) -> dict[str, bytes]:
+    parameters: dict[str, bytes] = {}
+    for name, value in found.items() if isinstance(found, dict) else ():
+        if not isinstance(name, str) or not isinstance(value, bytes):
+            raise _wrong("the parameters of the signature are not names with bytes")
+        parameters[name] = value
+    if not parameters:
+        raise _wrong("it is of the version with parameters, and has none")
+    return parameters
+
+
 def _texts(found: list[cbor.CborValue]) -> tuple[str, ...]:
     if not all(isinstance(one, str) for one in found):
         raise _wrong("a list of names holds something else")
@@ -254,7 +282,7 @@ _REQUIRED: Final = {
     "unblock": (),
 }
 _OPTIONAL: Final = {
-    "sign": ("signature_type",),
+    "sign": ("signature_type", "sign_parameters"),
     "csr": (),
     "issue": ("new_label",),
     "selfsign": (),
@@ -288,6 +316,10 @@ def _check(statement: Statement) -> None:
         raise _wrong(f"a statement to {kind} has no data")
     for word in (statement.algorithm, statement.signature_type, statement.wrap_method):
         _check_word(word)
+    if statement.sign_parameters is not None and not (
+        statement.sign_parameters and statement.sign_parameters.keys() <= SIGN_PARAMETERS
+    ):
+        raise _wrong("a signature has no such parameters")
     if statement.tag_length is not None and not 1 <= statement.tag_length <= _MAX_TAG_BITS:
         raise _wrong(f"the tag length is not 1 to {_MAX_TAG_BITS} bits")
     if statement.new_label is not None:
@@ -345,6 +377,8 @@ def describe_statement(statement: Statement) -> tuple[tuple[str, str], ...]:
         if name in _REQUIRED[statement.kind] + _OPTIONAL[statement.kind]:
             words, absent = _WORDS_OF_KIND.get((statement.kind, name), _WORDS[name])
             value = getattr(statement, name)
+            if name == "sign_parameters" and value is None:
+                continue  # Statements without them are of a version that has no such field.
             rows.append((words, absent if value is None else _shown(value)))
     if statement.kind in _DATA_WORDS:
         rows.append((_DATA_WORDS[statement.kind], _measured(statement.data)))
@@ -354,6 +388,7 @@ def describe_statement(statement: Statement) -> tuple[tuple[str, str], ...]:
 _WORDS: Final = {
     "algorithm": ("algorithm", ""),
     "signature_type": ("signature form", "the algorithm's own"),
+    "sign_parameters": ("further parameters", "none"),
     "iv": ("initialization vector", "none"),
     "aad": ("additional data", "none"),
     "tag_length": ("tag length in bits", "the algorithm's own"),
@@ -382,6 +417,8 @@ def _shown(value: object) -> str:
         return _measured(value) if len(value) > _HASH_SIZE else (value.hex() or "empty")
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict) and value and all(isinstance(one, bytes) for one in value.values()):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in sorted(value.items()))
     if isinstance(value, dict):
         return ", ".join(name if given else f"not {name}" for name, given in sorted(value.items())) or "nothing"
     if isinstance(value, tuple):

@@ -13,6 +13,7 @@ from keyturn.api.endpoints.parts import at_once, check_form, meta_fields, receip
 from keyturn.api.fields import (
     from_base64,
     not_available,
+    optional_base64,
     payload_bytes,
 )
 from keyturn.api.http import Call, Route, Services
@@ -20,6 +21,7 @@ from keyturn.api.passwords import require_form, sealed_password
 from keyturn.api.schemas.signing import SignBody, SynchronousSignBody, VerifyBody
 from keyturn.broker.model import SignCall
 from keyturn.crypto.registry import signature_algorithm
+from keyturn.crypto.schemes import SignOptions
 
 if TYPE_CHECKING:
     from keyturn.api.schemas.signing import SignRequest
@@ -27,10 +29,6 @@ if TYPE_CHECKING:
 
 async def _call(services: Services, request: SignRequest) -> SignCall:
     not_available("signRequest.signKeyObject", request.sign_key_object)
-    not_available("signRequest.context", request.context)
-    not_available("signRequest.auxiliaryRandomData", request.auxiliary_random_data)
-    not_available("signRequest.taprootTweakData", request.taproot_tweak_data)
-    not_available("signRequest.merkleRootData", request.merkle_root_data)
     payload_type = request.payload_type or "UNSPECIFIED"
     return SignCall(
         payload=payload_bytes("signRequest.payload", request.payload, payload_type),
@@ -38,10 +36,21 @@ async def _call(services: Services, request: SignRequest) -> SignCall:
         algorithm=request.signature_algorithm,
         signature_type=request.signature_type or "",
         payload_type=payload_type,
+        options=_options(request),
         sealed_password=await sealed_password(
             services, "signRequest.keyPassword", request.sign_key_name, request.key_password
         ),
         **meta_fields("signRequest", request),
+    )
+
+
+def _options(request: SignRequest) -> SignOptions:
+    # Clients send an empty text for an absent one.
+    return SignOptions(
+        context=optional_base64("signRequest.context", request.context or None),
+        auxiliary_random=optional_base64("signRequest.auxiliaryRandomData", request.auxiliary_random_data or None),
+        taproot_tweak=optional_base64("signRequest.taprootTweakData", request.taproot_tweak_data or None),
+        merkle_root=optional_base64("signRequest.merkleRootData", request.merkle_root_data or None),
     )
 
 

@@ -21,7 +21,7 @@ from keyturn.api.schemas.common import (
 )
 
 PayloadType = Literal["UNSPECIFIED", "ISO_20022", "PDF", "BTC", "ETH", "HEX"]
-SignatureType = Literal["DER", "RAW"]
+SignatureType = Literal["DER", "ETH", "RAW"]
 
 
 class SignRequest(Body, frozen=True, rename="camel"):
@@ -36,10 +36,10 @@ class SignRequest(Body, frozen=True, rename="camel"):
     meta_data: Base64 | None = None
     meta_data_signature: Base64 | None = None
     signature_type: SignatureType | None = None
-    context: str | None = None
-    auxiliary_random_data: str | None = None
-    taproot_tweak_data: str | None = None
-    merkle_root_data: str | None = None
+    context: Base64 | None = None
+    auxiliary_random_data: Base64 | None = None
+    taproot_tweak_data: Base64 | None = None
+    merkle_root_data: Base64 | None = None
 
 
 class SynchronousSignRequest(SignRequest, frozen=True, rename="camel"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keyturn.crypto.schemes import NO_OPTIONS
 from keyturn.hsm import protocol
 from keyturn.hsm.calls.base import Calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from keyturn.crypto.schemes import SignOptions
 
 
 class UseCalls(Calls):
@@ -25,6 +28,7 @@ class UseCalls(Calls):
         approvals: Sequence[bytes] = (),
         request_id: str = "",
         sealed_password: bytes = b"",
+        options: SignOptions = NO_OPTIONS,
     ) -> bytes:
         """Sign; the arguments are those of `protocol.Sign`. The signature alone."""
         signed = await self.sign_with_receipt(
@@ -36,6 +40,7 @@ class UseCalls(Calls):
             approvals=approvals,
             request_id=request_id,
             sealed_password=sealed_password,
+            options=options,
         )
         return signed.signature
 
@@ -50,6 +55,7 @@ class UseCalls(Calls):
         approvals: Sequence[bytes] = (),
         request_id: str = "",
         sealed_password: bytes = b"",
+        options: SignOptions = NO_OPTIONS,
     ) -> protocol.Signed:
         """Sign; the arguments are those of `protocol.Sign`. The signature with its receipt."""
         message = protocol.Sign(
@@ -60,7 +66,11 @@ class UseCalls(Calls):
             signature_type,
             list(approvals),
             request_id,
-            sealed_password=sealed_password,
+            sealed_password,
+            options.context,
+            options.auxiliary_random,
+            options.taproot_tweak,
+            options.merkle_root,
         )
         return await self.ask(message, protocol.Signed)
 

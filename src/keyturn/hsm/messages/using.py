@@ -15,10 +15,14 @@ class Sign(Message, frozen=True, tag="sign"):
         label: Label of the key.
         payload: Bytes to be signed (or their digest, for `NONE…` algorithms); at most 64 KiB.
         algorithm: API name of the signature algorithm.
-        signature_type: `DER` or `RAW`; empty means the algorithm's own form.
+        signature_type: `DER`, `RAW` or `ETH`; empty means the algorithm's own form.
         approvals: Authorization blobs (ska-wire-format.md section 4), at most `MAX_APPROVALS`.
         request_id: The broker's id of the request, for the receipt; empty when nobody asks for one.
         sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
+        context: Context bytes of ML-DSA and SLH-DSA; None for none.
+        auxiliary_random: Of a BIP 340 signature, as are the next two (`keyturn.crypto.schnorr`); None for none.
+        taproot_tweak: The tweak of the key path.
+        merkle_root: The root of the script path.
     """
 
     operation_id: bytes
@@ -29,6 +33,10 @@ class Sign(Message, frozen=True, tag="sign"):
     approvals: list[bytes]
     request_id: str = ""
     sealed_password: bytes = b""
+    context: bytes | None = None
+    auxiliary_random: bytes | None = None
+    taproot_tweak: bytes | None = None
+    merkle_root: bytes | None = None
 
 
 class Signed(Message, frozen=True, tag="signed"):
