@@ -132,7 +132,7 @@ class Application:
         """Answer a request with a file, whose body is read by the endpoint as it arrives."""
         require_own_page(scope["headers"])
         arriving = Arriving(receive)
-        upload = upload_of(arriving, content_type, self._services.max_file_size)
+        upload = upload_of(arriving, content_type, self._services.max_file_size, self._check_signature)
         try:
             stream: Stream = await route.handler(self._services, call, upload)
         except KeyturnError as error:
@@ -141,6 +141,11 @@ class Application:
             status, content, headers = _refusal(error)
             return status, content, headers if whole else [*headers, (b"connection", b"close")]
         return route.status, stream, _headers_of(stream)
+
+
+    def _check_signature(self, raw: bytes, body: SignableBody) -> None:
+        if self._request_signers is not None:
+            self._request_signers.check(raw, body.request_signature)
 
 
 def _headers_of(reply: Reply | Stream) -> list[tuple[bytes, bytes]]:

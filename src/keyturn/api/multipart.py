@@ -52,11 +52,13 @@ class Upload:
         pieces: The octets as they come.
         boundary: What stands between the parts.
         most: Most octets of the file.
+        check: Gets the JSON part as it was sent, and its struct; raises where the sender may not send it.
     """
 
     pieces: AsyncIterator[bytes]
     boundary: bytes
     most: int
+    check: Callable[[bytes, Any], None]
 
     async def read(
         self,
@@ -88,7 +90,10 @@ class Upload:
                         raise _too_large(self.most)
                     await take_file(event)
                 elif event is _JSON:
-                    await take_json(read_body(bytes(reader.json), form.body))
+                    raw = bytes(reader.json)
+                    body = read_body(raw, form.body)
+                    self.check(raw, body)
+                    await take_json(body)
         reader.require_complete()
         return reader.file_name
 

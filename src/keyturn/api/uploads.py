@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 
     from keyturn.api.http import Stream
+    from keyturn.api.schemas.common import SignableBody
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -71,18 +72,21 @@ class Arriving:
         return True
 
 
-def upload_of(arriving: Arriving, content_type: bytes | None, most: int) -> Upload:
+def upload_of(
+    arriving: Arriving, content_type: bytes | None, most: int, check: Callable[[bytes, SignableBody], None]
+) -> Upload:
     """The upload in a body.
 
     Args:
         arriving: The body.
         content_type: The header, None if absent.
         most: Largest file taken, in bytes.
+        check: Called with the JSON part as it was sent and its struct.
 
     Raises:
         HttpError: 415, 400: it is no `multipart/form-data` with a boundary.
     """
-    return Upload(arriving.pieces(), boundary_of(content_type), most)
+    return Upload(arriving.pieces(), boundary_of(content_type), most, check)
 
 
 def require_own_page(headers: Iterable[tuple[bytes, bytes]]) -> None:
