@@ -300,17 +300,17 @@ async def test_r21_the_masters_block_is_its_childrens(client: HsmClient, label: 
     names = (f"{label}/0'", f"{label}/1'")
     await client.derive_key(operation_id(), label, "0'", attributes={})
     done = operation_id()
-    call = {"approvals": approved(names[0], b"pay")}
-    first = await client.sign(done, names[0], b"pay", SHA, **call)
+    given_before = approved(names[0], b"pay")
+    first = await client.sign(done, names[0], b"pay", SHA, approvals=given_before)
     await client.block(operation_id(), label, [approve(ADA, label, Action.BLOCK)])
     for name in names:
         assert (await refused(sign(client, name, b"pay", approved(name, b"pay")))).refusal == "key.blocked"
         assert (await client.lookup(name)).blocked
-    assert (await refused(client.sign(done, names[0], b"pay", SHA, **call))).refusal == "key.blocked"
+    assert (await refused(client.sign(done, names[0], b"pay", SHA, approvals=given_before))).refusal == "key.blocked"
     given = await stamp(client, label, Action.UNBLOCK)
     approvals = [approve(officer, label, Action.UNBLOCK, timestamp=given) for officer in (ADA, BEN)]
     await client.unblock(operation_id(), label, approvals)
-    assert await client.sign(done, names[0], b"pay", SHA, **call) == first
+    assert await client.sign(done, names[0], b"pay", SHA, approvals=given_before) == first
     for name in names:
         await sign(client, name, b"pay", approved(name, b"pay"))
 

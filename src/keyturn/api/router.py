@@ -5,6 +5,7 @@ Source: rest-api.md section 2; ADR 0035 (why this is not a framework).
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_PATH: Final = 2048
 """Longest path in characters; a label has at most 128 bytes, each up to three characters when encoded."""
+
+_DERIVED: Final = re.compile("[^/]+(/[0-9]+'?)+")
+"""What looks like the name of a derived key."""
 
 Methods = dict[str, "AnyRoute"]
 
@@ -91,8 +95,9 @@ class Router:
             for (prefix, suffix), methods in self._open:
                 if path.startswith(prefix) and path.endswith(suffix):
                     parameter = path[len(prefix) : len(path) - len(suffix)]
-                    # An id or label has no slash; only a derived key's name, before a fixed last part, may have.
-                    if parameter and (suffix or "/" not in parameter or prefix in self._deep):
+                    # An id or label has no slash; the name of a derived key has.
+                    one = suffix or "/" not in parameter or prefix in self._deep or _DERIVED.fullmatch(parameter)
+                    if parameter and one:
                         return methods, parameter
         shown = path if len(path) <= 100 else path[:100] + "…"
         raise HttpError(
