@@ -36,6 +36,7 @@ ENDPOINTS = {
     "signRequest": ("/v1/synchronousSign", "signature"),
     "decryptRequest": ("/v1/synchronousDecrypt", "payload"),
     "unwrapKeyRequest": ("/v1/synchronousUnwrap", ""),
+    "certificateRequest": ("/v1/certificate/synchronous/toBeSigned", "encoded"),
     "blockRequest": ("/v1/synchronousBlock", ""),
     "unblockRequest": ("/v1/synchronousUnblock", ""),
     "modifyRequest": ("/v1/synchronousModify", ""),
