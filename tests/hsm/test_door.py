@@ -240,6 +240,8 @@ def test_every_call_of_the_protocol_was_thought_of() -> None:
         *(protocol.Block, protocol.Unblock, protocol.Withdraw, protocol.Witness),
         *(protocol.PutObject, protocol.GetObject, protocol.DeleteObject, protocol.GetRandom, protocol.GetLog),
         *(protocol.DateWithRfc3161, protocol.MakeFileKey),
+        # Masters and public keys of children; their uses are Sign and the rest: tests/hsm/test_derived_keys.py.
+        *(protocol.ImportSeed, protocol.DeriveKey, protocol.GetAddress),
         # Touches one, and for keys with a policy never gets that far (R4): tests/hsm/test_file_keys.py.
         protocol.OpenFileKey,
     }
