@@ -37,7 +37,7 @@ async def test_a_weak_key_is_made_only_where_the_hsm_allows_it(pool: WorkerPool)
     weak = make_spec("RSA", "", 1024, allow_weak=True)
     with pytest.raises(KeyturnError) as caught:
         await pool.generate(weak)
-    assert caught.value.refusal == "worker.failed"
+    assert caught.value.refusal == "key.weak"
     assert describe_spki((await pool.generate(weak, allow_weak=True)).public_key)[3] == 1024
 
 

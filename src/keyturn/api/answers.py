@@ -74,6 +74,12 @@ class DecryptRequestId(Answer, frozen=True, rename="camel"):
     decrypt_request_id: str
 
 
+class DecapsulationRequestId(Answer, frozen=True, rename="camel"):
+    """Id of an opened request to decapsulate; its result is the shared secret."""
+
+    decapsulation_request_id: str
+
+
 class UnwrapRequestId(Answer, frozen=True, rename="camel"):
     """Id of an opened request to unwrap a key."""
 
@@ -102,6 +108,19 @@ class Plaintext(WithReceipt, frozen=True, rename="camel"):
     """What was decrypted, base64."""
 
     payload: str
+
+
+class SharedSecret(WithReceipt, frozen=True, rename="camel"):
+    """The secret that a ciphertext of ML-KEM holds, 32 bytes, base64."""
+
+    shared_secret: str
+
+
+class Encapsulation(Answer, frozen=True, rename="camel"):
+    """A new secret, 32 bytes, and the ciphertext from which the owner of the key gets it, base64."""
+
+    shared_secret: str
+    ciphertext: str
 
 
 class SignedTimestamp(Answer, frozen=True, rename="camel"):

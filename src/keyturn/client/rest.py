@@ -11,9 +11,9 @@ from __future__ import annotations
 from keyturn.client.approval import ApprovalCalls
 from keyturn.client.certificates import CertificateCalls
 from keyturn.client.derivation import DerivationCalls
+from keyturn.client.encapsulation import EncapsulationCalls
 from keyturn.client.files import FileCalls
 from keyturn.client.giving import GivingCalls
-from keyturn.client.encapsulation import EncapsulationCalls
 from keyturn.client.keys import KeyCalls
 from keyturn.client.offline import OfflineCalls
 from keyturn.client.operations import OperationCalls
