@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import ssl
 from hashlib import sha256
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import jwt
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_pem_x509_certificate
 
 from keyturn.api.access.api_keys import ApiKeys, new_api_key
 from keyturn.api.access.bearer import BearerTokens, load_jwks
@@ -25,7 +28,8 @@ from keyturn.api.errors import HttpError
 from keyturn.api.schemas.common import RequestSignature
 from keyturn.api.tls import server_context
 from keyturn.errors import KeyturnError
-from keyturn_testing.rest_server import ServeProcess
+from keyturn_testing.officers import Officer, make_policy, quorum
+from keyturn_testing.rest_server import ServeProcess, create_ec_key, fetch, moment, proof
 from keyturn_testing.tls import CertificateAuthority
 
 if TYPE_CHECKING:
@@ -277,11 +281,19 @@ def test_tokens_are_not_looked_at_where_approvers_sign(bearer: BearerTokens) -> 
 # --- signed requests -----------------------------------------------------------------------------------
 
 
+def certificate_of(key: Any) -> bytes:
+    """A self-signed certificate, PEM."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an application")])
+    now = dt.datetime.now(tz=dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
 def test_a_request_must_be_signed_by_one_who_is_listed() -> None:
     """As the Go client signs: SHA-256 with RSA PKCS#1 v1.5 over the compacted inner object."""
     key, stranger = SIGNERS["RS256"], rsa.generate_private_key(65537, 2048)
-    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    signers = RequestSigners([spki])
+    signers = RequestSigners([load_pem_x509_certificate(certificate_of(key))])
     inner = b'{ "payload" : "cGF5  \\" }",\n\t"signKeyName":"k e y" , "n": [1, 2] }'
     assert compacted(inner) == b'{"payload":"cGF5  \\" }","signKeyName":"k e y","n":[1,2]}'
 
@@ -407,3 +419,45 @@ def test_a_file_of_tls_that_cannot_be_used_is_named(tmp_path: Path) -> None:
             context(**wrong)
         assert caught.value.refusal == "config.tls"
         assert str(next(iter(wrong.values()))) in caught.value.message
+
+
+def test_a_listed_service_reads_the_tasks_of_all_officers_and_can_neither_approve_nor_reject(tmp_path: Path) -> None:
+    """rest-api.md section 3.7, `timestampSigningCertificate`: 405 where it is not configured."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = certificate_of(key)
+    (tmp_path / "service.pem").write_bytes(pem)
+    config = tmp_path / "keyturn.yaml"
+    config.write_text(f"general:\n  allowedTimestampSigningCertificates: [{tmp_path / 'service.pem'}]\n")
+    ada, bob = Officer("ada"), Officer("bob")
+
+    def asked(timestamp: str, by: Any = key, certificate: bytes = pem, **more: object) -> dict[str, object]:
+        der = load_pem_x509_certificate(certificate).public_bytes(Encoding.DER)
+        return {
+            "timestamp": timestamp,
+            "timestampSignature": base64.b64encode(by.sign(timestamp.encode(), ec.ECDSA(SHA256()))).decode(),
+            "timestampDigestAlgorithm": "SHA-256",
+            "timestampSigningCertificate": base64.b64encode(der).decode(),
+        } | more
+
+    with ServeProcess(tmp_path / "office", options=["--config", str(config)]) as server, server.client() as rest:
+        create_ec_key(rest, "treasury", make_policy(quorum(2, ada, bob)))
+        payload = base64.b64encode(b"pay").decode()
+        rest.sign({"payload": payload, "signKeyName": "treasury", "signatureAlgorithm": "SHA256_WITH_ECDSA"})
+        tasks = rest.ask("POST", "/v1/filteredAllApprovalTask", asked(moment()))["tasks"]
+        assert {one["approverPublicKey"] for one in tasks} == {base64.b64encode(o.spki).decode() for o in (ada, bob)}
+        adas: dict[str, Any] = {"approverPublicKey": base64.b64encode(ada.spki).decode()}
+        (one,) = rest.ask("POST", "/v1/filteredSignApprovalTask", asked(moment(), **adas))["tasks"]
+        assert one["id"] == fetch(rest, ada)[0]["id"]
+        stranger = ec.generate_private_key(ec.SECP256R1())
+        theirs = asked(moment(), stranger, certificate_of(stranger))["timestampSigningCertificate"]
+        for body, number in (
+            (asked(moment(), stranger, certificate_of(stranger)), 405),
+            (asked(moment(), stranger), 403),
+            (asked("2020-01-01T00:00:00Z"), 404),
+            (proof(ada) | {"timestampSigningCertificate": theirs}, 405),
+        ):
+            with pytest.raises(KeyturnError) as caught:
+                rest.call("POST", "/v1/filteredAllApprovalTask", body)
+            assert caught.value.code.number == number
+        with pytest.raises(KeyturnError, match="only approvers themselves reject"):
+            rest.call("DELETE", "/v1/task", asked(moment(), id=one["id"], **adas))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.broker.calls import CERTIFICATE_KINDS
 from keyturn.broker.model import RequestKind, SortOrder, TaskView
-from keyturn.broker.signers import digest_of, load_signer, require_fresh, require_signature
+from keyturn.broker.signers import digest_of, load_signer, no_signer, require_fresh, require_service, require_signature
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import FetchedRow
 from keyturn.errors import ErrorCode, KeyturnError
@@ -50,9 +50,13 @@ class Fetching:
         _check(query)
         now = self._clock.now()
         require_fresh(query.timestamp, now, self._settings)
-        key = load_signer(query.signer)
-        require_signature(key, query.digest, query.timestamp_signature, query.timestamp.encode())
-        rows = await self._database.write(lambda tx: self._read(tx, query, digest_of(key), now))
+        approver = None if query.signer is None else load_signer(query.signer)
+        prover = require_service(query.service, self._settings) if query.service is not None else approver
+        if prover is None:
+            raise no_signer()
+        require_signature(prover, query.digest, query.timestamp_signature, query.timestamp.encode())
+        whose = None if approver is None else digest_of(approver)
+        rows = await self._database.write(lambda tx: self._read(tx, query, whose, digest_of(prover), now))
         attested: dict[str, AttestedKey] = {}
         if query.detail_level >= 5:
             for label in {row.key_label for row in rows}:
@@ -64,13 +68,15 @@ class Fetching:
                         raise
         return [_view(row, attested.get(row.key_label)) for row in rows]
 
-    def _read(self, tx: Transaction, query: TaskQuery, signer: bytes, now: float) -> list[FetchedRow]:
+    def _read(
+        self, tx: Transaction, query: TaskQuery, whose: bytes | None, prover: bytes, now: float
+    ) -> list[FetchedRow]:
         """Read the tasks and remember that they were fetched, and with which signature (R26)."""
         if now >= self._forget_at:
             self._forget_at = now + FORGETTING_INTERVAL
             window = self._settings.max_timestamp_age + self._settings.max_timestamp_ahead
             tx.run(statements.FORGET_TIMESTAMPS, {"w_before": now - window})
-        parameters: dict[str, object] = {"w_signer": signer}
+        parameters: dict[str, object] = {} if whose is None else {"w_signer": whose}
         if query.task_id is not None:
             parameters["w_task"] = query.task_id
         elif query.request_id is not None:
@@ -81,6 +87,7 @@ class Fetching:
             parameters |= {"w_limit": query.page.size, "w_offset": query.page.number * query.page.size}
         statement = statements.fetch(
             level=query.detail_level,
+            by_signer=whose is not None,
             by_task="w_task" in parameters,
             by_request="w_request" in parameters,
             by_kind=query.kind is not None,
@@ -90,7 +97,7 @@ class Fetching:
             or_kinds=_CERTIFICATES if query.kind is RequestKind.SIGN else (),
         )
         rows = tx.all(FetchedRow._make, statement, parameters)
-        tx.run(statements.SPEND_TIMESTAMP, {"signer": signer, "timestamp": query.timestamp, "used_at": now})
+        tx.run(statements.SPEND_TIMESTAMP, {"signer": prover, "timestamp": query.timestamp, "used_at": now})
         if rows:
             tx.run_many(statements.MARK_FETCHED, ({"w_id": row.id, "fetched_at": now} for row in rows))
         return rows

@@ -75,12 +75,15 @@ class BrokerSettings:
             (`general.maxTimestampDiffApprovalClient`).
         max_timestamp_ahead: How far it may lie ahead of the broker's clock, in seconds
             (`general.maxFutureTimestampDiffApprovalClient`; the documented default of 0 refuses honest clocks).
+        timestamp_services: SHA-256 of the certificates (DER) of services that may read the tasks of all approvers
+            (`general.allowedTimestampSigningCertificates`).
     """
 
     data_dir: Path
     database_url: str = field(default="", repr=False)
     max_timestamp_age: int = 600
     max_timestamp_ahead: int = 5
+    timestamp_services: frozenset[bytes] = frozenset()
 
 
 # --- calls -------------------------------------------------------------------------------------------
@@ -340,7 +343,7 @@ class TaskQuery:
 
     Args:
         kind: Only tasks of this kind; None for all.
-        signer: Whose tasks.
+        signer: Whose tasks; None for those of all approvers, with `service` alone.
         timestamp: ISO-8601 text exactly as sent: the signature covers its ASCII characters.
         timestamp_signature: Bare signature over them.
         digest: Digest name of rest-api.md section 4.5.
@@ -348,9 +351,11 @@ class TaskQuery:
         request_id: Only tasks of this request; ignored where `task_id` is set.
         detail_level: 1 to 5; decides what is read (`TaskView` says which fields).
         page: One page, or None for all tasks, oldest first.
+        service: Certificate (DER) of the service that signed the timestamp in the approver's place; None where the
+            approver did.
     """
 
-    signer: Signer
+    signer: Signer | None
     timestamp: str
     timestamp_signature: bytes
     digest: str
@@ -359,6 +364,7 @@ class TaskQuery:
     request_id: str | None = None
     detail_level: int = 1
     page: Page | None = None
+    service: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
@@ -35,14 +36,42 @@ def load_signer(signer: Signer) -> ApproverKey:
             cannot be approvers' keys.
     """
     if (signer.spki is None) == (signer.certificate is None):
-        raise KeyturnError(
-            ErrorCode.VALIDATION_FAILED,
-            "Name the approver by approverPublicKey or by approverCertificate, one of the two.",
-            refusal="signer.missing",
-        )
+        raise no_signer()
     if signer.certificate is not None:
         return load_approver_certificate(signer.certificate)
     return load_approver_key(signer.spki or b"")
+
+
+def no_signer() -> KeyturnError:
+    """The refusal of a call that does not name its approver."""
+    return KeyturnError(
+        ErrorCode.VALIDATION_FAILED,
+        "Name the approver by approverPublicKey or by approverCertificate, one of the two.",
+        refusal="signer.missing",
+    )
+
+
+def require_service(certificate: bytes, settings: BrokerSettings) -> ApproverKey:
+    """Load the key of a service that may read the tasks of all approvers.
+
+    Args:
+        certificate: Its certificate, DER, as sent.
+        settings: Which services there are.
+
+    Returns:
+        The key.
+
+    Raises:
+        KeyturnError: 405 `timestamp.signer-not-allowed` when it is none of them.
+    """
+    if sha256(certificate).digest() not in settings.timestamp_services:
+        raise KeyturnError(
+            ErrorCode.TIMESTAMP_SIGNER_NOT_ALLOWED,
+            "Field 'timestampSigningCertificate' is none of the certificates of "
+            "general.allowedTimestampSigningCertificates; sign the timestamp with the approver's own key.",
+            refusal="timestamp.signer-not-allowed",
+        )
+    return load_approver_certificate(certificate)
 
 
 def digest_of(key: ApproverKey) -> bytes:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives.hashes import SHA256
+
 from keyturn.api.access.api_keys import ApiKeys
 from keyturn.api.access.bearer import BearerTokens, load_jwks
+from keyturn.api.access.certificates import load_certificates
 from keyturn.api.access.gate import Gate
-from keyturn.api.access.request_signers import RequestSigners, load_certificate_keys
+from keyturn.api.access.request_signers import RequestSigners
 from keyturn.api.access.roles import Role
 from keyturn.api.endpoints import ROUTES
 from keyturn.api.guard import SameOriginGuard, guard_for
@@ -31,12 +34,14 @@ class Access:
         gate: Checks keys, tokens and roles; None if TLS alone decides, or nobody.
         request_signers: Check signatures of requests; None if none are asked for.
         tls: Protects connections; None for plain HTTP.
+        timestamp_services: SHA-256 of the certificates of services that may read all approval tasks.
     """
 
     guard: HostGuard | SameOriginGuard | None
     gate: Gate | None
     request_signers: RequestSigners | None
     tls: ssl.SSLContext | None
+    timestamp_services: frozenset[bytes]
 
 
 def asks_for(settings: Settings) -> list[str]:
@@ -97,5 +102,7 @@ def make_access(settings: Settings, port: int, clock: Clock) -> Access:
         guard = SameOriginGuard()
     elif gate is None:
         guard = guard_for([settings.host], port, tls=tls is not None)
-    signers = load_certificate_keys(settings.request_certificates, "general.allowedRequestCertificates")
-    return Access(guard, gate, RequestSigners(signers) if signers else None, tls)
+    signers = load_certificates(settings.request_certificates, "general.allowedRequestCertificates")
+    services = load_certificates(settings.timestamp_signing_certificates, "general.allowedTimestampSigningCertificates")
+    digests = frozenset(one.fingerprint(SHA256()) for one in services)
+    return Access(guard, gate, RequestSigners(signers) if signers else None, tls, digests)

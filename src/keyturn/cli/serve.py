@@ -141,6 +141,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
         with working("Starting an HSM beside this server") if not starting.done() else contextlib.nullcontext():
             embedded = await starting
         clock = SystemClock()
+        access = make_access(settings, port, clock)
         executor = await _executor(settings, embedded)
         broker = await Broker.open(
             BrokerSettings(
@@ -148,6 +149,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
                 database_url=settings.database_url,
                 max_timestamp_age=settings.max_timestamp_age,
                 max_timestamp_ahead=settings.max_timestamp_ahead,
+                timestamp_services=access.timestamp_services,
             ),
             executor,
             clock,
@@ -160,7 +162,6 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
             allow_seconds=settings.allow_seconds,
             swagger_ui=settings.swagger_ui,
         )
-        access = make_access(settings, port, clock)
         app = Application(services, access.guard, access.gate, access.request_signers)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"{'http' if access.tls is None else 'https'}://{host}:{port}"

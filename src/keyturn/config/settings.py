@@ -56,6 +56,7 @@ class Settings:
         tls_minimum_version: `TLSv1.2` or `TLSv1.3`.
         tls_client_authentication: `none`, `want` or `need` a client's certificate.
         tls_client_ca: PEM file with the authorities that vouch for clients.
+        timestamp_signing_certificates: PEM files with the services that may read the tasks of all approvers.
         request_certificates: PEM files with those who may sign requests; empty asks for no signature.
     """
 
@@ -99,6 +100,7 @@ class Settings:
     tls_client_authentication: str = "none"
     tls_client_ca: Path | None = None
     request_certificates: tuple[Path, ...] = ()
+    timestamp_signing_certificates: tuple[Path, ...] = ()
 
 
 NAMES: Final[dict[str, str]] = {
@@ -142,6 +144,7 @@ NAMES: Final[dict[str, str]] = {
     "tls.clientAuthentication": "tls_client_authentication",
     "tls.clientCa": "tls_client_ca",
     "general.allowedRequestCertificates": "request_certificates",
+    "general.allowedTimestampSigningCertificates": "timestamp_signing_certificates",
 }
 """Dotted name of every setting, and the field of `Settings` it fills."""
 

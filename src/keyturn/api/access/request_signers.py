@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509 import load_pem_x509_certificates
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.plain import system_reason
 from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.signatures import scheme_for, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from cryptography.x509 import Certificate
 
     from keyturn.api.schemas.common import RequestSignature
 
@@ -35,11 +34,12 @@ class RequestSigners:
     """Those who may sign requests.
 
     Args:
-        keys: Their public keys, SPKI in DER.
+        certificates: Theirs.
     """
 
-    def __init__(self, keys: Iterable[bytes]) -> None:
-        self._keys = {load_approver_key(key).fingerprint: key for key in keys}
+    def __init__(self, certificates: Iterable[Certificate]) -> None:
+        keys = (one.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for one in certificates)
+        self._fingerprints = {load_approver_key(key).fingerprint for key in keys}
 
     def check(self, raw: bytes, signature: RequestSignature | None) -> None:
         """Require that a request is signed by one of them.
@@ -62,7 +62,7 @@ class RequestSigners:
             raise FormatError(
                 f"Field '{_MEMBER}' is not a valid base64 encoded value.", refusal="base64.malformed"
             ) from None
-        if signer.fingerprint not in self._keys:
+        if signer.fingerprint not in self._fingerprints:
             raise _not_allowed("The request is signed by a key")
         members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         inner = [bytes(value) for name, value in members.items() if name != _MEMBER]
@@ -84,32 +84,6 @@ class RequestSigners:
 def compacted(text: bytes) -> bytes:
     """JSON text without the white space between its parts; nothing else changes."""
     return _TOKENS.sub(lambda token: token[1] or b"", text)
-
-
-def load_certificate_keys(files: Iterable[Path], setting: str) -> list[bytes]:
-    """Read the public keys of certificates.
-
-    Args:
-        files: PEM files, each with one or more certificates.
-        setting: Name of the setting, for messages.
-
-    Returns:
-        SPKI in DER of each.
-
-    Raises:
-        KeyturnError: 301 `config.certificates`.
-    """
-    keys: list[bytes] = []
-    for file in files:
-        try:
-            certificates = load_pem_x509_certificates(file.read_bytes())
-        except (OSError, ValueError) as error:
-            why = system_reason(error) if isinstance(error, OSError) else "it holds no certificate in PEM"
-            raise KeyturnError(
-                ErrorCode.CONFIG_NOT_VALID, f"{setting}: {file}: {why}.", refusal="config.certificates"
-            ) from None
-        keys += [one.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for one in certificates]
-    return keys
 
 
 def _not_allowed(what: str) -> KeyturnError:

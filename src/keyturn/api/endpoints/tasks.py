@@ -19,7 +19,6 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from keyturn.api.schemas.approval import Authenticated
     from keyturn.broker.model import TaskView
 
 _SIGNED_REQUESTS: Final = (
@@ -65,22 +64,12 @@ def _signer(public_key: str | None, certificate: str | None) -> Signer:
     )
 
 
-def _authenticated(body: Authenticated) -> tuple[Signer, bytes]:
-    if body.timestamp_signing_certificate:
-        raise KeyturnError(
-            ErrorCode.TIMESTAMP_SIGNER_NOT_ALLOWED,
-            "Field 'timestampSigningCertificate' is given, but this server is configured with no such certificates; "
-            "sign the timestamp with the approver's own key.",
-            refusal="timestamp.signer-not-allowed",
-        )
-    signature = from_base64("timestampSignature", body.timestamp_signature)
-    return _signer(body.approver_public_key, body.approver_certificate), signature
-
-
 def _fetch(kind: RequestKind | None) -> Callable[[Services, Call, TaskQueryBody], Awaitable[TaskList]]:
     async def fetch(services: Services, call: Call, body: TaskQueryBody) -> TaskList:
         del call
-        signer, signature = _authenticated(body)
+        service = keyed_base64("timestampSigningCertificate", body.timestamp_signing_certificate)
+        named = body.approver_public_key or body.approver_certificate
+        everybody = service is not None and not named
         # level6 is taken for level5: what it would add is not documented (decisions 28).
         level = min(int((body.detail_level or "level1")[-1]), 5)
         page = body.paging and Page(
@@ -88,9 +77,10 @@ def _fetch(kind: RequestKind | None) -> Callable[[Services, Call, TaskQueryBody]
         )
         views = await services.broker.fetch_tasks(
             TaskQuery(
-                signer=signer,
+                signer=None if everybody else _signer(body.approver_public_key, body.approver_certificate),
+                service=service,
                 timestamp=body.timestamp,
-                timestamp_signature=signature,
+                timestamp_signature=from_base64("timestampSignature", body.timestamp_signature),
                 digest=body.timestamp_digest_algorithm,
                 kind=kind,
                 task_id=body.id or None,
@@ -105,7 +95,8 @@ def _fetch(kind: RequestKind | None) -> Callable[[Services, Call, TaskQueryBody]
     fetch.__name__ = "fetch_tasks" if kind is None else f"fetch_{kind.value}_tasks"
     fetch.__doc__ = (
         f"Fetch the approval tasks of {what} that wait for an approver.\n\n"
-        "The approver proves possession of their key by signing a fresh timestamp."
+        "The approver proves possession of their key by signing a fresh timestamp. A service whose certificate the\n"
+        "server is configured with may sign in their place: for one approver, or for all."
     )
     return fetch
 
@@ -191,13 +182,19 @@ async def withdraw(services: Services, call: Call, body: WithdrawBody) -> Done:
 async def reject_delete(services: Services, call: Call, body: RejectBody) -> Done:
     """Reject: give up the approver's own task. Others can still approve."""
     del call
-    signer, signature = _authenticated(body)
+    if body.timestamp_signing_certificate:
+        raise KeyturnError(
+            ErrorCode.TIMESTAMP_SIGNER_NOT_ALLOWED,
+            "Field 'timestampSigningCertificate': a service may read tasks; only approvers themselves reject, with "
+            "their own key.",
+            refusal="timestamp.signer-not-allowed",
+        )
     await services.broker.reject(
         RejectCall(
             task_id=body.id,
-            signer=signer,
+            signer=_signer(body.approver_public_key, body.approver_certificate),
             timestamp=body.timestamp,
-            timestamp_signature=signature,
+            timestamp_signature=from_base64("timestampSignature", body.timestamp_signature),
             digest=body.timestamp_digest_algorithm,
         )
     )

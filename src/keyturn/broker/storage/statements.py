@@ -178,6 +178,7 @@ _ORDERS: Final[dict[str, tuple[ColumnElement[Any], ColumnElement[Any]]]] = {
 def fetch(
     *,
     level: int,
+    by_signer: bool,
     by_task: bool,
     by_request: bool,
     by_kind: bool,
@@ -189,6 +190,7 @@ def fetch(
 
     Args:
         level: Detail level, 1 to 5.
+        by_signer: Only tasks of the approver `w_signer`.
         by_task: Only the task `w_task`.
         by_request: Only tasks of the request `w_request`.
         by_kind: Only tasks of the kind `w_kind`.
@@ -197,7 +199,7 @@ def fetch(
         or_kinds: With `by_kind`: further kinds, plain words.
 
     Returns:
-        A statement that yields `FetchedRow`s for the signer `w_signer`.
+        A statement that yields `FetchedRow`s.
     """
     columns: list[ColumnElement[Any]] = []
     for name in FetchedRow._fields:
@@ -208,9 +210,11 @@ def fetch(
     statement = (
         select(*columns)
         .join_from(tasks, requests, tasks.c.request_id == requests.c.id)
-        .where(tasks.c.signer == bindparam("w_signer"), tasks.c.state == TaskState.OPEN.value)
+        .where(tasks.c.state == TaskState.OPEN.value)
         .order_by(*_ORDERS[order])
     )
+    if by_signer:
+        statement = statement.where(tasks.c.signer == bindparam("w_signer"))
     if by_task:
         statement = statement.where(tasks.c.id == bindparam("w_task"))
     if by_request:
