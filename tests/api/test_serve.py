@@ -167,6 +167,7 @@ def test_r1_the_brokers_settings_reach_only_the_hsm_it_starts_itself() -> None:
     assert embedded_options(Settings()) == []
     settings = Settings(hsm_allow_weak_keys=True, hsm_timestamp_key_name="t")
     assert embedded_options(settings) == ["--allow-weak-keys", "--timestamp-key-name", "t"]
+    assert embedded_options(Settings(hsm_rfc_timestamp_key_name="c")) == ["--rfc-timestamp-key-name", "c"]
     settings = Settings(hsm_receipt_key_name="r", hsm_clock_tolerance=0, hsm_clock_bound=86_400)
     assert embedded_options(settings) == [
         *("--receipt-key-name", "r", "--clock-tolerance", "0", "--clock-bound", "86400")

@@ -1,7 +1,7 @@
 """Bodies of `multipart/form-data`, read as they arrive: one file of any size, and a little JSON beside it.
 
-Nothing of the file is kept here. The library splits the octets at the boundary; which parts there may be, how large
-their heads and the JSON may be, and that the body has its end, is checked here.
+Nothing of the file is kept here. The library splits the octets at the boundary, and takes part heads of eight lines
+and 4 KiB; which parts there may be, how large the JSON may be, and that the body has its end, is checked here.
 
 Sources: RFC 7578; RFC 2046 section 5.1; rest-api.md section 3.3.
 """
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 FILE_PART: Final = "file"
 MAX_JSON: Final = 64 * 1024
 """Most octets of the JSON part."""
-MAX_PART_HEAD: Final = 8 * 1024
-"""Most octets of the headers of one part."""
 MAX_FILE_NAME: Final = 255
 """Most characters of a file's name that are taken over into an answer."""
 
@@ -113,7 +111,6 @@ class _FormReader:
     _parser: Any = field(init=False)
     _events: list[object] = field(default_factory=list)
     _header: list[bytes] = field(default_factory=lambda: [b"", b""])
-    _head_size: int = 0
     _disposition: bytes = b""
     _part: str = ""
     _seen: set[str] = field(default_factory=set)
@@ -152,19 +149,13 @@ class _FormReader:
                 raise _refused(f"The part '{name}' is missing.", "missing-part")
 
     def _on_part_begin(self) -> None:
-        self._header, self._head_size, self._disposition = [b"", b""], 0, b""
+        self._header, self._disposition = [b"", b""], b""
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._collect(0, data[start:end])
+        self._header[0] += data[start:end]
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._collect(1, data[start:end])
-
-    def _collect(self, place: int, text: bytes) -> None:
-        self._head_size += len(text)
-        if self._head_size > MAX_PART_HEAD:
-            raise _refused(f"The headers of a part have more than {MAX_PART_HEAD} bytes.", "head-too-large")
-        self._header[place] += text
+        self._header[1] += data[start:end]
 
     def _on_header_end(self) -> None:
         if self._header[0].lower() == b"content-disposition":

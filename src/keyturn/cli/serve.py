@@ -203,6 +203,7 @@ def embedded_options(settings: Settings) -> list[str]:
         "--timestamp-key-name": settings.hsm_timestamp_key_name,
         "--attestation-key-name": settings.hsm_attestation_key_name,
         "--receipt-key-name": settings.hsm_receipt_key_name,
+        "--rfc-timestamp-key-name": settings.hsm_rfc_timestamp_key_name,
         "--clock-tolerance": _unless(settings.hsm_clock_tolerance, Settings().hsm_clock_tolerance),
         "--clock-bound": _unless(settings.hsm_clock_bound, Settings().hsm_clock_bound),
     }

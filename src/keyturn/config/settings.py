@@ -34,6 +34,7 @@ class Settings:
         hsm_timestamp_key_name: Name of that HSM's integrity key; empty for its default.
         hsm_attestation_key_name: Name of that HSM's attestation key; empty for its default.
         hsm_receipt_key_name: Name of that HSM's receipt key; empty for its default.
+        hsm_rfc_timestamp_key_name: Name of that HSM's key for timestamps of RFC 3161; empty for its default.
         hsm_clock_tolerance: Seconds that HSM's clock may be behind the highest time it has used.
         hsm_clock_bound: Seconds it may be ahead of that before a person must confirm it.
         hsm_tls_ca: PEM file with the authority that vouches for the HSM (`tcp://` only).
@@ -77,6 +78,7 @@ class Settings:
     hsm_timestamp_key_name: str = ""
     hsm_attestation_key_name: str = ""
     hsm_receipt_key_name: str = ""
+    hsm_rfc_timestamp_key_name: str = ""
     hsm_clock_tolerance: int = 2
     hsm_clock_bound: int = 90 * 86_400
     hsm_tls_ca: Path | None = None
@@ -121,6 +123,7 @@ NAMES: Final[dict[str, str]] = {
     "hsm.timestampKeyName": "hsm_timestamp_key_name",
     "hsm.attestationKeyName": "hsm_attestation_key_name",
     "hsm.receiptKeyName": "hsm_receipt_key_name",
+    "hsm.rfcTimestampKeyName": "hsm_rfc_timestamp_key_name",
     "hsm.clockTolerance": "hsm_clock_tolerance",
     "hsm.clockBound": "hsm_clock_bound",
     "hsm.tls.ca": "hsm_tls_ca",
@@ -160,6 +163,7 @@ EMBEDDED: Final = (
     "hsm_timestamp_key_name",
     "hsm_attestation_key_name",
     "hsm_receipt_key_name",
+    "hsm_rfc_timestamp_key_name",
     "hsm_clock_tolerance",
     "hsm_clock_bound",
 )
