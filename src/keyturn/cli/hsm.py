@@ -12,6 +12,7 @@ import msgspec
 
 from keyturn.cli.examples import examples
 from keyturn.cli.hsm_admin import DIRECTORY, FILE, admin_options, json_option, socket_of, tell, with_admin
+from keyturn.cli.hsm_deleted import deleted
 from keyturn.cli.hsm_ledger import ledger
 from keyturn.cli.hsm_rollback import rollback, rollback_lines, witness
 from keyturn.clock import SystemClock, iso
@@ -49,6 +50,7 @@ def hsm() -> None:
 hsm.add_command(witness)
 hsm.add_command(rollback)
 hsm.add_command(ledger)
+hsm.add_command(deleted)
 
 
 @hsm.command(

@@ -119,6 +119,38 @@ class GetLedger(Message, frozen=True, tag="ledger"):
     after: bytes = b""
 
 
+class GetDeleted(Message, frozen=True, tag="deleted"):
+    """Which deleted keys lie sealed? (R28) Answer: `DeletedAre`.
+
+    Args:
+        after: Where the page before ended, from its `next`; empty for the first one.
+    """
+
+    after: str = ""
+
+
+class RestoreDeleted(Message, frozen=True, tag="deleted-restore"):
+    """Bring a deleted key back (R28). Answer: `Done`.
+
+    Args:
+        uuid: The key.
+        label: The label it is to bear; empty for the one it had.
+    """
+
+    uuid: str
+    label: str = ""
+
+
+class EraseDeleted(Message, frozen=True, tag="deleted-erase"):
+    """Erase a deleted key for good, before its time (R28). Answer: `Done`.
+
+    Args:
+        uuid: The key.
+    """
+
+    uuid: str
+
+
 class Shutdown(Message, frozen=True, tag="shutdown"):
     """End in good order. Answer: `Done`, then the line closes."""
 
@@ -133,6 +165,9 @@ AdminCall = (
     | PresentWitness
     | AcceptRollback
     | GetLedger
+    | GetDeleted
+    | RestoreDeleted
+    | EraseDeleted
 )
 
 
@@ -235,11 +270,43 @@ class LedgerIs(Message, frozen=True, tag="ledger-is"):
     next: bytes = b""
 
 
+class DeletedKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A deleted key that lies sealed.
+
+    Args:
+        label: The label it had.
+        uuid: Its UUID text.
+        algorithm: Kind of key.
+        governed: Whether it has a policy.
+        deleted: When it was deleted, seconds since the epoch.
+        erased: When it will be erased, seconds since the epoch.
+    """
+
+    label: str
+    uuid: str
+    algorithm: str
+    governed: bool
+    deleted: int
+    erased: int
+
+
+class DeletedAre(Message, frozen=True, tag="deleted-are"):
+    """A page of the deleted keys.
+
+    Args:
+        keys: Some of them, by UUID.
+        next: What to ask for the next page with; empty on the last one.
+    """
+
+    keys: list[DeletedKey]
+    next: str = ""
+
+
 class AdminDone(Message, frozen=True, tag="admin-done"):
     """It is done, durably."""
 
 
-AdminAnswer = Status | AdminDone | LedgerIs | Refused
+AdminAnswer = Status | AdminDone | LedgerIs | DeletedAre | Refused
 
 
 class AdminClient:

@@ -63,10 +63,10 @@ def earliest_stamp(record: KeyRecord) -> int | None:
     """The first second whose timestamps count for a key, None where any does.
 
     If the label had another key before, what was approved for that one must not serve for this (R18). Times are whole
-    seconds: a timestamp of the second in which the key was made may have been given before it was. So that second
-    does not count, and the engine gives no timestamp for the key in it.
+    seconds: a timestamp of the second in which the key was made, or brought back after a deletion, may have been given
+    before it was. So that second does not count, and the engine gives no timestamp for the key in it.
     """
-    return record.created + 1 if record.generation > 1 else None
+    return record.bearing_since + 1 if record.generation > 1 else None
 
 
 def approver_fingerprints(decision: Decision) -> tuple[str, ...]:

@@ -68,6 +68,7 @@ class Change:
         self._done = done
         self._rows: dict[tuple[str, bytes], bytes | None] = {}
         self._keys: dict[str, KeyRecord | None] = {}
+        self._deleted: dict[str, KeyRecord | None] = {}
         self._labels: dict[str, LabelRecord] = {}
         self._operations: dict[bytes, OperationRecord] = {}
         self._ledger: dict[bytes, tuple[LedgerRecord, bool]] = {}
@@ -97,27 +98,85 @@ class Change:
             KeyturnError: `KEY_ALREADY_EXISTING`: another key bears the label; `store.wrong-generation`,
                 `store.identity-changed`: the caller mixed up keys.
         """
+        if record.temporary:
+            raise KeyturnError(
+                ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+                f"the derived key {record.label!r} has no certificate, password or state of its own; what is changed is "
+                "its master",
+                refusal="key.derived",
+            )
         current = self._key(record.uuid)
         if current is None:
             self._admit(record)
         elif any(getattr(current, name) != getattr(record, name) for name in _FIXED):
             raise store_error("identity-changed", f"Key {record.uuid} cannot take over what belongs to another key.")
         elif private_key is None and current.private_key:
-            private_key = self._state.sealing.open(Domain.KEYS, current.private_key, associated_key_data(current))
-        stored = replace(record, changed_at=self._state.state_counter + 1, private_key=b"")
-        if private_key is not None:
-            # Sealed anew at every change: the private key is bound to all public fields, policy and state included.
-            stored = replace(
-                stored, private_key=self._state.sealing.seal(Domain.KEYS, private_key, associated_key_data(stored))
-            )
-        label = self._labels.get(record.label) or self._state.labels.get(record.label)
-        if label is None or label.generations < record.generation or (record.policy and not label.ever_protected):
-            protected = bool(record.policy) or (label is not None and label.ever_protected)
-            label = self._labels[record.label] = LabelRecord(record.label, record.generation, protected)
-            self._rows["labels", record.label.encode()] = encode_record(label)
+            private_key = self._private_of(current)
+        stored = self._sealed(record, private_key)
+        self._remember(record)
         self._rows["keys", record.uuid.encode()] = encode_record(stored)
         self._keys[record.uuid] = stored
         return stored
+
+    def put_deleted(self, uuid: str, now: int) -> None:
+        """Delete a key, and keep it sealed with its lines of the ledger (R28). Its label is free from now on.
+
+        Args:
+            uuid: The key.
+            now: Seconds since the epoch.
+
+        Raises:
+            KeyturnError: `KEY_NOT_EXISTENT`.
+        """
+        current = self._key(uuid)
+        if current is None:
+            raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {uuid}.")
+        stored = self._sealed(replace(current, deleted=max(now, 1)), self._private_of(current))
+        self._rows["keys", uuid.encode()] = encode_record(stored)
+        self._keys[uuid] = None
+        self._deleted[uuid] = stored
+
+    def restore_key(self, uuid: str, label: str, generation: int, now: int) -> KeyRecord:
+        """Bring a deleted key back, under a label that is free. Called by `keyturn.hsm.deleted_keys` only.
+
+        Args:
+            uuid: The key.
+            label: The label it bears from now on.
+            generation: The next one of that label (rule R18).
+            now: Seconds since the epoch.
+
+        Returns:
+            The record as it will be stored.
+
+        Raises:
+            KeyturnError: `KEY_NOT_EXISTENT`; `KEY_ALREADY_EXISTING`; `store.wrong-generation`.
+        """
+        current = self._state.deleted.get(uuid)
+        if current is None:
+            raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no deleted key {uuid}.")
+        record = replace(current, deleted=0, restored=now, label=label, generation=generation)
+        self._admit(record)
+        stored = self._sealed(record, self._private_of(current))
+        self._remember(record)
+        self._rows["keys", uuid.encode()] = encode_record(stored)
+        self._keys[uuid] = stored
+        self._deleted[uuid] = None
+        return stored
+
+    def erase_key(self, uuid: str) -> None:
+        """Erase a deleted key and its lines of the ledger for good. Called by `keyturn.hsm.deleted_keys` only.
+
+        Args:
+            uuid: The key.
+
+        Raises:
+            KeyturnError: `KEY_NOT_EXISTENT`.
+        """
+        if uuid not in self._state.deleted:
+            raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no deleted key {uuid}.")
+        self._rows["keys", uuid.encode()] = None
+        self._deleted[uuid] = None
+        self._drop_lines(uuid)
 
     def remove_key(self, uuid: str) -> None:
         """Delete a key and its lines of the ledger. Its label keeps its history.
@@ -132,11 +191,7 @@ class Change:
             raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {uuid}.")
         self._rows["keys", uuid.encode()] = None
         self._keys[uuid] = None
-        for lines in self._state.ledger.get(uuid, {}).values():
-            for line in lines.values():
-                self.drop_ledger(line)
-        for place in self._state.segments.get(uuid, ()):
-            self._put_segment(SegmentRecord(uuid, place, b""))
+        self._drop_lines(uuid)
 
     def put_ledger(self, line: LedgerRecord) -> None:
         """Put a line into the ledger, or replace the one in its place.
@@ -308,7 +363,7 @@ class Change:
     @property
     def state_counter(self) -> int:
         """The store's state counter once this change is applied."""
-        changed = (self._keys, self._ledger, self._segments, self._system_keys, self._objects)
+        changed = (self._keys, self._deleted, self._ledger, self._segments, self._system_keys, self._objects)
         return self._state.state_counter + any(changed)
 
     def __enter__(self) -> Self:
@@ -323,6 +378,36 @@ class Change:
 
     def _key(self, uuid: str) -> KeyRecord | None:
         return self._keys[uuid] if uuid in self._keys else self._state.keys_by_uuid.get(uuid)
+
+    def _sealed(self, record: KeyRecord, private_key: bytes | None) -> KeyRecord:
+        """A record as this change stores it, with its private key sealed anew."""
+        stored = replace(record, changed_at=self._state.state_counter + 1, private_key=b"")
+        if private_key is not None:
+            # Sealed anew at every change: the private key is bound to all public fields, policy and state included.
+            stored = replace(
+                stored, private_key=self._state.sealing.seal(Domain.KEYS, private_key, associated_key_data(stored))
+            )
+        return stored
+
+    def _remember(self, record: KeyRecord) -> None:
+        """What a label keeps of its bearers."""
+        label = self._labels.get(record.label) or self._state.labels.get(record.label)
+        if label is None or label.generations < record.generation or (record.policy and not label.ever_protected):
+            protected = bool(record.policy) or (label is not None and label.ever_protected)
+            label = self._labels[record.label] = LabelRecord(record.label, record.generation, protected)
+            self._rows["labels", record.label.encode()] = encode_record(label)
+
+    def _private_of(self, record: KeyRecord) -> bytes | None:
+        if not record.private_key:
+            return None
+        return self._state.sealing.open(Domain.KEYS, record.private_key, associated_key_data(record))
+
+    def _drop_lines(self, uuid: str) -> None:
+        for lines in self._state.ledger.get(uuid, {}).values():
+            for line in lines.values():
+                self.drop_ledger(line)
+        for place in self._state.segments.get(uuid, ()):
+            self._put_segment(SegmentRecord(uuid, place, b""))
 
     def _put_segment(self, segment: SegmentRecord) -> None:
         self._rows["consumed", segment.row] = segment.entries or None
@@ -352,10 +437,17 @@ class Change:
                 gone = state.keys_by_uuid.pop(uuid, None)
                 if gone is not None:
                     del state.keys[gone.label]
-                if state.uses.pop(uuid, None) is not None:
+                if not self._deleted.get(uuid) and state.uses.pop(uuid, None) is not None:
                     state.used.add(uuid)
             else:
                 state.keys[record.label] = state.keys_by_uuid[uuid] = record
+        for uuid, record in self._deleted.items():
+            if record is not None:
+                state.deleted[uuid] = record
+            else:
+                state.deleted.pop(uuid, None)
+                if uuid not in self._keys and state.uses.pop(uuid, None) is not None:
+                    state.used.add(uuid)
         state.labels.update(self._labels)
         state.system_keys.update(self._system_keys)
         for place, one_object in self._objects.items():
@@ -393,8 +485,10 @@ class Change:
                 segments[place] = packed
             else:
                 segments.pop(place, None)
-        for uuid, record in self._keys.items():
-            if record is None:
+        gone = {uuid for uuid, record in (*self._keys.items(), *self._deleted.items()) if record is None}
+        for uuid in gone:
+            # Moved between those that are there and those that lie sealed: it keeps its lines.
+            if not self._keys.get(uuid) and not self._deleted.get(uuid):
                 ledger.pop(uuid, None)
                 self._state.segments.pop(uuid, None)
                 self._state.consumed.pop(uuid, None)

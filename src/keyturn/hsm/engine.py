@@ -28,6 +28,7 @@ from keyturn.hsm.attesting import Attester
 from keyturn.hsm.authority import Authority, StatementServedError, protects
 from keyturn.hsm.certifying import Certifying
 from keyturn.hsm.context import EngineContext, check_payload
+from keyturn.hsm.deleted_keys import DeletedKeys
 from keyturn.hsm.derived_keys import identity_of
 from keyturn.hsm.deriving import Deriving
 from keyturn.hsm.door import Door, require_not_blocked
@@ -127,6 +128,8 @@ class Engine:
         deriving = Deriving(context)
         certifying = Certifying(context)
         transfer = Transfer(context)
+        self.deleted_keys = DeletedKeys(context)
+        """What lies sealed after its deletion, for the administrator and the timer."""
         objects = Objects(context)
         giving = Giving(
             context,
@@ -258,7 +261,7 @@ class Engine:
         record = context.key(call.label)
         require_not_blocked(record)
         stored = context.store.operation(call.operation_id)
-        if record.generation > 1 and stored is not None and stored.time <= record.created:
+        if record.generation > 1 and stored is not None and stored.time <= record.bearing_since:
             raise KeyturnError(
                 ErrorCode.KEY_NOT_EXISTENT,
                 f"this was done with an earlier key of the name {record.label!r}; its results went with it",
@@ -310,7 +313,7 @@ class Engine:
             attributes=record.attributes,
             policy=record.policy,
             blocked=record.blocked,
-            created=record.created,
+            created=record.bearing_since,
             state_counter=record.changed_at,
             last_blocked=last(store, record.uuid, LedgerKind.BLOCKED),
             last_modified=last(store, record.uuid, LedgerKind.MODIFIED),
@@ -356,6 +359,7 @@ class Engine:
                 "keys": len(records),
                 "keysWithPolicy": sum(1 for record in records if record is not None and record.policy),
                 "protectedKeys": sum(1 for record in records if record is not None and protects(record.policy)),
+                "deletedKeys": len(store.deleted_keys()),
                 "operations": store.operation_count,
                 "ledgerLines": store.ledger_size,
                 "dataObjects": len(store.object_names(OBJECT_KIND)),

@@ -95,7 +95,7 @@ class Making:
         return answer
 
     def delete(self, call: protocol.DeleteKey, digest: bytes) -> protocol.Answer:
-        """Delete a key; what the ledger holds of it goes with it."""
+        """Delete a key. It lies sealed, with what the ledger holds of it, for as long as the settings say (R28)."""
         context = self._context
         # A derived key that is stored is deleted by its own record; one that is not, has none.
         record = context.store.key(call.label) or context.key(call.label)
@@ -121,10 +121,13 @@ class Making:
                     "`destroyable` false; so this one cannot be deleted either",
                     refusal="key.child-not-destroyable",
                 )
+        retained, now = context.settings.deleted_key_retention_days > 0, context.highest_time()
         with context.store.change() as change:
-            for child in children:
-                change.remove_key(child.uuid)
-            change.remove_key(record.uuid)
+            for gone in (*children, record):
+                if retained:
+                    change.put_deleted(gone.uuid, now)
+                else:
+                    change.remove_key(gone.uuid)
             answer = context.finish(change, call, digest, protocol.Done(), record, context.journal.now())
         context.door.forget(record.uuid)
         context.derived.forget(record.uuid)

@@ -196,6 +196,7 @@ class HsmService:
 
     def _persist(self) -> None:
         if self._open is not None and not self.ended.done():
+            self._open.engine.deleted_keys.sweep()
             self._open.store.persist()
             self._timer = asyncio.get_running_loop().call_later(PERSIST_EVERY, self._persist)
 
@@ -398,7 +399,7 @@ class _AdminHandler(_Refuser):
             answer = self._handle(message)
         except Exception as error:
             return self._refuse(kind, error)
-        if not isinstance(message, admin.GetStatus | admin.GetLedger | admin.Unseal):
+        if not isinstance(message, admin.GetStatus | admin.GetLedger | admin.GetDeleted | admin.Unseal):
             self._service.record(kind, "granted", note=peer)
         return answer
 
@@ -427,6 +428,12 @@ class _AdminHandler(_Refuser):
                 service.require_open().engine.rollback.accept(epoch, counter)
             case admin.GetLedger():
                 return look(service.require_open().store, message)
+            case admin.GetDeleted(after=after):
+                return service.require_open().engine.deleted_keys.listed(after)
+            case admin.RestoreDeleted(uuid=uuid, label=label):
+                service.require_open().engine.deleted_keys.restore(uuid, label)
+            case admin.EraseDeleted(uuid=uuid):
+                service.require_open().engine.deleted_keys.erase(uuid)
             case admin.Shutdown():
                 # After this turn of the loop, so that the answer leaves first.
                 asyncio.get_running_loop().call_later(0.05, service.end)

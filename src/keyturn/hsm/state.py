@@ -56,6 +56,7 @@ class StoreState:
         accepted_rollbacks: How often an administrator accepted such a store.
         keys: By label.
         keys_by_uuid: By UUID.
+        deleted: Deleted keys that lie sealed, by UUID (R28).
         labels: By label.
         operations: By id, oldest first; but for
         single_uses: those that consumed a statement of a single-use key, by id, oldest first.
@@ -83,6 +84,7 @@ class StoreState:
     accepted_rollbacks: int = 0
     keys: dict[str, KeyRecord] = field(default_factory=dict)
     keys_by_uuid: dict[str, KeyRecord] = field(default_factory=dict)
+    deleted: dict[str, KeyRecord] = field(default_factory=dict)
     labels: dict[str, LabelRecord] = field(default_factory=dict)
     operations: dict[bytes, OperationRecord] = field(default_factory=dict)
     single_uses: dict[bytes, OperationRecord] = field(default_factory=dict)
@@ -229,7 +231,10 @@ def _load_tables(state: StoreState, rows: Mapping[str, list[Row]], root: RootRec
     tables = {name: _checked(rows[name], name, state.maps[name], root.maps[name]) for name in TABLES}
     for content in tables["keys"].values():
         key = decode_record(KeyRecord, content)
-        state.keys[key.label] = state.keys_by_uuid[key.uuid] = key
+        if key.deleted:
+            state.deleted[key.uuid] = key
+        else:
+            state.keys[key.label] = state.keys_by_uuid[key.uuid] = key
     for content in tables["labels"].values():
         label = decode_record(LabelRecord, content)
         state.labels[label.label] = label

@@ -97,6 +97,10 @@ class StoreReader:
         found = (record for record in self._state.keys.values() if record.master == uuid)
         return sorted(found, key=lambda record: record.label)
 
+    def deleted_keys(self) -> Mapping[str, KeyRecord]:
+        """Deleted keys that lie sealed, by UUID (R28)."""
+        return self._state.deleted
+
     def labels(self) -> list[str]:
         """Labels of all keys, sorted."""
         return sorted(self._state.keys)

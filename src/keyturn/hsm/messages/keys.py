@@ -39,7 +39,7 @@ class KeyFacts(Message, frozen=True, tag="facts-are"):
         attributes: Attribute names to booleans.
         policy: Binary policy blob, empty for an ordinary key.
         blocked: Whether it is blocked.
-        created: Seconds since the epoch.
+        created: Since when it bears its label, seconds since the epoch: made, or brought back after a deletion.
         state_counter: State counter of the store at the key's last change.
         last_blocked: Second since the epoch of the last block, the one at creation included; 0 if there was none.
         last_modified: Second since the epoch of the last modify; 0 if there was none.
