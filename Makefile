@@ -3,8 +3,10 @@ PY := .venv/bin/python
 PYTEST := .venv/bin/pytest -n auto --dist loadgroup
 RECORDS := .pytest_cache/attacks.json
 ATTACKS := --attack-records=$(RECORDS) --attack-page=docs/security/attacks.md
+ROWS := .pytest_cache/compatibility.json
+COMPAT := --compat-records=$(ROWS) --compat-page=docs/compatibility.md
 
-.PHONY: help setup demo test test-all check attacks fuzz bench openapi offline-bundle lock clean
+.PHONY: help setup demo test test-all check attacks compatibility fuzz bench openapi offline-bundle lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,14 +21,18 @@ check: setup ## Formatting, lint, types (strict), import arrows
 	.venv/bin/lint-imports
 
 test: setup ## All tests but the slow ones
-	$(PYTEST) $(ATTACKS) -m "not slow"
+	$(PYTEST) $(ATTACKS) $(COMPAT) -m "not slow"
 
 test-all: setup ## The slow tests too, with coverage
-	$(PYTEST) $(ATTACKS) --cov --cov-report=term:skip-covered
+	$(PYTEST) $(ATTACKS) $(COMPAT) --cov --cov-report=term:skip-covered
 
 attacks: setup ## Run the hostile broker, and write docs/security/attacks.md of what it heard
 	$(PYTEST) --attack-records=$(RECORDS) tests/hostile
 	$(PY) scripts/attacks.py $(RECORDS) > docs/security/attacks.md
+
+compatibility: setup ## Try every documented endpoint and algorithm, and write docs/compatibility.md of what was seen
+	$(PYTEST) --compat-records=$(ROWS) tests/compat
+	$(PY) scripts/compatibility.py $(ROWS) --write docs/compatibility.md
 
 fuzz: setup ## Fuzz every parser of the boundary for FUZZ_SECONDS=600; finds go to tests/fuzz/crashes
 	@PYTHONPATH=tests $(PY) -m fuzz.run $(FUZZ)

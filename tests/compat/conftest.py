@@ -1,0 +1,27 @@
+"""A real server with its HSM process for each module of this room, and a caller who knows nothing of keyturn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keyturn_testing.plain_client import PlainClient
+from keyturn_testing.rest_server import ServeProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+    """A `keyturn serve --profile local`."""
+    with ServeProcess(tmp_path_factory.mktemp("compat")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def api(server: ServeProcess) -> Iterator[PlainClient]:
+    """A client of it that sends documented bodies."""
+    with PlainClient(server.url) as client:
+        yield client
