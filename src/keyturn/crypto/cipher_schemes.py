@@ -1,9 +1,10 @@
-"""The ciphers behind their names: RSA with OAEP, PKCS#1 v1.5 or no padding, AES in its modes.
+"""The ciphers behind their names: RSA with OAEP, PKCS#1 v1.5 or no padding, block ciphers in their modes, ChaCha20.
 
 A scheme is given checked input: a key of the right kind, an initialization vector of a length that its entry names.
 What does not decrypt raises `ValueError` or `InvalidTag`; `ciphers.decrypt` makes one refusal of all of them.
 
-Source: RFC 8017 sections 7.1 and 7.2, NIST SP 800-38A (ECB, CBC, CTR) and 800-38D (GCM), RFC 5652 section 6.3
+Source: RFC 8017 sections 7.1 and 7.2, RFC 3713 (Camellia), NIST SP 800-67 (TDEA), RFC 8439 (ChaCha20),
+NIST SP 800-38A (ECB, CBC, CTR) and 800-38D (GCM), RFC 5652 section 6.3
 (padding of AES-CBC).
 """
 
@@ -12,10 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from cryptography.hazmat.decrepit.ciphers.algorithms import Camellia, TripleDES
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.algorithms import AES, ChaCha20
 from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB, GCM
 from cryptography.hazmat.primitives.padding import PKCS7
 
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
     Random = Callable[[int], bytes]
 
 BLOCK: Final = 16
-"""Block of AES in bytes."""
+"""Block of AES and Camellia in bytes."""
+TDEA_BLOCK: Final = 8
 PKCS1_OVERHEAD: Final = 11
 """Bytes of the modulus that PKCS#1 v1.5 padding needs for itself (RFC 8017 section 7.2.1)."""
 
@@ -89,9 +93,25 @@ def _rsa_private(key: AnyKey) -> RSAPrivateKey:
     return key
 
 
-def _aes(key: AnyKey) -> AES:
+def _secret(key: AnyKey) -> bytes:
     assert isinstance(key, SecretKey)  # noqa: S101 - `ciphers` has checked the kind.
-    return AES(key.value)
+    return key.value
+
+
+_BLOCK_CIPHERS: Final[dict[str, Callable[[bytes], AES | Camellia | TripleDES]]] = {
+    "AES": AES,
+    "Camellia": Camellia,
+    "TDEA": TripleDES,
+}
+
+
+def _block_cipher(key: AnyKey) -> AES | Camellia | TripleDES:
+    assert isinstance(key, SecretKey)  # noqa: S101 - `ciphers` has checked the kind.
+    return _BLOCK_CIPHERS[key.algorithm](key.value)
+
+
+def _aes(key: AnyKey) -> AES:
+    return AES(_secret(key))
 
 
 def modulus_size(key: RSAPrivateKey | RSAPublicKey) -> int:
@@ -191,8 +211,8 @@ class AesGcm:
 
 
 @dataclass(frozen=True, slots=True)
-class AesStream:
-    """AES as a stream cipher: any length, nothing authenticated.
+class Stream:
+    """A block cipher as a stream cipher: any length, nothing authenticated.
 
     Args:
         mode: Makes the mode from the initialization vector.
@@ -202,38 +222,79 @@ class AesStream:
 
     def encrypt(self, key: AnyKey, plaintext: bytes, parameters: CipherParameters) -> bytes:
         """See `CipherScheme`."""
-        encryptor = Cipher(_aes(key), self.mode(parameters.iv or b"")).encryptor()
+        encryptor = Cipher(_block_cipher(key), self.mode(parameters.iv or b"")).encryptor()
         return encryptor.update(plaintext) + encryptor.finalize()
 
     def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
         """See `CipherScheme`."""
-        decryptor = Cipher(_aes(key), self.mode(parameters.iv or b"")).decryptor()
+        decryptor = Cipher(_block_cipher(key), self.mode(parameters.iv or b"")).decryptor()
         return decryptor.update(ciphertext) + decryptor.finalize()
 
 
 @dataclass(frozen=True, slots=True)
-class AesBlocks:
-    """AES over whole blocks, nothing authenticated.
+class Blocks:
+    """A block cipher over whole blocks, nothing authenticated.
 
     Args:
         mode: Makes the mode from the initialization vector.
         padded: Whether the plaintext is filled up as PKCS#7 does (RFC 5652 section 6.3).
+        block: Bytes of a block.
     """
 
     mode: Callable[[bytes], CBC | CTR | ECB]
     padded: bool
+    block: int = BLOCK
 
     def encrypt(self, key: AnyKey, plaintext: bytes, parameters: CipherParameters) -> bytes:
         """See `CipherScheme`."""
         if self.padded:
-            padder = PKCS7(8 * BLOCK).padder()
+            padder = PKCS7(8 * self.block).padder()
             plaintext = padder.update(plaintext) + padder.finalize()
-        return AesStream(self.mode).encrypt(key, plaintext, parameters)
+        return Stream(self.mode).encrypt(key, plaintext, parameters)
 
     def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
         """See `CipherScheme`."""
-        plaintext = AesStream(self.mode).decrypt(key, ciphertext, parameters, random)
+        plaintext = Stream(self.mode).decrypt(key, ciphertext, parameters, random)
         if not self.padded:
             return plaintext
-        unpadder = PKCS7(8 * BLOCK).unpadder()
+        unpadder = PKCS7(8 * self.block).unpadder()
         return unpadder.update(plaintext) + unpadder.finalize()
+
+
+CHACHA20_BLOCK: Final = 64
+COUNTERS: Final = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class ChaCha20Stream:
+    """ChaCha20 (RFC 8439 section 2.4), nothing authenticated.
+
+    The initialization vector is what the RFC calls counter and nonce: four bytes, little endian, and twelve.
+    """
+
+    def encrypt(self, key: AnyKey, plaintext: bytes, parameters: CipherParameters) -> bytes:
+        """See `CipherScheme`."""
+        iv = parameters.iv or b""
+        blocks = -(-len(plaintext) // CHACHA20_BLOCK)
+        if int.from_bytes(iv[:4], "little") + blocks > COUNTERS:
+            # Beyond, libraries disagree; the key stream would repeat or run into that of another nonce.
+            raise ValueError("the counter would overflow")
+        encryptor = Cipher(ChaCha20(_secret(key), iv), None).encryptor()
+        return encryptor.update(plaintext) + encryptor.finalize()
+
+    def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
+        """See `CipherScheme`."""
+        return self.encrypt(key, ciphertext, parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class ChaCha20WithPoly1305:
+    """ChaCha20-Poly1305 (RFC 8439 section 2.8)."""
+
+    def encrypt(self, key: AnyKey, plaintext: bytes, parameters: CipherParameters) -> bytes:
+        """See `CipherScheme`."""
+        return ChaCha20Poly1305(_secret(key)).encrypt(parameters.iv or b"", plaintext, parameters.aad)
+
+    def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
+        """See `CipherScheme`. Nothing of the plaintext leaves before the tag is verified."""
+        return ChaCha20Poly1305(_secret(key)).decrypt(parameters.iv or b"", ciphertext, parameters.aad)

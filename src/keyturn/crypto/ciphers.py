@@ -21,13 +21,16 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, 
 
 from keyturn.crypto.cipher_schemes import (
     BLOCK,
-    AesBlocks,
+    TDEA_BLOCK,
     AesGcm,
-    AesStream,
+    Blocks,
+    ChaCha20Stream,
+    ChaCha20WithPoly1305,
     CipherParameters,
     RsaOaep,
     RsaPkcs1Encryption,
     RsaWithoutPadding,
+    Stream,
     TooLargeError,
 )
 from keyturn.crypto.kem import MlKem
@@ -67,6 +70,9 @@ GCM_IV: Final = 12
 """Bytes of the initialization vector that `encrypt` makes for AES-GCM (NIST SP 800-38D section 8.2.1)."""
 GCM_IV_LENGTHS: Final = frozenset(range(8, 129))
 """Lengths in bytes that `decrypt` takes for AES-GCM, since other programs make others; the library's own bounds."""
+CHACHA20_IV: Final = 16
+"""Counter and nonce: four bytes, little endian, and twelve (decisions 33)."""
+CHACHA20_NONCE: Final = 12
 NO_IV: Final[frozenset[int]] = frozenset()
 DECAPSULATION: Final = "ML_KEM"
 """What decapsulation is called among the ciphers: a ciphertext goes in, the shared secret comes out."""
@@ -83,9 +89,11 @@ class CipherAlgorithm:
         aead: Whether it authenticates: takes additional data and a tag length.
         iv_size: Bytes of the initialization vector that `encrypt` makes, 0 for none.
         iv_lengths: Lengths in bytes that `decrypt` takes; empty where there is none.
-        whole_blocks: Whether plaintexts are whole blocks of 16 bytes, because nothing fills them up.
+        whole_blocks: Whether plaintexts are whole blocks, because nothing fills them up.
         ciphertext_blocks: Whether ciphertexts are.
         raw: Whether it is the bare private-key operation, which also makes signatures (R8).
+        block: Bytes of a block.
+        tag_lengths: Lengths in bits that its authentication tag may have, where it has one; 0 for the default.
         encapsulates: Whether what comes out was chosen with the ciphertext, so that nothing can be encrypted with it.
     """
 
@@ -99,6 +107,8 @@ class CipherAlgorithm:
     ciphertext_blocks: bool = False
     raw: bool = False
     encapsulates: bool = False
+    block: int = BLOCK
+    tag_lengths: frozenset[int] = TAG_LENGTHS
 
     @property
     def needs_iv(self) -> bool:
@@ -126,6 +136,24 @@ class Encrypted:
         return self.ciphertext[: len(self.ciphertext) - len(self.mac or b"")]
 
 
+def _ecb(name: str, key_type: str, block: int = BLOCK) -> CipherAlgorithm:
+    scheme = Blocks(lambda _: ECB(), padded=False, block=block)  # noqa: S305 - Documented.
+    return CipherAlgorithm(name, (key_type,), scheme, whole_blocks=True, ciphertext_blocks=True, block=block)
+
+
+def _cbc(name: str, key_type: str, block: int = BLOCK, *, padded: bool = True) -> CipherAlgorithm:
+    return CipherAlgorithm(
+        name,
+        (key_type,),
+        Blocks(CBC, padded=padded, block=block),
+        iv_size=block,
+        iv_lengths=frozenset({block}),
+        whole_blocks=not padded,
+        ciphertext_blocks=True,
+        block=block,
+    )
+
+
 def _entries() -> Iterator[CipherAlgorithm]:
     # The documented default is that of the Java library: SHA-1 twice. OAEP does not need a hash without collisions.
     oaep = RsaOaep(SHA1())  # noqa: S303 - Documented; no collision of SHA-1 helps against OAEP.
@@ -138,27 +166,28 @@ def _entries() -> Iterator[CipherAlgorithm]:
     yield CipherAlgorithm("RSA_PADDING_PKCS", ("RSA",), RsaPkcs1Encryption())
     yield CipherAlgorithm("RSA_NO_PADDING", ("RSA",), RsaWithoutPadding(), raw=True)
 
-    block = frozenset({BLOCK})
     yield CipherAlgorithm("AES_GCM", ("AES",), AesGcm(), aead=True, iv_size=GCM_IV, iv_lengths=GCM_IV_LENGTHS)
-    yield CipherAlgorithm("AES_CTR", ("AES",), AesStream(CTR), iv_size=BLOCK, iv_lengths=block)
+    yield CipherAlgorithm("AES_CTR", ("AES",), Stream(CTR), iv_size=BLOCK, iv_lengths=frozenset({BLOCK}))
+    yield _ecb("AES_ECB", "AES")
+    yield _cbc("AES_CBC_NO_PADDING", "AES", padded=False)
+    yield _cbc("AES", "AES")
+    yield _ecb("CAMELLIA_ECB", "Camellia")
+    yield _cbc("CAMELLIA_CBC_NO_PADDING", "Camellia", padded=False)
+    yield _cbc("CAMELLIA", "Camellia")
+    yield _ecb("TDEA_ECB", "TDEA", TDEA_BLOCK)
+    yield _cbc("TDEA_CBC_NO_PADDING", "TDEA", TDEA_BLOCK, padded=False)
+    yield _cbc("TDEA_CBC", "TDEA", TDEA_BLOCK)
     yield CipherAlgorithm(
-        "AES_ECB",
-        ("AES",),
-        AesBlocks(lambda _: ECB(), padded=False),  # noqa: S305 - Documented.
-        whole_blocks=True,
-        ciphertext_blocks=True,
+        "CHACHA20", ("ChaCha20",), ChaCha20Stream(), iv_size=CHACHA20_IV, iv_lengths=frozenset({CHACHA20_IV})
     )
     yield CipherAlgorithm(
-        "AES_CBC_NO_PADDING",
-        ("AES",),
-        AesBlocks(CBC, padded=False),
-        iv_size=BLOCK,
-        iv_lengths=block,
-        whole_blocks=True,
-        ciphertext_blocks=True,
-    )
-    yield CipherAlgorithm(
-        "AES", ("AES",), AesBlocks(CBC, padded=True), iv_size=BLOCK, iv_lengths=block, ciphertext_blocks=True
+        "CHACHA20_AEAD",
+        ("ChaCha20",),
+        ChaCha20WithPoly1305(),
+        aead=True,
+        iv_size=CHACHA20_NONCE,
+        iv_lengths=frozenset({CHACHA20_NONCE}),
+        tag_lengths=frozenset({0, DEFAULT_TAG_LENGTH}),
     )
     yield CipherAlgorithm(DECAPSULATION, tuple(kind.name for kind in ML_KEM), MlKem(), encapsulates=True)
 
@@ -280,7 +309,7 @@ def encrypt(
     _check_size(plaintext)
     if entry.whole_blocks:
         _check_blocks(entry, plaintext, "payload")
-    iv = random(entry.iv_size) if entry.needs_iv else None
+    iv = _new_iv(entry, random) if entry.needs_iv else None
     parameters = _checked(entry, CipherParameters(iv, parameters.aad, parameters.tag_length))
     try:
         ciphertext = entry.scheme.encrypt(key, plaintext, parameters)
@@ -293,6 +322,12 @@ def encrypt(
         ) from None
     mac = ciphertext[-(parameters.tag_length // 8) :] if entry.aead else None
     return Encrypted(ciphertext, iv, mac)
+
+
+def _new_iv(entry: CipherAlgorithm, random: Callable[[int], bytes]) -> bytes:
+    if isinstance(entry.scheme, ChaCha20Stream):
+        return bytes(CHACHA20_IV - CHACHA20_NONCE) + random(CHACHA20_NONCE)  # The counter starts at zero.
+    return random(entry.iv_size)
 
 
 def require_single_meaning_decrypt(algorithm: str, payload: bytes, *, may_sign: bool) -> None:
@@ -352,10 +387,11 @@ def _check_size(payload: bytes) -> None:
 
 
 def _check_blocks(entry: CipherAlgorithm, payload: bytes, what: str) -> None:
-    if not payload or len(payload) % BLOCK:
+    if not payload or len(payload) % entry.block:
         raise KeyturnError(
             ErrorCode.INVALID_PAYLOAD,
-            f"{entry.name} takes a {what} of whole blocks of {BLOCK} bytes, at least one, not {len(payload)} bytes.",
+            f"{entry.name} takes a {what} of whole blocks of {entry.block} bytes, at least one, not "
+            f"{len(payload)} bytes.",
             refusal="payload.length",
         )
 
@@ -363,8 +399,10 @@ def _check_blocks(entry: CipherAlgorithm, payload: bytes, what: str) -> None:
 def _checked(entry: CipherAlgorithm, parameters: CipherParameters) -> CipherParameters:
     """The parameters with their defaults filled in; an empty value is an absent one."""
     tag_length = parameters.tag_length
-    if tag_length not in TAG_LENGTHS or (tag_length and not entry.aead):
-        allowed = f"one of {', '.join(map(str, sorted(TAG_LENGTHS)))}" if entry.aead else "0: this cipher has no tag"
+    if tag_length not in entry.tag_lengths or (tag_length and not entry.aead):
+        allowed = (
+            f"one of {', '.join(map(str, sorted(entry.tag_lengths)))}" if entry.aead else "0: this cipher has no tag"
+        )
         raise KeyturnError(
             ErrorCode.INVALID_TAG_LENGTH,
             f"tagLength: for {entry.name} it is {allowed}.",
@@ -373,7 +411,8 @@ def _checked(entry: CipherAlgorithm, parameters: CipherParameters) -> CipherPara
     if parameters.aad and not entry.aead:
         # Passing over it would look as if it had been authenticated.
         raise _parameter(
-            f"additionalAuthenticationData: {entry.name} does not authenticate; leave it out, or take AES_GCM.",
+            f"additionalAuthenticationData: {entry.name} does not authenticate; leave it out, or take AES_GCM or "
+            "CHACHA20_AEAD.",
             "cipher.aad",
         )
     iv = parameters.iv or None
@@ -386,7 +425,9 @@ def _checked(entry: CipherAlgorithm, parameters: CipherParameters) -> CipherPara
             )
     elif len(iv) not in entry.iv_lengths:
         lengths = sorted(entry.iv_lengths)
-        wanted = {0: "uses none; leave it out", 1: f"takes exactly {BLOCK} bytes"}.get(len(lengths))
+        wanted = {0: "uses none; leave it out", 1: f"takes exactly {lengths[0]} bytes" if lengths else ""}.get(
+            len(lengths)
+        )
         raise _parameter(
             f"initializationVector: {entry.name} {wanted or f'takes {lengths[0]} to {lengths[-1]} bytes'}, "
             f"not {len(iv)} bytes.",
