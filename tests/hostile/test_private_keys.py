@@ -363,7 +363,6 @@ ABSENT: Final = (
     ("Copy a protected key", "copy", ("copy",)),
     ("Agree on a secret with a protected key", "agree", (b"",)),
     ("Derive a child of a protected key", "derive", ("m/0",)),
-    ("Issue a certificate with a protected key", "certificate", (b"",)),
     ("Compute an HMAC with a protected key", "hmac", (b"",)),
     ("Decrypt a file with a protected key", "decrypt-file", (b"",)),
     ("Decapsulate with a protected key", "decapsulate", (b"",)),

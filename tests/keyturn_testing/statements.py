@@ -23,6 +23,10 @@ def example(kind: str, **fields: Any) -> Statement:
 EXAMPLES: Final = {
     "sign": example("sign", algorithm="SHA256_WITH_ECDSA", signature_type="DER", data=b"pay 10 to Ben"),
     "sign-own-form": example("sign", algorithm="EDDSA"),
+    "csr": example("csr", algorithm="EDDSA", data=b"a request"),
+    "issue": example("issue", algorithm="SHA256_WITH_ECDSA", data=b"a certificate"),
+    "issue-attached": example("issue", algorithm="SHA256_WITH_ECDSA", new_label="Zürich", data=b"a certificate"),
+    "selfsign": example("selfsign", algorithm="SHA512_WITH_RSA_PSS", data=b"a certificate"),
     "decrypt": example("decrypt", algorithm="RSA_PADDING_OAEP_WITH_SHA256", data=b"\x01\x02\x03"),
     "decrypt-all": example("decrypt", algorithm="AES_GCM", iv=bytes(12), aad=b"", tag_length=128, data=b"\x04"),
     "unwrap": example(

@@ -344,6 +344,11 @@ def test_r7_both_sides_build_the_statement_of_a_call_through_one_function() -> N
     assert key.sign(request, b"pay 10 to Ben", "SHA256_WITH_ECDSA", "DER") == EXAMPLES["sign"]
     assert key.sign(request, b"", "EDDSA", "") == EXAMPLES["sign-own-form"]
     assert key.decrypt(request, b"\x01\x02\x03", "RSA_PADDING_OAEP_WITH_SHA256") == EXAMPLES["decrypt"]
+    assert key.certify(request, "csr", b"a request", "EDDSA") == EXAMPLES["csr"]
+    assert key.certify(request, "issue", b"a certificate", "SHA256_WITH_ECDSA") == EXAMPLES["issue"]
+    attached = key.certify(request, "issue", b"a certificate", "SHA256_WITH_ECDSA", attach_to="Zürich")
+    assert attached == EXAMPLES["issue-attached"]
+    assert key.certify(request, "selfsign", b"a certificate", "SHA512_WITH_RSA_PSS") == EXAMPLES["selfsign"]
     gcm = key.decrypt(request, b"\x04", "AES_GCM", iv=bytes(12), aad=b"", tag_length=128)
     assert gcm == EXAMPLES["decrypt-all"]
     assert (key.block(request), key.unblock(request)) == (EXAMPLES["block"], EXAMPLES["unblock"])

@@ -37,7 +37,7 @@ MAX_STATEMENT: Final = 65_536
 """Longest statement in bytes; an approval, which carries it, must fit into the same."""
 KINDS: Final = frozenset({"sign", "csr", "issue", "selfsign", "decrypt", "unwrap", "block", "unblock"})
 """What a statement can be about."""
-RESERVED_KINDS: Final = frozenset({"csr", "issue", "selfsign", "decapsulate"})
+RESERVED_KINDS: Final = frozenset({"decapsulate"})
 """Kept for operations that do not exist yet; refused until they do."""
 
 _HASH_SIZE: Final = 32

@@ -145,7 +145,7 @@ async def download_request(services: Services, call: Call, body: SynchronousCert
     return Reply(made.encode("ascii"), "application/pkcs10", headers=headers)
 
 
-async def synchronous_sign(services: Services, call: Call, body: SynchronousSignCertificateBody) -> KeyCertificate:
+async def issue_at_once(services: Services, call: Call, body: SynchronousSignCertificateBody) -> KeyCertificate:
     """Issue a certificate that answers a request, at once."""
     del call
     return KeyCertificate(body.key_name or body.sign_key_name, await _made(services, "issue", body))
@@ -256,7 +256,7 @@ ROUTES: Final = (
         tag=_TAG,
         media={"application/pkcs10": "PEM"},
     ),
-    Route("POST", f"{_AT_ONCE}/sign", synchronous_sign, SynchronousSignCertificateBody, KeyCertificate, tag=_TAG),
+    Route("POST", f"{_AT_ONCE}/sign", issue_at_once, SynchronousSignCertificateBody, KeyCertificate, tag=_TAG),
     Route("POST", f"{_AT_ONCE}/selfsign", synchronous_selfsign, SynchronousSelfSignBody, KeyCertificate, tag=_TAG),
     Route(
         "POST",
