@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -18,6 +18,7 @@ from keyturn.ska.attestation import attestation_to_json, parse_attestation
 from keyturn.ska.bound_key import BoundKey
 from keyturn.ska.key_names import parse_path
 from keyturn.ska.policy import encode_policy
+from keyturn.ska.sealed_password import seal_password
 from keyturn.ska.statement import encode_statement
 from keyturn_testing.hsm_actions import approve, refused, stamp, statement
 from keyturn_testing.keys import ED25519, P256, P384, SECP256K1, operation_id
@@ -491,3 +492,29 @@ async def test_an_address_belongs_to_a_key_with_a_policy(client: HsmClient, labe
     for other in (f"{label}-2", f"{label}-3"):
         refusal = await refused(client.address(other))
         assert (refusal.code.number, refusal.refusal) == (630, "address.none")
+
+
+@pytest.mark.rule("R21")
+@pytest.mark.parametrize("stored", [False, True])
+async def test_r21_a_child_has_no_password_of_its_own(client: HsmClient, label: str, stored: bool) -> None:
+    await make_master(client, label, None)
+    if stored:
+        await client.derive_key(operation_id(), label, "0'", attributes={})
+    transport = (await client.info()).transport_key
+
+    def seal(name: str, password: str) -> bytes:
+        return seal_password(transport, name, password, generate_private_key(SECP256R1()))
+
+    refusal = await refused(
+        client.change_password(operation_id(), f"{label}/0'", seal(f"{label}/0'", "secret"), sealed_password=b"")
+    )
+    assert (refusal.code.number, refusal.refusal) == (614, "key.derived")
+    await client.change_password(operation_id(), label, seal(label, "secret"), sealed_password=b"")
+    # The master's password is its children's.
+    for given in (b"", seal(f"{label}/0'", "wrong"), seal(f"{label}-2", "secret")):
+        refusal = await refused(client.sign(operation_id(), f"{label}/0'", b"pay", SHA, sealed_password=given))
+        assert refusal.code is ErrorCode.KEY_PASSWORD_MISMATCH
+    await client.sign(operation_id(), f"{label}/0'", b"pay", SHA, sealed_password=seal(f"{label}/0'", "secret"))
+    refusal = await refused(client.derive_key(operation_id(), label, "1'", attributes={}))
+    assert refusal.code is ErrorCode.KEY_PASSWORD_MISMATCH
+    await client.derive_key(operation_id(), label, "1'", attributes={}, sealed_password=seal(label, "secret"))
