@@ -7,11 +7,18 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_public_key,
+)
 
 from api.conftest import error_of, sign_body
 from keyturn.crypto.derivation import DERIVATION_CURVES, derive, master_from_seed
+from keyturn.errors import KeyturnError
 from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.key_names import parse_path
 from keyturn_testing.officers import Officer, make_policy, quorum
@@ -77,7 +84,7 @@ def test_a_wallet_client_imports_and_derives_as_it_does(http: httpx.Client) -> N
     stored = http.post("/v1/derivedKey", json=body)
     assert stored.status_code == 201, stored.text
     key = load_der_public_key(public_of("44'/60'/0'"))
-    assert isinstance(key, EllipticCurvePublicKey)
+    assert isinstance(key, ec.EllipticCurvePublicKey)
     point = base64.b64decode(stored.json()["json"]["publicKey"])[-65:]
     assert point == key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     assert stored.json()["json"]["label"] == "emvault/44'/60'/0'"
@@ -149,6 +156,22 @@ def test_addresses_of_a_key_with_a_policy(http: httpx.Client, rest: RestClient, 
     error_of(http.post("/v1/key/address", json={"label": "nobody"}), 404, 650)
 
 
+def test_an_imported_key_with_a_policy_has_an_address_too(http: httpx.Client, officers: Officers) -> None:
+    """The key of BIP 173's examples, whose private key is one."""
+    der = ec.derive_private_key(1, ec.SECP256K1()).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    attributes = {"decrypt": False, "sign": True, "unwrap": False}
+    body = {"algorithm": "EC", "privateKey": b64(der), "attributes": attributes, "addressFormat": {"format": "BTC"}}
+    error_of(http.post("/v1/key/import/plain", json=body | {"label": "bip-173"}), 400, 630)
+    policy = policy_json(make_policy(quorum(1, *officers)), new=True)
+    made = http.post("/v1/key/import/plain", json=body | {"label": "bip-173", "policy": policy})
+    assert made.status_code == 201, made.text
+    address = "751E76E8199196D454941C45D1B3A323F1433BD6"
+    assert made.json()["json"]["addressTruncated"] == {"address": address, "format": "BTC"}
+    wide = {"attributes": attributes | {"derive": True, "slip10": True}, "addressFormat": None}
+    refused = error_of(http.post("/v1/key/import/plain", json=body | wide | {"label": "no-chain-code"}), 400, 606)
+    assert refused["refusal"] == "attribute.no-chain-code"
+
+
 # --- R21: requests with approvals ------------------------------------------------------------------------
 
 
@@ -217,9 +240,25 @@ def test_r21_across_the_gap_with_bound_approvals(rest: RestClient, front: RestCl
     assert dgst_accepts(public_of("44'/60'/0'/0/0"), base64.b64decode(signature), b"pay 7", "sha256")
 
 
-def error_of_client(rest: RestClient, body: dict[str, Any]) -> None:
-    from keyturn.errors import KeyturnError
+@pytest.mark.rule("R21")
+def test_r21_open_requests_for_children_follow_their_masters_new_policy(rest: RestClient, officers: Officers) -> None:
+    ada, ben, eve = officers
+    before = make_policy(quorum(1, ada), modify=quorum(1, ada))
+    rest.import_seed("moving", SEED, SECP256K1, attributes=ATTRIBUTES, policy=policy_json(before, new=True))
+    request_id = rest.sign(request_for("moving/0'", b"pay 9"))
+    assert not fetch(rest, ben, requestId=request_id)
+    after = make_policy(quorum(1, ben), modify=quorum(1, eve))
+    modify = rest.modify({"modifyKeyName": "moving", "policy": policy_json(after, new=False)})
+    (task,) = fetch(rest, ada, requestId=modify)
+    approve(rest, ada, task)
+    assert rest.request(modify)["status"] == "EXECUTED"
+    assert not fetch(rest, ada, requestId=request_id)
+    (task,) = fetch(rest, ben, requestId=request_id)
+    approve(rest, ben, task)
+    assert rest.request(request_id)["status"] == "EXECUTED"
 
+
+def error_of_client(rest: RestClient, body: dict[str, Any]) -> None:
     with pytest.raises(KeyturnError) as refused:
         rest.ask("POST", "/v1/synchronousSign", body)
     assert refused.value.refusal == "approvals.missing"

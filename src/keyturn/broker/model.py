@@ -587,6 +587,7 @@ class ImportCall:
         allowed_operations: As in `CreateCall`.
         allowed_algorithms: As in `CreateCall`.
         sealed_password: As in `CreateCall`.
+        address_format: As in `CreateCall`.
     """
 
     label: str
@@ -602,6 +603,7 @@ class ImportCall:
     allowed_operations: tuple[str, ...] = ()
     allowed_algorithms: tuple[str, ...] = ()
     sealed_password: bytes = field(default=b"", repr=False)
+    address_format: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ class LocalTransfer:
                 allowed_operations=call.allowed_operations,
                 allowed_algorithms=call.allowed_algorithms,
                 sealed_password=call.sealed_password,
+                address_format=call.address_format,
             )
         )
         return AttestedKey(xml=made.xml, signature=made.signature, attestation_key_name=made.attestation_key_name)

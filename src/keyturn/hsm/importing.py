@@ -2,7 +2,8 @@
 
 * `secretKey` excludes `privateKey` and `publicKey`; `publicKey` excludes `certificate`.
 * A private or secret key takes a free label. It comes in with the creation `imported`, is held to all that holds for a
-  key made here, and to be whole (`keyturn.crypto.imported_keys`). A public key or certificate beside it must be its own.
+  key made here, and to be whole (`keyturn.crypto.imported_keys`). A public key or certificate beside it must be its
+  own.
 * A public key or a certificate alone makes a key that can verify, encrypt and wrap, and nothing more; on a label that
   is taken it replaces what stood there. Where the label has a private key the public key must be the same (R18): then a
   certificate is attached, and a public key changes nothing.
@@ -39,7 +40,7 @@ from keyturn.crypto.keys import (
     public_spki,
 )
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.hsm.creation import check_name, check_new_key
+from keyturn.hsm.creation import check_name, check_new_address, check_new_key
 from keyturn.hsm.limits import Limits, check_limits
 from keyturn.hsm.records import KeyRecord
 from keyturn.ska.der import INTEGER, sequence_of
@@ -86,6 +87,7 @@ class Importing:
         """Take a key in."""
         check_combination(call)
         material = self._material(call)
+        check_new_address(call.address_format, material.spec.curve_oid, call.policy)
         if material.stored is None:
             return self._public(call, material, digest)
         context = self._context
@@ -217,6 +219,7 @@ class Importing:
             allowed_algorithms=limits.algorithms,
             password=context.passwords.verifier(uuid, call.label, call.sealed_password),
             certificate=call.certificate,
+            address_format=call.address_format,
         )
         stored = context.put_new_key(change, record, material.stored)
         answer = context.finish(change, call, digest, context.attester.attest(stored, now), stored, now)

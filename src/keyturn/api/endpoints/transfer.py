@@ -14,8 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.api.answers import Done, ExportedKey, SignedKeyAttributes
+from keyturn.api.endpoints.derivation import address_format
 from keyturn.api.endpoints.parts import chosen_attributes, chosen_limits, signed_attributes, text
-from keyturn.api.fields import keyed_base64, not_available
+from keyturn.api.fields import keyed_base64
 from keyturn.api.http import Call, Reply, Route, Services
 from keyturn.api.passwords import sealed_password
 from keyturn.api.policies import new_policy
@@ -71,7 +72,6 @@ async def import_key(services: Services, call: Call, body: ImportKeyBody) -> Sig
     must belong to it.
     """
     del call
-    not_available("addressFormat", body.address_format)
     policy: Policy | None = None
     blocked = False
     if body.policy is not None:
@@ -93,6 +93,7 @@ async def import_key(services: Services, call: Call, body: ImportKeyBody) -> Sig
                 policy=policy,
                 blocked=blocked,
                 key_id=body.id or None,
+                address_format=address_format(body.address_format),
                 sealed_password=await sealed_password(services, "password", body.label, body.password),
                 **limits,
             )

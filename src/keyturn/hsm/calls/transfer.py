@@ -46,6 +46,7 @@ class TransferCalls(Calls):
         allowed_operations: Sequence[str] = (),
         allowed_algorithms: Sequence[str] = (),
         sealed_password: bytes = b"",
+        address_format: str = "",
     ) -> protocol.Attested:
         """Take in what was made elsewhere; the arguments are those of `protocol.ImportKey`."""
         message = protocol.ImportKey(
@@ -63,5 +64,6 @@ class TransferCalls(Calls):
             list(allowed_operations),
             list(allowed_algorithms),
             sealed_password=sealed_password,
+            address_format=address_format,
         )
         return await self.ask(message, protocol.Attested)

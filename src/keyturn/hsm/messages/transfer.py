@@ -91,6 +91,7 @@ class ImportKey(Message, frozen=True, tag="import"):
         allowed_operations: As in `CreateKey`.
         allowed_algorithms: As in `CreateKey`.
         sealed_password: The new key's password, sealed for its label; empty for none.
+        address_format: As in `CreateKey`.
     """
 
     operation_id: bytes
@@ -107,6 +108,7 @@ class ImportKey(Message, frozen=True, tag="import"):
     allowed_operations: list[str] = msgspec.field(default_factory=list)
     allowed_algorithms: list[str] = msgspec.field(default_factory=list)
     sealed_password: bytes = b""
+    address_format: str = ""
 
     def __repr__(self) -> str:
         return "ImportKey(…)"
