@@ -35,10 +35,15 @@ async def license_info(services: Services, call: Call, body: None) -> LicenseInf
 async def hsm_log(services: Services, call: Call, body: None) -> HsmLog:
     """Give the newest lines of the HSM's decision log, oldest first, each a JSON object.
 
-    They hold hashes, labels and words, never payloads or keys. Whatever stands behind the path is ignored.
+    They hold hashes, labels and words, never payloads or keys.
     """
     del call, body
     return HsmLog("".join(f"{line}\n" for line in await services.broker.serving.log_lines()))
+
+
+async def hsm_log_below(services: Services, call: Call, body: None) -> HsmLog:
+    """Give the same lines as `/v1/hsm/log`; what stands behind that path is ignored."""
+    return await hsm_log(services, call, body)
 
 
 async def create_rfc_timestamp(services: Services, call: Call, body: RfcTimestampBody) -> RfcTimestamp:
@@ -55,6 +60,6 @@ ROUTES: Final = (
     Route("GET", "/v1/generateRandom/{length}", generate_random, None, RandomBytes),
     Route("GET", "/v1/licenseInfo", license_info, None, LicenseInfo),
     Route("GET", "/v1/hsm/log", hsm_log, None, HsmLog),
-    Route("GET", "/v1/hsm/log/{sub*}", hsm_log, None, HsmLog),
+    Route("GET", "/v1/hsm/log/{sub*}", hsm_log_below, None, HsmLog),
     Route("POST", "/v1/createRfcTimestamp", create_rfc_timestamp, RfcTimestampBody, RfcTimestamp),
 )
