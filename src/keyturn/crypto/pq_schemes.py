@@ -175,8 +175,8 @@ class SlhDsa:
         """See `Scheme`."""
         if not isinstance(key, SlhDsaPrivateKey):
             wrong_key("SLH-DSA", key)
-        message, function = self._message(payload)
-        return bytes(slh_dsa.library(key.algorithm).sign(key.secret, message, _context(options), function))
+        library = slh_dsa.library(key.algorithm)
+        return bytes(library.sign(key.secret, payload, _context(options), self._function()))
 
     def verify(
         self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
@@ -184,24 +184,23 @@ class SlhDsa:
         """See `Scheme`."""
         if not isinstance(key, SlhDsaPublicKey):
             wrong_key("SLH-DSA", key)
-        message, function = self._message(payload)
         library = slh_dsa.library(key.algorithm)
         if len(signature) != library.SIGNATURE_SIZE:
             raise InvalidSignature
         from pqcrypto import InvalidSignatureError  # type: ignore[import-untyped]  # Loaded by `library` anyway.
 
         try:
-            library.verify(key.public_bytes, message, signature, _context(options), function)
+            library.verify(key.public_bytes, payload, signature, _context(options), self._function())
         except InvalidSignatureError:
             raise InvalidSignature from None
 
-    def _message(self, payload: bytes) -> tuple[bytes, Any]:
+    def _function(self) -> Any:
+        """What tells the library to hash, which it does itself (for ML-DSA it would want the digest)."""
         if self.pre_hash is None:
-            return payload, None
+            return None
         from pqcrypto import HashAlgorithm
 
-        # The library adds the function's OID and takes the digest.
-        return self.pre_hash.function(payload), getattr(HashAlgorithm, self.pre_hash.library)
+        return getattr(HashAlgorithm, self.pre_hash.library)
 
 
 @dataclass(frozen=True, slots=True)
