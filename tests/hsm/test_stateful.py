@@ -1,0 +1,180 @@
+"""Keys of LMS and XMSS in the real HSM: each index signs once, whatever happens (R6, R28)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keyturn.clock import SystemClock
+from keyturn.crypto import registry
+from keyturn.errors import ErrorCode
+from keyturn.hsm.client import HsmClient
+from keyturn.hsm.store import Store
+from keyturn.ska.actions import Action
+from keyturn.ska.attestation import attestation_to_json, parse_attestation
+from keyturn.ska.policy import encode_policy
+from keyturn.ska.policy_json import policy_from_json
+from keyturn_testing.hsm_actions import approve, refused, stamp
+from keyturn_testing.hsm_process import PASSPHRASE, HsmProcess
+from keyturn_testing.keys import operation_id
+from keyturn_testing.officers import Officer, make_policy, quorum
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keyturn.hsm.protocol import Attested
+    from keyturn.ska.policy import Policy
+
+pytestmark = pytest.mark.rule("R28")
+
+ADA, BEN = Officer("ada"), Officer("ben", "ED")
+
+
+async def _create(client: HsmClient, label: str, policy: Policy | None = None, **attributes: bool) -> Attested:
+    return await client.create(
+        operation_id(),
+        label,
+        "LMS",
+        attributes={"sign": True, "decrypt": False, "unwrap": False, **attributes},
+        policy=b"" if policy is None else encode_policy(policy),
+    )
+
+
+def _index(signature: bytes) -> int:
+    return int.from_bytes(signature[4:8], "big")
+
+
+async def _remaining(client: HsmClient, label: str) -> object:
+    return attestation_to_json(parse_attestation((await client.attest(label)).xml))["remainingSignatures"]
+
+
+async def test_r28_a_key_signs_once_with_each_index_and_then_no_more(client: HsmClient, label: str) -> None:
+    made = parse_attestation((await _create(client, label)).xml)
+    assert (made.algorithm, made.remaining_signatures) == ("HSS-LMS", 32)
+    operation = operation_id()
+    first = await client.sign(operation, label, b"same", "LMS")
+    assert await client.sign(operation, label, b"same", "LMS") == first
+    signatures = [first, *await asyncio.gather(*(client.sign(b"", label, b"same", "LMS") for _ in range(15)))]
+    assert await _remaining(client, label) == 16
+    signatures += await asyncio.gather(*(client.sign(operation_id(), label, b"same", "LMS") for _ in range(16)))
+    assert sorted(map(_index, signatures)) == list(range(32))
+    for signature in signatures:
+        assert await client.verify(label, b"same", "LMS", signature)
+        assert not await client.verify(label, b"sane", "LMS", signature)
+    assert await _remaining(client, label) == 0
+    for operation in (b"", operation_id()):
+        none = await refused(client.sign(operation, label, b"same", "LMS"))
+        assert (none.code, none.refusal) == (ErrorCode.IN_HSM, "stateful.exhausted")
+
+
+async def test_r28_a_protected_key_gives_the_stored_signature_for_a_repeated_statement(
+    client: HsmClient, label: str
+) -> None:
+    made = parse_attestation((await _create(client, label, make_policy(quorum(2, ADA, BEN)))).xml)
+    assert made.attributes["singleUse"]
+    timestamp = await stamp(client, label, Action.USE, b"pay")
+    approvals = [approve(one, label, Action.USE, b"pay", timestamp) for one in (ADA, BEN)]
+    missing = await refused(client.sign(operation_id(), label, b"pay", "LMS", approvals=approvals[:1]))
+    assert missing.refusal == "approvals.missing"
+    first = await client.sign(operation_id(), label, b"pay", "LMS", approvals=approvals)
+    assert await client.sign(operation_id(), label, b"pay", "LMS", approvals=approvals) == first
+    assert await _remaining(client, label) == 31
+
+
+async def test_r28_a_key_without_single_use_never_becomes_a_protected_one(client: HsmClient, label: str) -> None:
+    policy, _ = policy_from_json(
+        {"ruleUse": None, "ruleBlock": None, "ruleUnblock": None, "ruleModify": None, "keyStatus": {"blocked": False}}
+    )
+    await _create(client, label, policy)
+    never = await refused(client.modify(operation_id(), label, encode_policy(make_policy(quorum(1, ADA)))))
+    assert never.refusal == "policy.stateful"
+    await client.modify(operation_id(), label, encode_policy(policy))
+    assert _index(await client.sign(operation_id(), label, b"x", "LMS")) == 0
+
+
+@pytest.mark.rule("R6")
+async def test_r6_r28_a_restored_store_signs_no_more_with_its_stateful_keys(tmp_path: Path) -> None:
+    with HsmProcess(tmp_path / "first") as hsm:
+        client = await HsmClient.connect(hsm.address)
+        await _create(client, "k")
+        await client.create(operation_id(), "e", "ED", curve_oid="1.3.101.112", attributes={"sign": True})
+        assert _index(await client.sign(operation_id(), "k", b"x", "LMS")) == 0
+        await client.close()
+    store = Store.open(tmp_path / "first", PASSPHRASE, clock=SystemClock())
+    store.backup(tmp_path / "backup")
+    store.close()
+    Store.restore(tmp_path / "backup", tmp_path / "second", PASSPHRASE, clock=SystemClock())
+    for directory, refusal in (("second", "stateful.restored"), ("first", "")):
+        with HsmProcess(tmp_path / directory) as hsm:
+            client = await HsmClient.connect(hsm.address)
+            assert await client.sign(operation_id(), "e", b"x", "EDDSA")
+            if refusal:
+                assert (await refused(client.sign(operation_id(), "k", b"x", "LMS"))).refusal == refusal
+                assert await _remaining(client, "k") == 0
+                # A new one is fine.
+                await _create(client, "new")
+                assert _index(await client.sign(operation_id(), "new", b"x", "LMS")) == 0
+            else:
+                assert _index(await client.sign(operation_id(), "k", b"x", "LMS")) == 1
+            await client.close()
+
+
+@pytest.mark.rule("R6")
+async def test_r6_r28_a_store_that_was_put_back_is_stopped_by_a_witness(tmp_path: Path) -> None:
+    with HsmProcess(tmp_path / "data") as hsm:
+        client = await HsmClient.connect(hsm.address)
+        await _create(client, "k")
+        await client.close()
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir() if path.is_file()}
+    with HsmProcess(tmp_path / "data") as hsm:
+        client = await HsmClient.connect(hsm.address)
+        assert _index(await client.sign(operation_id(), "k", b"x", "LMS")) == 0
+        witness = await client.attest("k")
+        await client.close()
+    for path in (tmp_path / "data").iterdir():
+        path.unlink()
+    for name, content in kept.items():
+        (tmp_path / "data" / name).write_bytes(content)
+    (tmp_path / "data").chmod(0o700)
+    with HsmProcess(tmp_path / "data") as hsm:
+        client = await HsmClient.connect(hsm.address)
+        await client.witness("attestation", witness.xml.encode(), witness.signature)
+        stopped = await refused(client.sign(operation_id(), "k", b"y", "LMS"))
+        assert stopped.refusal == "stateful.restored"
+        await client.close()
+
+
+@pytest.mark.slow
+async def test_r28_kill_9_at_any_moment_lets_no_index_out_twice(tmp_path: Path) -> None:
+    """A client signs as fast as it can; whatever it received before a kill must not come again."""
+    found: dict[int, bytes] = {}
+    with HsmProcess(tmp_path / "data") as hsm:
+        client = await HsmClient.connect(hsm.address)
+        await _create(client, "k")
+        public = (await client.lookup("k")).public_key
+        await client.close()
+        for moment in range(6):
+            client = await HsmClient.connect(hsm.address)
+            received: list[tuple[bytes, bytes]] = []
+
+            async def load(client: HsmClient = client, received: list[tuple[bytes, bytes]] = received) -> None:
+                while True:
+                    payload = uuid.uuid4().bytes
+                    received.append((payload, await client.sign(operation_id(), "k", payload, "LMS")))
+
+            loads = [asyncio.create_task(load()) for _ in range(3)]
+            await asyncio.sleep(0.004 + 0.006 * moment)
+            hsm.kill()
+            for one in loads:
+                one.cancel()
+            await asyncio.gather(*loads, return_exceptions=True)
+            for payload, signature in received:
+                assert _index(signature) not in found
+                found[_index(signature)] = signature
+                registry.verify(public, "LMS", payload, signature)
+            await client.close()
+            hsm.start()
+    assert found
