@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keyturn.api import uploads
+from keyturn.api import connection, uploads
 from keyturn.api.errors import HttpError
 from keyturn.api.http import Stream
+from keyturn.api.listening import bind
 from keyturn.api.multipart import Form, Upload
 from keyturn.api.schemas.service import SignedFileEncryptRequest
+from keyturn.api.server import run
 from keyturn.api.uploads import Arriving, send_stream
+from keyturn.broker.serving import Serving
+from keyturn.broker.serving_executors import AirGappedServing
 from keyturn.errors import FormatError
+from keyturn_testing.rest_app import application
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 FORM = Form("json", SignedFileEncryptRequest)
 JSON = b'{"fileEncryptRequest": {"encryptKeyName": "k"}}'
@@ -124,3 +132,39 @@ async def test_a_client_that_went_away_ends_it() -> None:
 
     with pytest.raises(ConnectionAbortedError):
         await Arriving(receive).drain()
+
+
+FILE_HEAD = (
+    b"POST /v1/fileEncrypt HTTP/1.1\r\nhost: localhost:%d\r\ncontent-type: %b\r\ncontent-length: 100000000\r\n\r\n"
+    b'--b0\r\ncontent-disposition: form-data; name="file"\r\n\r\n'
+)
+
+
+@pytest.mark.parametrize("enough", [True, False])
+async def test_a_file_may_take_long_as_long_as_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enough: bool
+) -> None:
+    """A minute for each 2 MiB, not one for all of a gigabyte; and none more for whoever dribbles."""
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "FILE_BYTES", 100)
+    bound, stop, ready = bind("127.0.0.1", 0), asyncio.Event(), asyncio.Event()
+    port: int = bound.getsockname()[1]
+    broker = SimpleNamespace(serving=Serving(AirGappedServing(), tmp_path))
+    server = asyncio.create_task(run(application(broker, tmp_path, port), bound, stop=stop, ready=ready.set))
+    try:
+        async with asyncio.timeout(10):
+            await ready.wait()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(FILE_HEAD % (port, b"multipart/form-data; boundary=b0"))
+            for _ in range(8):
+                await asyncio.sleep(0.04)
+                if reader.at_eof():
+                    break
+                writer.write(b"x" * (100 if enough else 1))
+            assert reader.at_eof() is not enough
+            # In any case nobody waits for ever.
+            assert await reader.read() == b""
+            writer.close()
+    finally:
+        stop.set()
+        await server

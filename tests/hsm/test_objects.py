@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from keyturn.errors import ErrorCode
+from keyturn.clock import ManualClock
+from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import objects, protocol
 from keyturn.hsm.client import HsmClient, HsmRefusedError
+from keyturn.hsm.records import ObjectRecord
+from keyturn.hsm.store import Store
 from keyturn_testing.hsm_process import HsmProcess
 from keyturn_testing.hsm_room import Room
 from keyturn_testing.keys import operation_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
-    from pathlib import Path
 
 
+GOLDEN = Path(__file__).parent.parent / "hsm_store" / "golden" / "v3"
 ALL = {"private": True, "modifiable": True, "destroyable": True}
 
 
@@ -126,6 +132,25 @@ async def test_objects_survive_a_power_cut_sealed_and_count_as_a_change(tmp_path
         assert (found.value, found.attributes["modifiable"]) == (secret, False)
         await client.close()
         assert [line["note"] for line in process.decisions() if line["kind"] == "object-put"] == ["data object 'kept'"]
+
+
+def test_a_store_of_an_older_version_has_none_and_takes_some(tmp_path: Path) -> None:
+    directory = tmp_path / "store"
+    shutil.copytree(GOLDEN, directory)
+    directory.chmod(0o700)
+    store = Store.open(directory, b"golden, for tests only", clock=ManualClock())
+    assert store.object_names("data") == []
+    with store.change() as change:
+        change.put_object(ObjectRecord("data", "new", 1, 1, {}), b"value")
+    store.close()
+    again = Store.open(directory, b"golden, for tests only", clock=ManualClock())
+    record = again.object("data", "new")
+    assert record is not None
+    assert again.object_value(record) == b"value"
+    with pytest.raises(KeyturnError, match="seal") as refused:
+        again.object_value(replace(record, name="other"))
+    assert refused.value.refusal == "store.seal-broken"
+    again.close()
 
 
 @pytest.fixture
