@@ -273,7 +273,7 @@ def _certificate(data: bytes, reader: der.DERReader) -> ToBeSigned:
     subject = _value(reader, der.SEQUENCE)
     spki = _value(reader, der.SEQUENCE)
     if reader.peek() == _EXPLICIT_3:
-        reader.take(_EXPLICIT_3)
+        _require_extensions(reader.take(_EXPLICIT_3))
     reader.finish()
     if not 0 < serial < _MAX_SERIAL:
         raise FormatError("The serial number has not 1 to 20 octets, or is not positive.")
@@ -327,7 +327,7 @@ def _request(data: bytes, reader: der.DERReader) -> ToBeSigned:
         one = der.DERReader(attributes.take(der.SEQUENCE), "attribute of a request")
         if one.take_any()[2] != EXTENSION_REQUEST:
             raise FormatError("A request has no attribute but the extensions that it asks for.")
-        one.take(der.SET)
+        _require_extensions(one.take(der.SET))
         one.finish()
         attributes.finish()
     whole = der.encode(der.SEQUENCE, data + _NO_ALGORITHM + _UNSIGNED)
@@ -341,6 +341,14 @@ def _request(data: bytes, reader: der.DERReader) -> ToBeSigned:
     return _told(
         ToBeSigned(data=data, is_request=True, subject=subject, subject_text=subject_text, spki=spki), extensions
     )
+
+
+def _require_extensions(content: bytes) -> None:
+    """None at all is written by leaving the list out."""
+    reader = der.DERReader(content, "extensions")
+    if not reader.take(der.SEQUENCE):
+        raise FormatError("It holds a list of extensions with nothing in it.")
+    reader.finish()
 
 
 def _told(bare: ToBeSigned, extensions: x509.Extensions) -> ToBeSigned:
