@@ -186,7 +186,7 @@ USE = [
     Line(
         "Unwrap to a key that derives by BIP32",
         _unwrap(attributes=_with(derive=True, bip32=True)),
-        "attribute.no-flag",
+        "attribute.no-chain-code",
         "R16",
     ),
     Line(
@@ -249,6 +249,70 @@ CERTIFY = [
         _certify(lambda w, _: w.approvals(w.token()), payload=PAYLOAD),
         "certificate.form",
         "R17",
+    ),
+]
+
+
+def _derived(forge: Callable[[World, World, World], object], honest: Callable[[World, World], object]) -> Lie:
+    """A call about a child of a protected master, another child, or the master itself."""
+
+    def lie(world: World) -> object:
+        names = (f"{world.label}-master{path}" for path in ("", "/0'", "/1'"))
+        master, child, sibling = (World(world.hsm, world.line, name) for name in names)
+        master.do(master.creation(attributes={"sign": True, "derive": True, "slip10": True}))
+        return Case(forge(master, child, sibling), lambda: honest(master, child))
+
+    return lie
+
+
+def _own_use(_: World, child: World) -> object:
+    return child.sign()
+
+
+def _store(master: World, **attributes: bool) -> protocol.DeriveKey:
+    return protocol.DeriveKey(operation_id(), master.label, "0'", attributes)
+
+
+DERIVED = [
+    Line("Sign with a derived key without approvals", _derived(lambda _m, c, _s: c.sign([]), _own_use), MISSING, "R21"),
+    Line(
+        "Sign with a derived key with approvals for its master",
+        _derived(lambda m, c, _: c.sign(m.approvals(m.token())), _own_use),
+        MISSING,
+        "R21",
+        "wrong-label",
+    ),
+    Line(
+        "Sign with a derived key with approvals for its sibling",
+        _derived(lambda _, c, s: c.sign(s.approvals(s.token())), _own_use),
+        MISSING,
+        "R21",
+        "wrong-label",
+    ),
+    Line(
+        "Sign with a master with approvals for its child",
+        _derived(lambda m, c, _: m.sign(c.approvals(c.token())), lambda m, _: m.sign()),
+        MISSING,
+        "R21",
+        "wrong-label",
+    ),
+    Line(
+        "Give a derived key a policy of its own",
+        _derived(lambda _m, c, _s: c.modify(), lambda m, _: m.modify()),
+        "key.derived",
+        "R21",
+    ),
+    Line(
+        "Store a child that may do more than its master",
+        _derived(lambda m, _c, _s: _store(m, decrypt=True), lambda m, _: _store(m)),
+        "attribute.child-decrypt",
+        "R21",
+    ),
+    Line(
+        "Store a child that may leave",
+        _derived(lambda m, _c, _s: _store(m, extractable=True), lambda m, _: _store(m)),
+        "attribute.child-extractable",
+        "R21",
     ),
 ]
 
@@ -347,6 +411,7 @@ SYSTEM = [line for kind, name in SYSTEM_KEYS.items() for line in _system(kind, n
     [
         *lines("Private keys without the right approvals", USE),
         *lines("Certificates", CERTIFY),
+        *lines("Derived keys of protected masters", DERIVED),
         *lines("Keys that would not be protected", CREATION),
         *lines("The HSM's own keys", SYSTEM),
     ],
@@ -410,6 +475,7 @@ def test_every_call_of_the_protocol_that_touches_a_private_key_stands_in_the_tab
     """A call that is added must be put into one of these sets, and into the table above if it uses a private key."""
     touching = {protocol.Sign, protocol.SignCertificate, protocol.Decrypt, protocol.Unwrap, protocol.DeleteKey}
     governed = {protocol.Modify, protocol.Block, protocol.Unblock, protocol.Withdraw, protocol.CreateKey}
+    governed |= {protocol.ImportSeed, protocol.DeriveKey, protocol.GetAddress}
     reading = {protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.Verify}
     others = {protocol.AttachCertificate, protocol.Stamp, protocol.GetStatistics, protocol.Witness}
     assert touching | governed | reading | others == set(protocol.Call.__args__)
