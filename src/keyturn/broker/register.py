@@ -189,6 +189,13 @@ class Register:
         attestation = self.verified(xml, signature, json)
         row = OfflineKeyRow(attestation.label, xml, signature, attestation_key_name, now)
 
+        if attestation.public_only:
+            raise KeyturnError(
+                ErrorCode.INVALID_KEY_TYPE,
+                f"The HSM holds only the public part of {attestation.label!r}, so that nothing can be asked of it.",
+                refusal="offline-key.public-only",
+            )
+
         def store(tx: Transaction) -> list[str]:
             present = registered_or_none(tx, attestation.label)
             if present is None:

@@ -79,6 +79,7 @@ class Attester:
                 curve_oid=curve_oid,
                 key_size=key_size,
                 public_key=record.public_key,
+                public_only=bool(record.public_key) and not record.private_key and not record.master,
                 key_id=record.key_id,
                 attributes=attributes,
                 policy=policy,

@@ -71,8 +71,8 @@ class Certifying:
         identifier = identifier_of(call.algorithm, record.public_key)
         signature = registry.sign(private_key, call.algorithm, call.payload)
         made = join_signed(SignedBytes(call.payload, identifier, signature))
-        if target is not None:
-            self._require_attachable(target, told.subject, by_its_own_approvals=target.uuid == record.uuid)
+        if target is not None and target.uuid != record.uuid:
+            require_attachable(context, target, told.subject)
         now = context.journal.now()
         with context.store.change() as change:
             change.count_use(record.uuid)
@@ -118,7 +118,7 @@ class Certifying:
                 f"the key {record.label!r} has no certificate",
                 refusal="certificate.none",
             )
-        self._require_attachable(record, subject, by_its_own_approvals=False)
+        require_attachable(context, record, subject)
         with context.store.change() as change:
             stored = change.put_key(replace(record, certificate=call.certificate))
             answer = self._done(change, call, digest, stored)
@@ -132,21 +132,31 @@ class Certifying:
     ) -> protocol.Done:
         return self._context.finish(change, call, digest, protocol.Done(), record, self._context.journal.now())
 
-    def _require_attachable(self, record: KeyRecord, subject: bytes, *, by_its_own_approvals: bool) -> None:
-        """Make sure that a certificate may take the place of the one that a key has."""
-        if not record.policy or not record.certificate or by_its_own_approvals:
-            return
-        if subject and read_certificate(record.certificate).subject == subject:
-            return
-        try:
-            self._context.authority.require(record, Action.MODIFY, b"", ())
-        except NotAuthorisedError:
-            raise KeyturnError(
-                ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
-                f"the key {record.label!r} has a policy, and a certificate by whose name it issues; that is replaced "
-                "by one for the same name, or by a self-signed one with approvals, but not taken away",
-                refusal="certificate.name-kept",
-            ) from None
+
+def require_attachable(context: EngineContext, record: KeyRecord, subject: bytes) -> None:
+    """Make sure that a certificate may take the place of the one that a key has (R28).
+
+    Args:
+        context: Who decides.
+        record: The key, as stored.
+        subject: Subject of the new certificate, DER; empty where the certificate is taken off.
+
+    Raises:
+        KeyturnError: 614 `certificate.name-kept`.
+    """
+    if not record.policy or not record.certificate:
+        return
+    if subject and read_certificate(record.certificate).subject == subject:
+        return
+    try:
+        context.authority.require(record, Action.MODIFY, b"", ())
+    except NotAuthorisedError:
+        raise KeyturnError(
+            ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+            f"the key {record.label!r} has a policy, and a certificate by whose name it issues; that is replaced "
+            "by one for the same name, or by a self-signed one with approvals, but not taken away",
+            refusal="certificate.name-kept",
+        ) from None
 
 
 def _read(call: protocol.SignCertificate, record: KeyRecord) -> ToBeSigned:

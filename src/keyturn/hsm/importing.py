@@ -17,17 +17,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_der_private_key,
 )
 from msgspec.structs import replace
 
+from keyturn.crypto.certificates import read_certificate
 from keyturn.crypto.imported_keys import MAX_PKCS8, checked_private_key
 from keyturn.crypto.key_types import KEY_TYPES, SECRET_KEY_TYPES
 from keyturn.crypto.keys import (
@@ -40,6 +38,7 @@ from keyturn.crypto.keys import (
     public_spki,
 )
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.hsm.certifying import require_attachable
 from keyturn.hsm.creation import check_name, check_new_address, check_new_key
 from keyturn.hsm.limits import Limits, check_limits
 from keyturn.hsm.records import KeyRecord
@@ -126,11 +125,11 @@ class Importing:
             _require_kind(call.algorithm, spec)
             given, beside = call.public_key, "public key"
             if call.certificate:
-                given, beside = certified_key(call.certificate), "certificate"
+                given, beside = read_certificate(call.certificate).spki, "certificate"
             if given and public_spki(load_public_key(given)) != spki:
                 raise _refused(f"the {beside} does not belong to the private key", "import.other-key")
             return _Material(spec, spki, private_key_to_stored(private))
-        public = load_public_key(certified_key(call.certificate) if call.certificate else call.public_key)
+        public = load_public_key(read_certificate(call.certificate).spki if call.certificate else call.public_key)
         spec = kind_of(public).spec_of(public)
         _require_kind(call.algorithm, spec)
         KEY_TYPES[spec.algorithm].check(spec.curve_oid, spec.key_size, allow_weak=allow_weak)
@@ -163,6 +162,8 @@ class Importing:
                     refusal="import.other-key",
                 )
             return self._replace(call, present, material, digest)
+        if call.certificate:
+            require_attachable(context, present, read_certificate(call.certificate).subject)
         now = context.clock_guard.now()
         with context.store.change() as change:
             stored = change.put_key(replace(present, certificate=call.certificate or present.certificate))
@@ -242,32 +243,6 @@ def check_combination(call: protocol.ImportKey) -> None:
         raise _refused("secretKey excludes privateKey, publicKey and certificate", "import.combination")
     if call.public_key and call.certificate:
         raise _refused("publicKey excludes certificate, which holds the public key already", "import.combination")
-
-
-def certified_key(certificate: bytes) -> bytes:
-    """The public key in a certificate.
-
-    Args:
-        certificate: X.509, DER.
-
-    Returns:
-        SPKI, DER.
-
-    Raises:
-        FormatError: 409 `certificate.unreadable`.
-    """
-    try:
-        return (
-            x509.load_der_x509_certificate(certificate)
-            .public_key()
-            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        )
-    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
-        raise FormatError(
-            "certificate: this is not the DER of an X.509 certificate with a key of a kind that is available here.",
-            code=ErrorCode.PARSING_CERTIFICATE,
-            refusal="certificate.unreadable",
-        ) from None
 
 
 def _as_pkcs8(der: bytes) -> bytes:

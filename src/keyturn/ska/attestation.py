@@ -73,7 +73,7 @@ def render_attestation(attestation: KeyAttestation) -> str:
     """
     check_attestation(attestation)
     writer = Writer()
-    writer.open("private_key" if attestation.public_key else "secret_key", {"creation": attestation.creation})
+    writer.open(_root_of(attestation), {"creation": attestation.creation})
     writer.leaf("uuid", attestation.uuid)
     writer.leaf("label", attestation.label)
     writer.leaf("create_time", format_time(attestation.create_time))
@@ -103,6 +103,12 @@ def render_attestation(attestation: KeyAttestation) -> str:
     if len(text.encode()) > MAX_XML:
         raise FormatError(f"The attested attributes would have more than {MAX_XML} bytes.", refusal="xml.size")
     return text
+
+
+def _root_of(attestation: KeyAttestation) -> str:
+    if attestation.public_only:
+        return "public_key"
+    return "private_key" if attestation.public_key else "secret_key"
 
 
 def _write_own(writer: Writer, attestation: KeyAttestation) -> None:
@@ -169,9 +175,10 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
     """
     data = _utf8(xml)
     root = read_tree(data)
-    if root.tag not in {"private_key", "secret_key"}:
+    if root.tag not in {"private_key", "secret_key", "public_key"}:
         raise FormatError(
-            f"These are attributes of a {root.tag[:64]!a}; only a private_key and a secret_key are known here."
+            f"These are attributes of a {root.tag[:64]!a}; only a private_key, a secret_key and a public_key are "
+            "known here."
         )
     check_attributes(root, "creation")
     creation = CREATIONS.get(root.attributes.get("creation", ""))
@@ -183,7 +190,7 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
     key_use_count = read_number(parts.text("key_use_count"), "key_use_count", NUMBER_DIGITS)
     algorithm, algorithm_oid = parts.text("algorithm"), parts.text("algorithm_oid")
     curve_oid, key_size = parts.text_if("curve_oid"), parts.text_if("key_size")
-    public_key = read_base64(parts.text("public_key"), "public_key") if root.tag == "private_key" else b""
+    public_key = read_base64(parts.text("public_key"), "public_key") if root.tag != "secret_key" else b""
     derivation = _read_typed(parts, "derivation_value", "type")
     address = _read_typed(parts, "address_truncated", "format")
     given = Children(parts.take("attributes"))
@@ -215,6 +222,7 @@ def parse_attestation(xml: str | bytes) -> KeyAttestation:
         curve_oid=curve_oid,
         key_size=None if key_size is None else read_number(key_size, "key_size", 6),
         public_key=public_key,
+        public_only=root.tag == "public_key",
         attributes=attributes,
         policy=policy,
         blocked=blocked,

@@ -110,6 +110,8 @@ class KeyAttestation:
         certificate: X.509 certificate attached to the key, DER: in whose name it issues (R17); empty for none and in
             texts of the first two versions.
         remaining_signatures: How many signatures a key of LMS or XMSS can still make; None for other kinds.
+        public_only: Whether there is no private key: a public key or certificate was imported alone. Its text is that
+            of a `public_key`.
     """
 
     label: str
@@ -146,6 +148,7 @@ class KeyAttestation:
     remaining_signatures: int | None = None
     derivation: tuple[str, str] | None = None
     address: tuple[str, bytes] | None = None
+    public_only: bool = False
 
 
 def attestation_to_json(attestation: KeyAttestation) -> dict[str, object]:
