@@ -76,6 +76,13 @@ async def test_a_form_that_is_cut_off_is_none(end: int, cuts: list[int]) -> None
     assert refused.value.refusal.startswith("upload.")
 
 
+async def test_strangers_do_not_write_into_the_servers_log(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(FormatError) as refused:
+        await read(b"--b0\r\nno header\r\n\r\n", [])
+    assert refused.value.refusal == "upload.malformed"
+    assert caplog.records == []
+
+
 async def test_a_file_has_a_largest_size() -> None:
     body = BODY % (JSON, b"12345678")
     with pytest.raises(HttpError) as refused:

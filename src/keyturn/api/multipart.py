@@ -8,6 +8,7 @@ Sources: RFC 7578; RFC 2046 section 5.1; rest-api.md section 3.3.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,9 @@ from keyturn.errors import ErrorCode, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+# It would warn of every malformed body, and so let strangers fill the server's log; they are told what was wrong.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 FILE_PART: Final = "file"
 MAX_JSON: Final = 64 * 1024
