@@ -234,6 +234,26 @@ def test_r6_attested_attributes_of_any_key_are_a_witness_for_the_whole_store(hou
     assert house.info().rolled_back
 
 
+@pytest.mark.rule("R21")
+@pytest.mark.parametrize("stored", [False, True])
+def test_r6_the_children_of_a_key_with_a_policy_stop_with_it(house: House, stored: bool) -> None:
+    master = {"sign": True, "derive": True, "slip10": True}
+    for label, policy in (("treasury", POLICY), ("plain", b"")):
+        house.ask(protocol.CreateKey(operation_id(), label, "EC", P256, 0, master, policy, blocked=False))
+        if stored:
+            house.ask(protocol.DeriveKey(operation_id(), label, "0'", {}))
+    house.copy()
+    witness = house.receipted_block("treasury")
+    house.put_back()
+    # The store does not know of the block; until it is shown, it serves.
+    assert isinstance(house.ask(sign("treasury/0'")), protocol.Signed)
+    house.ask(witness)
+    assert house.refused(sign("treasury/0'")) == house.refused(sign("treasury")) == ROLLED_BACK
+    seed = protocol.ImportSeed(operation_id(), "new", bytes(32), P256, master, POLICY, blocked=False)
+    assert house.refused(seed) == ROLLED_BACK
+    assert isinstance(house.ask(sign("plain/0'", approved=False)), protocol.Signed)
+
+
 @pytest.mark.rule("R15")
 def test_r15_a_replayed_unblock_from_lost_time_stops_at_the_witness(house: House) -> None:
     house.create("vault")

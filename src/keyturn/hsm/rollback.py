@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.audit import LogEntry
+from keyturn.hsm.derived_keys import identity_of
 from keyturn.ska.attestation import verify_attestation
 from keyturn.ska.receipt import verify_receipt
 
@@ -141,17 +142,17 @@ class RollbackGuard:
         match call:
             case protocol.Stamp() | protocol.Modify() | protocol.Unblock():
                 return True
-            case protocol.CreateKey():
+            case protocol.CreateKey() | protocol.ImportSeed() | protocol.ImportKey():
                 # A label's history may be lost: what was approved for a key before could count for this one (R18).
                 return bool(call.policy)
-            case protocol.Sign() | protocol.Decrypt():
+            case protocol.Sign() | protocol.SignCertificate() | protocol.Decrypt():
                 return self._has_policy(call.label)
             case protocol.Unwrap():
                 return bool(call.policy) or self._has_policy(call.label)
         return False
 
     def _has_policy(self, label: str) -> bool:
-        record = self._store.key(label)
+        record = identity_of(self._store, label)
         return record is not None and bool(record.policy)
 
     def _genuine(self, kind: str, evidence: bytes, signature: bytes) -> tuple[str, int, int]:

@@ -17,6 +17,7 @@ from keyturn.crypto.keys import kind_of
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.authority import StatementServedError
+from keyturn.hsm.derived_keys import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -108,7 +109,7 @@ class SlowSigning:
         context = self._context
         refused = context.journal.refuse(call, error, "")
         try:
-            return context.receipts.answered(call, refused, context.store.key(call.label))
+            return context.receipts.answered(call, refused, identity_of(context.store, call.label))
         except KeyturnError:
             # No receipt where the store takes nothing any more; the refusal stands.
             return refused
