@@ -69,8 +69,8 @@ _UNWELL: Final = frozenset(
     {ErrorCode.CONNECTIVITY.number, ErrorCode.HSM_FAILURE.number, ErrorCode.CREATION_INTEGRITY_KEY.number}
 )
 """Codes that say nothing about the request: it goes on waiting, unchanged."""
-MAX_SIGNATURE: Final = 1024
-"""Most bytes of a signature: an RSA key of 8192 bits makes 1024."""
+MAX_SIGNATURE: Final = 49_856
+"""Longest signature in bytes: that of SLH-DSA-SHA2-256f and SLH-DSA-SHAKE-256f."""
 MAX_MESSAGE: Final = 1000
 """Most characters of a refusal's message that are kept; a receipt does not cover it."""
 
