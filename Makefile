@@ -34,8 +34,9 @@ compatibility: setup ## Try every documented endpoint and algorithm, and write d
 	$(PYTEST) --compat-records=$(ROWS) tests/compat
 	$(PY) scripts/compatibility.py $(ROWS) --write docs/compatibility.md
 
-fuzz: setup ## Fuzz every parser of the boundary for FUZZ_SECONDS=600; finds go to tests/fuzz/crashes
+fuzz: setup ## Fuzz every parser of the boundary, then every endpoint, FUZZ_SECONDS=600 each; finds go to tests/fuzz/crashes
 	@PYTHONPATH=tests $(PY) -m fuzz.run $(FUZZ)
+	@PYTHONPATH=tests $(PY) -W ignore -m fuzz.conversations
 
 bench: setup ## Speed against the raw limits: a table, and bench-output/bench.json
 	$(PY) bench/run.py
