@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from keyturn.clock import iso
-from keyturn.crypto.certificates import read_certificate
+from keyturn.crypto.foreign_certificates import read_certificate
 from keyturn.ska.to_be_signed import SignedBytes, join_signed, read_to_be_signed, split_signed
 from keyturn_testing.certificates import (
     certificate,

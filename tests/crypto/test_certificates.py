@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keyturn.crypto import certificates, registry
+from keyturn.crypto import certificates, foreign_certificates, registry
 from keyturn.crypto.certificate_signatures import CERTIFICATE_ALGORITHMS, algorithm_of_identifier, identifier_of
 from keyturn.crypto.certificates import CertificateFields, Issuer, Usages
 from keyturn.crypto.keys import KEY_TYPES, generate, make_spec, public_spki
@@ -96,16 +96,16 @@ def test_openssl_verifies_what_is_signed_with_each_algorithm(kind: str, algorith
         not_before=1_700_000_000,
         days=36_500,
     )
-    made = certificates.pem(_signed(certificates.make_certificate(fields), key, algorithm), request=False)
+    made = foreign_certificates.pem(_signed(certificates.make_certificate(fields), key, algorithm), request=False)
     assert chain_is_valid(tmp_path, made, [], made)
     request = _signed(certificates.make_request(NAME, spki, USAGES), key, algorithm)
-    text = request_is_valid(certificates.pem(request, request=True))
+    text = request_is_valid(foreign_certificates.pem(request, request=True))
     assert "DNS:a.example" in text
-    assert certificates.read_request(request).spki == spki
+    assert foreign_certificates.read_request(request).spki == spki
     parts = bytearray(request)
     parts[-1] ^= 1
     with pytest.raises(KeyturnError):
-        certificates.read_request(bytes(parts))
+        foreign_certificates.read_request(bytes(parts))
 
 
 @pytest.mark.parametrize("kind", [name for name in ("ML-DSA-44", "SLH-DSA-SHA2-128f", "DSA") if name in KEY_TYPES])
@@ -115,7 +115,7 @@ def test_other_kinds_of_keys_sign_requests_under_the_identifiers_that_x509_has(k
         pytest.skip("there is no such signature here")
     key = generate(make_spec(kind, "", 2048 if kind == "DSA" else 0))
     request = _signed(certificates.make_request(NAME, public_spki(key), Usages()), key, algorithm)
-    assert certificates.read_request(request).spki == public_spki(key)
+    assert foreign_certificates.read_request(request).spki == public_spki(key)
     assert algorithm_of_identifier(split_signed(request).algorithm) == algorithm
 
 
@@ -183,34 +183,34 @@ def test_copied_extensions_never_make_an_authority() -> None:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
     builder = x509.CertificateSigningRequestBuilder(name, [])
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    asking = certificates.read_request(builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER))
-    assert certificates.copied(asking, Usages(), certificate_authority=False) == Usages()
-    request = certificates.read_request(_request(greedy))
-    assert certificates.copied(request, Usages(), certificate_authority=False) == Usages(
+    asking = foreign_certificates.read_request(builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER))
+    assert foreign_certificates.copied(asking, Usages(), certificate_authority=False) == Usages()
+    request = foreign_certificates.read_request(_request(greedy))
+    assert foreign_certificates.copied(request, Usages(), certificate_authority=False) == Usages(
         ("DIGITAL_SIGNATURE",), ("SERVER_AUTH",), (("DNS", "a.example"),)
     )
     mine = Usages(("KEY_AGREEMENT",), ("CODE_SIGNING",), (("DNS", "b.example"),))
-    assert certificates.copied(request, mine, certificate_authority=False) == mine
-    assert certificates.copied(request, Usages(), certificate_authority=True).key_usages == ()
+    assert foreign_certificates.copied(request, mine, certificate_authority=False) == mine
+    assert foreign_certificates.copied(request, Usages(), certificate_authority=True).key_usages == ()
 
 
 def test_a_request_counts_only_with_a_signature_of_its_own_key() -> None:
     request = _request()
-    assert certificates.read_request(request).subject == NAME
+    assert foreign_certificates.read_request(request).subject == NAME
     parts = split_signed(request)
     other = ec.generate_private_key(ec.SECP256R1())
     forged = registry.sign(other, "SHA256_WITH_ECDSA", parts.to_be_signed)
     word = _refused(
-        lambda: certificates.read_request(join_signed(SignedBytes(parts.to_be_signed, parts.algorithm, forged)))
+        lambda: foreign_certificates.read_request(join_signed(SignedBytes(parts.to_be_signed, parts.algorithm, forged)))
     )
     assert word == "csr.signature"
     sha_1 = bytes.fromhex("300906072a8648ce3d0401")
     word = _refused(
-        lambda: certificates.read_request(join_signed(SignedBytes(parts.to_be_signed, sha_1, parts.signature)))
+        lambda: foreign_certificates.read_request(join_signed(SignedBytes(parts.to_be_signed, sha_1, parts.signature)))
     )
     assert word == "csr.algorithm"
     for bad in (b"", b"x", request[:-1], request + b"\0", bytes(40_000)):
-        assert _refused(lambda bad=bad: certificates.read_request(bad)) == "csr.form"  # type: ignore[misc]
+        assert _refused(lambda bad=bad: foreign_certificates.read_request(bad)) == "csr.form"  # type: ignore[misc]
 
 
 def test_requests_of_openssl_are_read_with_either_label(tmp_path: Path) -> None:
@@ -223,10 +223,12 @@ def test_requests_of_openssl_are_read_with_either_label(tmp_path: Path) -> None:
     text = (tmp_path / "a.csr").read_text()
     renamed = text.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
     for form in (text, renamed, "".join(text.splitlines()[1:-1]), text.replace("\n", "\\n")):
-        request = certificates.read_request(certificates.request_from_text(form))
-        assert certificates.copied(request, Usages(), certificate_authority=False).names == (("DNS", "leaf.example"),)
+        request = foreign_certificates.read_request(foreign_certificates.request_from_text(form))
+        assert foreign_certificates.copied(request, Usages(), certificate_authority=False).names == (
+            ("DNS", "leaf.example"),
+        )
     for bad in (text.replace("REQUEST", "REQUESTS"), text[:40], "%%%", text + text):
-        assert _refused(lambda bad=bad: certificates.request_from_text(bad)) == "csr.form"  # type: ignore[misc]
+        assert _refused(lambda bad=bad: foreign_certificates.request_from_text(bad)) == "csr.form"  # type: ignore[misc]
 
 
 def test_a_certificate_of_another_origin_is_read_for_name_key_and_authority(tmp_path: Path) -> None:
@@ -234,7 +236,7 @@ def test_a_certificate_of_another_origin_is_read_for_name_key_and_authority(tmp_
     openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/C=CH/CN=Other", *files)
     openssl("x509", "-in", tmp_path / "c.pem", "-outform", "DER", "-out", tmp_path / "c.der")
     data = (tmp_path / "c.der").read_bytes()
-    read = certificates.read_certificate(data)
+    read = foreign_certificates.read_certificate(data)
     assert (read.subject_text, read.certificate_authority) == ("CN=Other,C=CH", True)
     loaded = x509.load_der_x509_certificate(data)
     assert read.issuer == Issuer(
@@ -242,7 +244,7 @@ def test_a_certificate_of_another_origin_is_read_for_name_key_and_authority(tmp_
         loaded.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest,
     )
     for bad in (b"", data[:-1], data + b"\0", os.urandom(64)):
-        assert _refused(lambda bad=bad: certificates.read_certificate(bad)) == "certificate.encoding"  # type: ignore[misc]
+        assert _refused(lambda bad=bad: foreign_certificates.read_certificate(bad)) == "certificate.encoding"  # type: ignore[misc]
 
 
 @given(st.binary(min_size=16, max_size=16))

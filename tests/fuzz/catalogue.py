@@ -14,7 +14,7 @@ CORPUS: Final = HERE / "corpus"
 """Inputs that reach different lines, a folder for each target."""
 CRASHES: Final = HERE / "crashes"
 """Inputs that were findings once, a folder for each target."""
-MODULES: Final = ("structures", "keys", "texts", "lines", "carried", "shown", "verdicts", "uploads")
+MODULES: Final = ("structures", "certificates", "keys", "texts", "lines", "carried", "shown", "verdicts", "uploads")
 
 
 def targets_of(module: str) -> tuple[AnyTarget, ...]:

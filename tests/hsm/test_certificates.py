@@ -16,9 +16,9 @@ from keyturn.crypto.certificates import (
     make_certificate,
     make_name,
     make_request,
-    read_certificate,
     serial_from,
 )
+from keyturn.crypto.foreign_certificates import read_certificate
 from keyturn.crypto.registry import verify
 from keyturn.hsm.client import HsmClient
 from keyturn.ska.actions import Action

@@ -13,15 +13,13 @@ from keyturn.crypto.certificates import (
     CertificateFields,
     Issuer,
     Usages,
-    copied,
     key_identifier,
     make_certificate,
     make_name,
     make_request,
-    read_certificate,
-    read_request,
     serial_from,
 )
+from keyturn.crypto.foreign_certificates import copied, read_certificate, read_request
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.to_be_signed import split_signed

@@ -24,7 +24,7 @@ from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage.rows import TaskState
 from keyturn.broker.timestamps import awaits_stamp
 from keyturn.clock import iso
-from keyturn.crypto.certificates import pem
+from keyturn.crypto.foreign_certificates import pem
 from keyturn.ska.actions import Action
 from keyturn.ska.policy_rules import open_modify, open_unblock, required_timestamp
 from keyturn.ska.window import closes_at, opens_at

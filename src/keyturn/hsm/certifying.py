@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from keyturn.crypto import registry
 from keyturn.crypto.certificate_signatures import identifier_of
-from keyturn.crypto.certificates import read_certificate
+from keyturn.crypto.foreign_certificates import read_certificate
 from keyturn.crypto.keys import SecretKey
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol

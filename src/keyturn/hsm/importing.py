@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec.structs import replace
 
-from keyturn.crypto.certificates import read_certificate
+from keyturn.crypto.foreign_certificates import read_certificate
 from keyturn.crypto.imported_keys import MAX_PKCS8, checked_private_key
 from keyturn.crypto.key_types import KEY_TYPES, SECRET_KEY_TYPES
 from keyturn.crypto.keys import (

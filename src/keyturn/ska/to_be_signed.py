@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.ska import der
@@ -37,6 +38,16 @@ _MAX_SERIAL: Final = 1 << 159
 _OCTET_STRING: Final = 0x04
 _UNSIGNED: Final = der.encode(der.BIT_STRING, b"\x00")
 _NO_ALGORITHM: Final = der.encode(der.SEQUENCE, der.encode_oid("1.2.840.10045.4.3.2"))
+
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises at bytes that it cannot read."""
 
 KEY_USAGES: Final = {
     "DIGITAL_SIGNATURE": "digital_signature",
@@ -311,7 +322,7 @@ def _interpreted(data: bytes, algorithm: bytes) -> tuple[str, str, x509.Extensio
                 certificate.subject.rfc4514_string(NAME_WORDS),
                 certificate.extensions,
             )
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE as error:
         raise FormatError(f"A name or an extension in it cannot be read ({type(error).__name__}).") from None
 
 
@@ -336,7 +347,7 @@ def _request(data: bytes, reader: der.DERReader) -> ToBeSigned:
             warnings.simplefilter("ignore")
             request = x509.load_der_x509_csr(whole)
             subject_text, extensions = request.subject.rfc4514_string(NAME_WORDS), request.extensions
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE as error:
         raise FormatError(f"A name or an extension in it cannot be read ({type(error).__name__}).") from None
     return _told(
         ToBeSigned(data=data, is_request=True, subject=subject, subject_text=subject_text, spki=spki), extensions

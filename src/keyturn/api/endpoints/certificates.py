@@ -31,7 +31,7 @@ from keyturn.api.schemas.certificates import (
     SynchronousSignCertificateBody,
 )
 from keyturn.broker.model import CertificateOrder, CertifyCall
-from keyturn.crypto.certificates import MAX_CERTIFICATE, pem, request_from_text
+from keyturn.crypto.foreign_certificates import MAX_CERTIFICATE, pem, request_from_text
 from keyturn.errors import FormatError
 
 if TYPE_CHECKING:
