@@ -79,9 +79,10 @@ def test_files_come_back_as_they_were(rest: RestClient, key: str, size: int) -> 
     assert decrypted(rest, key, file) == content
 
 
+@pytest.mark.parametrize("size", [0, 200_000, 5_000_000])
 @pytest.mark.parametrize("file_first", [True, False])
-def test_the_parts_come_in_any_order(http: httpx.Client, key: str, file_first: bool) -> None:
-    content = os.urandom(200_000)
+def test_the_parts_come_in_any_order(http: httpx.Client, key: str, file_first: bool, size: int) -> None:
+    content = os.urandom(size)
     parts: list[tuple[str, Any]] = [("file", ("päper.pdf", content)), (ENCRYPT, encrypt_part(key))]
     answer = http.post("/v1/fileEncrypt", files=parts if file_first else parts[::-1])
     assert answer.status_code == 200

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from keyturn.client import ServerRefusedError
+from keyturn.crypto.encrypted_files import new_file_key, seal_file_key
 from keyturn_testing.rest_server import ServeProcess, b64
 from keyturn_testing.timestamps import openssl_judges
 
@@ -17,6 +22,12 @@ if TYPE_CHECKING:
     import httpx
 
     from keyturn.client import RestClient
+
+
+HEADER = seal_file_key(
+    ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+    new_file_key(),
+)
 
 
 def test_random_bytes(rest: RestClient, http: httpx.Client) -> None:
@@ -88,3 +99,7 @@ def test_a_broker_without_an_hsm_says_so(tmp_path: Path) -> None:
             with pytest.raises(Exception, match="no HSM") as refused:
                 rest.call(method, path, body)
             assert getattr(refused.value, "refusal", "") == "profile.air-gapped"
+        for exchange in (rest.encrypt_file, rest.decrypt_file):
+            with pytest.raises(ServerRefusedError) as refused_file:
+                exchange("k", io.BytesIO(HEADER), io.BytesIO())
+            assert refused_file.value.refusal == "profile.air-gapped"

@@ -153,23 +153,30 @@ class FileOpening(_Worker):
         self._open_file_key = open_file_key
         self._label = ""
         self._sealed_password = b""
+        self._header = bytearray()
         self._file_key = b""
 
     async def decrypt_with(self, label: str, sealed_password: bytes) -> None:
         """Say with which key; at any time before `finish`."""
         self._label, self._sealed_password = label, sealed_password
+        await self._open_header()
 
     async def write(self, piece: bytes) -> None:
         """Take the next piece; what begins as no encrypted file is refused at once, and so is a key that is not its.
 
         Raises 623, and what the HSM says of the key: 650, 606, 607, 614, 620.
         """
+        if len(self._header) < HEADER:
+            self._header += piece[: HEADER - len(self._header)]
+            if len(self._header) == HEADER:
+                parse_header(bytes(self._header))
+                await self._open_header()
         await super().write(piece)
-        if not self._file_key and len(self._waiting) >= HEADER:
-            header = bytes(self._waiting[:HEADER])
-            parse_header(header)
-            if self._label:
-                self._file_key = await self._open_file_key(self._label, header, self._sealed_password)
+
+    async def _open_header(self) -> None:
+        """Open the file's key as soon as header and key are known."""
+        if self._label and len(self._header) == HEADER:
+            self._file_key = await self._open_file_key(self._label, bytes(self._header), self._sealed_password)
 
     async def finish(self) -> Produced:
         """The content, all of which has been authenticated.
@@ -177,10 +184,7 @@ class FileOpening(_Worker):
         Raises as `write`, and 623 for a file that was changed or cut off.
         """
         await self._work()
-        if not self._file_key:
-            header = await asyncio.to_thread(self._spool.read, 0, HEADER)
-            parse_header(header)
-            self._file_key = await self._open_file_key(self._label, header, self._sealed_password)
+        parse_header(bytes(self._header))
         size = await asyncio.to_thread(self._authenticate)
         return Produced(size, self._pieces())
 
