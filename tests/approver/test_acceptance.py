@@ -89,6 +89,21 @@ def test_r20_a_task_says_whether_its_key_was_accepted() -> None:
     assert not unproven.acceptance.alarming
 
 
+@pytest.mark.rule("R21")
+def test_r21_a_derived_key_is_accepted_beside_its_master_whose_uuid_it_has() -> None:
+    master = accepted()
+    child = accepted(label="treasury/0'", fingerprint="11" * 32)
+    book = AddressBook.empty().with_key(master).with_key(child)
+    assert keys_from_json(keys_to_json(book.keys)) == book.keys
+    for key in (master, child):
+        assert acceptance_of(book.keys, key.label, key.identity).standing is Standing.ACCEPTED
+    # Neither stands for the other, nor for a sibling.
+    assert acceptance_of(book.keys, "treasury", child.identity).standing is Standing.OTHER_KEY
+    assert acceptance_of(book.keys, "treasury/0'", master.identity).standing is Standing.OTHER_KEY
+    assert acceptance_of(book.keys, "treasury/1'", child.identity).standing is Standing.NOT_ACCEPTED
+    assert list(book.without_key("treasury/0'").keys.values()) == [master]
+
+
 def test_r20_a_label_alone_says_nothing() -> None:
     keys = {UUID: accepted()}
     assert acceptance_of(keys, "treasury", None).standing is Standing.UNPROVEN

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.clock import iso
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.key_names import SEPARATOR
 from keyturn.ska.policy import encode_policy
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class AcceptedKey:
     accepted: int
 
     @property
+    def place(self) -> str:
+        """Where it stands among accepted keys."""
+        return place_of(self.uuid, self.label)
+
+    @property
     def identity(self) -> KeyIdentity:
         """What makes a key this one."""
         return KeyIdentity(self.uuid, self.fingerprint, self.policy)
@@ -114,11 +120,22 @@ class Acceptance:
         return self.standing in {Standing.CHANGED, Standing.OTHER_KEY}
 
 
+def place_of(uuid: str, label: str) -> str:
+    """Where a key stands among accepted keys: under its UUID; a derived key has its master's, and a path (R21).
+
+    Args:
+        uuid: Its UUID.
+        label: Its label, or its name `master/path`.
+    """
+    _, stroke, path = label.partition(SEPARATOR)
+    return f"{uuid}{stroke}{path}"
+
+
 def acceptance_of(keys: Mapping[str, AcceptedKey], label: str, shown: KeyIdentity | None) -> Acceptance:
     """Hold a key against what was accepted.
 
     Args:
-        keys: Accepted keys by UUID.
+        keys: Accepted keys by place.
         label: The label under which it is shown.
         shown: Its identity, verified or bound by what is signed; None when only the label is known.
     """
@@ -131,7 +148,7 @@ def acceptance_of(keys: Mapping[str, AcceptedKey], label: str, shown: KeyIdentit
                 "(--device-cert lets the HSM's word be verified)",
             )
         return Acceptance(Standing.NOT_ACCEPTED, "NOT ACCEPTED: no key of this name was (`keyturn key accept`)")
-    known = keys.get(shown.uuid)
+    known = keys.get(place_of(shown.uuid, label))
     if known is None:
         if namesakes:
             return Acceptance(
@@ -204,13 +221,13 @@ def keys_from_json(document: object) -> dict[str, AcceptedKey]:
                 "The address book is damaged: an accepted key in it cannot be read. Repair it or move it away.",
                 refusal="address-book.unreadable",
             ) from None
-        if key.uuid in found:
+        if key.place in found:
             raise KeyturnError(
                 ErrorCode.VALIDATION_FAILED,
                 f"The address book is damaged: the accepted key {key.uuid!a} stands twice.",
                 refusal="address-book.unreadable",
             )
-        found[key.uuid] = key
+        found[key.place] = key
     return found
 
 

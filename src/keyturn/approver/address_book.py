@@ -181,7 +181,7 @@ class AddressBook:
             key: The key.
         """
         others = {uuid: known for uuid, known in self.keys.items() if known.label != key.label}
-        return replace(self, keys={**others, key.uuid: key})
+        return replace(self, keys={**others, key.place: key})
 
     def without_key(self, which: str) -> AddressBook:
         """A book in which a key is accepted no more.
@@ -192,7 +192,7 @@ class AddressBook:
         Raises:
             KeyturnError: `address-book.unknown-key`.
         """
-        remaining = {uuid: key for uuid, key in self.keys.items() if which not in {uuid, key.label}}
+        remaining = {uuid: key for uuid, key in self.keys.items() if which not in {uuid, key.uuid, key.label}}
         if len(remaining) == len(self.keys):
             raise _refusal("address-book.unknown-key", "No accepted key has this name or UUID.")
         return replace(self, keys=remaining)
