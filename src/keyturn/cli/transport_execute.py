@@ -94,10 +94,10 @@ def execute(
     """
     try:
         _show_witness(server, contents)
-        answer = server.execute_offline_input(contents.body)
+        answer = execute_with_password(server, contents.body)
     except KeyturnError as error:
-        # What could not be reached has refused nothing; it can be tried again.
-        if error.code in {ErrorCode.CONNECTIVITY, ErrorCode.TECHNICAL}:
+        # What could not be reached has refused nothing; it can be tried again. So can a password that was mistyped.
+        if error.code in {ErrorCode.CONNECTIVITY, ErrorCode.TECHNICAL, ErrorCode.KEY_PASSWORD_MISMATCH}:
             raise
         _refused(error, station, bundle, target, as_json=as_json)
     return {
@@ -106,6 +106,34 @@ def execute(
         else "The HSM has done it. Carry the answer back.",
         **_send_back(station, bundle, _result_body(server, bundle, contents, answer), target),
     }
+
+
+def execute_with_password(server: RestClient, body: dict[str, Any]) -> dict[str, Any]:
+    """Have a carried request executed; the password of a key that has one is typed here, and travels nowhere (R27).
+
+    Args:
+        server: The offline side's server.
+        body: One inner object by its name, as the bundle brought it.
+
+    Returns:
+        The answer.
+
+    Raises:
+        KeyturnError: 620 where nobody is at the terminal, or nothing is typed.
+    """
+    while True:
+        try:
+            return server.execute_offline_input(body)
+        except ServerRefusedError as error:
+            if error.code is not ErrorCode.KEY_PASSWORD_MISMATCH or not sys.stdin.isatty():
+                raise
+            click.echo(f"! {visible(error.message)}", err=True)
+            password = click.prompt("Password of the key", hide_input=True, default="", show_default=False, err=True)
+            if not password:
+                raise
+        ((name, inner),) = body.items()
+        member = "unwrapKeyPassword" if name == "unwrapKeyRequest" else "keyPassword"
+        body = {name: {**inner, member: list(password)}}
 
 
 def _show_witness(server: RestClient, contents: RequestContents) -> None:
