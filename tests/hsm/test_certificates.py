@@ -352,3 +352,43 @@ async def test_a_symmetric_key_has_no_certificates(client: HsmClient, label: str
     assert (await refused(call)).refusal == "key.symmetric"
     assert (await refused(client.attach_certificate(operation_id(), label, b"x"))).refusal == "key.symmetric"
     assert (await client.sign_certificate(operation_id(), f"{label}-x", "csr", data, ECDSA)).data
+
+
+async def test_a_signature_that_takes_long_is_made_in_a_worker_and_attached(client: HsmClient, label: str) -> None:
+    await client.create(operation_id(), label, "SLH-DSA-SHA2-128f", attributes={"sign": True})
+    spki = (await client.lookup(label)).public_key
+    data = _certificate(spki, spki, algorithm=identifier_of("SLH_DSA", spki))
+    operation = operation_id()
+
+    async def sign(algorithm: str = "SLH_DSA") -> bytes:
+        call = client.sign_certificate(operation, label, "selfsign", data, algorithm, certificate_authority=True)
+        return (await call).data
+
+    assert (await refused(sign("SHA256_WITH_ECDSA"))).refusal == "certificate.algorithm"
+    made = await sign()
+    parts = split_signed(made)
+    verify(spki, "SLH_DSA", data, parts.signature)
+    assert parts.to_be_signed == data
+    assert (await client.lookup(label)).certificate == made
+    assert await sign() == made
+
+
+@pytest.mark.rule("R21")
+async def test_a_derived_key_asks_for_certificates_and_keeps_them_once_it_is_stored(
+    client: HsmClient, label: str
+) -> None:
+    attributes = {"sign": True, "derive": True, "bip32": True}
+    await client.create(operation_id(), label, "EC", curve_oid="1.3.132.0.10", attributes=attributes)
+    child = f"{label}/0"
+    spki = (await client.lookup(child)).public_key
+    request = make_request(LEAF, spki, Usages())
+    made = split_signed((await client.sign_certificate(operation_id(), child, "csr", request, ECDSA)).data)
+    verify(spki, ECDSA, request, made.signature)
+    act = client.sign_certificate(operation_id(), label, "csr", request, ECDSA)
+    assert (await refused(act)).refusal == "certificate.other-key"
+    data = _certificate(spki, spki)
+    call = client.sign_certificate(operation_id(), child, "selfsign", data, ECDSA, certificate_authority=True)
+    certificate = (await call).data
+    assert (await client.lookup(child)).certificate == b""
+    assert (await client.lookup(label)).certificate == b""
+    assert (await refused(client.attach_certificate(operation_id(), child, certificate))).refusal == "key.derived"

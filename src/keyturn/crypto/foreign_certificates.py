@@ -21,8 +21,8 @@ from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska import der
 from keyturn.ska.to_be_signed import EXTENDED_KEY_USAGES, NAME_WORDS, UNREADABLE, key_usage_names, split_signed
 
-MAX_CERTIFICATE: Final = 32_768
-"""Largest certificate or request in bytes that is read."""
+MAX_CERTIFICATE: Final = 65_536
+"""Largest certificate or request in bytes that is read: signatures of SLH-DSA have up to 49 856."""
 
 _ISSUING: Final = frozenset({"KEY_CERT_SIGN", "CRL_SIGN"})
 _PEM: Final = re.compile(

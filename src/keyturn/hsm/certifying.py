@@ -22,19 +22,25 @@ from keyturn.crypto import registry
 from keyturn.crypto.certificate_signatures import identifier_of
 from keyturn.crypto.foreign_certificates import read_certificate
 from keyturn.crypto.keys import SecretKey
+from keyturn.crypto.schemes import NO_OPTIONS
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.bound import statement_for
 from keyturn.hsm.context import check_payload
 from keyturn.hsm.door import Act, Kind
+from keyturn.hsm.slow_signing import SlowSigning, is_slow
 from keyturn.ska.actions import Action
 from keyturn.ska.decision import NotAuthorisedError
 from keyturn.ska.to_be_signed import SignedBytes, ToBeSigned, join_signed, read_to_be_signed
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from keyturn.crypto.keys import PrivateKey
     from keyturn.hsm.change import Change
     from keyturn.hsm.context import EngineContext
     from keyturn.hsm.records import KeyRecord
+    from keyturn.ska.decision import Decision
 
 CERTIFICATE_KINDS: Final = ("csr", "issue", "selfsign")
 """What `SignCertificate` makes."""
@@ -49,14 +55,29 @@ class Certifying:
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
+        self._slow_signing = SlowSigning(context, self._open, self._finish)
 
-    def sign(self, call: protocol.SignCertificate, digest: bytes) -> protocol.Answer:
-        """Sign a request or a certificate, and keep the certificate of an own key with it."""
-        context = self._context
-        record = context.key(call.label)
+    def sign(self, call: protocol.SignCertificate, digest: bytes) -> protocol.Answer | Awaitable[protocol.Answer]:
+        """Sign a request or a certificate, and keep the certificate of an own key with it, if that is stored."""
+        record = self._context.key(call.label)
+        private_key, decision = self._open(call, record)
+        if isinstance(private_key, SecretKey):
+            raise _symmetric(record)
+        if is_slow(private_key):
+            return self._slow_signing.sign(call, digest, record, private_key, NO_OPTIONS)
+        signature = registry.sign(private_key, call.algorithm, call.payload)
+        return self._finish(call, digest, protocol.Signed(signature), record, decision)
+
+    def _open(
+        self, call: protocol.SignCertificate, record: KeyRecord
+    ) -> tuple[PrivateKey | SecretKey, Decision | None]:
+        """Check everything that a call says, and yield the key."""
         check_payload(call.payload)
         told = _read(call, record)
         target = self._target(call, record, told)
+        if target is not None and target.uuid != record.uuid:
+            # With approvals for its own certificate a key may get another name.
+            require_attachable(self._context, target, told.subject)
         act = Act(
             Kind.SIGN,
             call.payload,
@@ -65,22 +86,32 @@ class Certifying:
             operation="certify",
             sealed_password=call.sealed_password,
         )
-        private_key, decision = context.door.open(record, act, call.approvals)
-        if isinstance(private_key, SecretKey):
-            raise _symmetric(record)
+        return self._context.door.open(record, act, call.approvals)
+
+    def _finish(
+        self,
+        call: protocol.SignCertificate,
+        digest: bytes,
+        signed: protocol.Signed,
+        record: KeyRecord,
+        decision: Decision | None,
+    ) -> protocol.Answer:
+        """Put the certificate together, attach it, and store all of it in one commit."""
+        context = self._context
+        told = _read(call, record)
+        target = self._target(call, record, told)
         identifier = identifier_of(call.algorithm, record.public_key)
-        signature = registry.sign(private_key, call.algorithm, call.payload)
-        made = join_signed(SignedBytes(call.payload, identifier, signature))
-        if target is not None and target.uuid != record.uuid:
-            require_attachable(context, target, told.subject)
+        made = join_signed(SignedBytes(call.payload, identifier, signed.signature))
+        # A derived key that is not stored has nothing to which it could be attached.
+        stored = None if target is None else context.store.key(target.label)
         now = context.journal.now()
         with context.store.change() as change:
             change.count_use(record.uuid)
-            if target is not None:
-                attached = change.put_key(replace(target, certificate=made))
+            if stored is not None:
+                attached = change.put_key(replace(stored, certificate=made))
                 record = attached if attached.uuid == record.uuid else record
             answer = context.finish(change, call, digest, protocol.Certified(made), record, now, decision)
-        note = f"{call.kind} {told.subject_text[:120]!a}" + (f", attached to {target.label!r}" if target else "")
+        note = f"{call.kind} {told.subject_text[:120]!a}" + (f", attached to {stored.label!r}" if stored else "")
         context.journal.grant(call, record, decision, payload=call.payload, note=note)
         return answer
 
@@ -119,8 +150,16 @@ class Certifying:
                 refusal="certificate.none",
             )
         require_attachable(context, record, subject)
+        present = context.store.key(record.label)
+        if present is None:
+            raise KeyturnError(
+                ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
+                f"the derived key {record.label!r} is not stored, so that a certificate has nothing to be attached to: "
+                "store it with POST /v1/derivedKey first",
+                refusal="key.derived",
+            )
         with context.store.change() as change:
-            stored = change.put_key(replace(record, certificate=call.certificate))
+            stored = change.put_key(replace(present, certificate=call.certificate))
             answer = self._done(change, call, digest, stored)
         context.journal.grant(
             call, stored, None, payload=call.certificate, note="attached" if call.certificate else "taken off"

@@ -11,7 +11,7 @@ Source: docs/security/rules.md R3, R14, R31; docs/adr/0095.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from keyturn.crypto.keys import kind_of
 from keyturn.errors import ErrorCode, KeyturnError
@@ -34,7 +34,10 @@ def is_slow(key: PrivateKey) -> bool:
     return kind_of(key).slow_signing
 
 
-class SlowSigning:
+CallT = TypeVar("CallT", protocol.Sign, protocol.SignCertificate)
+
+
+class SlowSigning(Generic[CallT]):
     """Brings a signature through a worker.
 
     Args:
@@ -46,15 +49,15 @@ class SlowSigning:
     def __init__(
         self,
         context: EngineContext,
-        decide: Callable[[protocol.Sign, KeyRecord], tuple[object, Decision | None]],
-        finish: Callable[[protocol.Sign, bytes, protocol.Answer, KeyRecord, Decision | None], protocol.Answer],
+        decide: Callable[[CallT, KeyRecord], tuple[object, Decision | None]],
+        finish: Callable[[CallT, bytes, protocol.Signed, KeyRecord, Decision | None], protocol.Answer],
     ) -> None:
         self._context = context
-        self._decide = decide
-        self._finish = finish
+        self._decide: Callable[[CallT, KeyRecord], tuple[object, Decision | None]] = decide
+        self._finish: Callable[[CallT, bytes, protocol.Signed, KeyRecord, Decision | None], protocol.Answer] = finish
 
     def sign(
-        self, call: protocol.Sign, digest: bytes, record: KeyRecord, key: PrivateKey, options: SignOptions
+        self, call: CallT, digest: bytes, record: KeyRecord, key: PrivateKey, options: SignOptions
     ) -> Awaitable[protocol.Answer]:
         """Sign; the door was opened for this call in this turn.
 
@@ -74,11 +77,12 @@ class SlowSigning:
         return asyncio.shield(task)
 
     async def _make(
-        self, call: protocol.Sign, digest: bytes, uuid: str, key: PrivateKey, options: SignOptions
+        self, call: CallT, digest: bytes, uuid: str, key: PrivateKey, options: SignOptions
     ) -> protocol.Answer:
         context = self._context
         try:
-            signature = await context.workers.sign(key, call.algorithm, call.payload, call.signature_type, options)
+            form = getattr(call, "signature_type", "")
+            signature = await context.workers.sign(key, call.algorithm, call.payload, form, options)
             # From here to the end nothing waits.
             context.rollback.require_current(call)
             record = context.key(call.label)
@@ -95,7 +99,7 @@ class SlowSigning:
         except Exception as error:
             return self._refused(call, error)
 
-    def _repeated(self, call: protocol.Sign, served: StatementServedError) -> protocol.Answer:
+    def _repeated(self, call: CallT, served: StatementServedError) -> protocol.Answer:
         """The same statement was brought twice at once; the other call was the first to end."""
         context = self._context
         try:
@@ -105,7 +109,7 @@ class SlowSigning:
         context.journal.repeat(call)
         return answer
 
-    def _refused(self, call: protocol.Sign, error: Exception) -> protocol.Answer:
+    def _refused(self, call: CallT, error: Exception) -> protocol.Answer:
         context = self._context
         refused = context.journal.refuse(call, error, "")
         try:
