@@ -140,4 +140,9 @@ async def test_limits_leave_no_room_for_files(client: HsmClient, label: str) -> 
 
 
 def test_keys_of_files_are_not_shown() -> None:
-    assert "secret" not in repr(protocol.FileKey(b"h", b"secret"))
+    for message in (
+        protocol.FileKey(b"h", b"secret"),
+        protocol.MakeFileKey("k", b"secret"),
+        protocol.Random(b"secret"),
+    ):
+        assert "secret" not in repr(message)

@@ -16,6 +16,9 @@ class Random(Message, frozen=True, tag="random-is"):
 
     data: bytes
 
+    def __repr__(self) -> str:
+        return "Random(…)"
+
 
 class GetLog(Message, frozen=True, tag="log"):
     """Ask for the newest lines of the decision log. Answer: `LogLines`."""
@@ -55,6 +58,9 @@ class MakeFileKey(Message, frozen=True, tag="file-key-make"):
 
     label: str
     file_key: bytes
+
+    def __repr__(self) -> str:
+        return f"MakeFileKey({self.label!r}, …)"
 
 
 class OpenFileKey(Message, frozen=True, tag="file-key-open"):
