@@ -178,3 +178,23 @@ async def test_r28_kill_9_at_any_moment_lets_no_index_out_twice(tmp_path: Path) 
             await client.close()
             hsm.start()
     assert found
+
+
+@pytest.mark.slow
+async def test_r28_an_xmss_key_is_made_in_a_worker_and_signs_with_one_index_after_the_other(
+    client: HsmClient, label: str
+) -> None:
+    """Both parameter sets; making one takes some five seconds of a processor."""
+    for kind in ("XMSS-SHA256_10_256", "XMSS-SHAKE256_10_256"):
+        name = f"{label}-{kind}"
+        made = await client.create(operation_id(), name, kind, attributes={"sign": True, "destroyable": True})
+        facts = parse_attestation(made.xml)
+        assert (facts.algorithm, facts.remaining_signatures) == ("XMSS", 1024)
+        signatures = [await client.sign(operation_id(), name, b"x", kind) for _ in range(3)]
+        assert [int.from_bytes(one[:4], "big") for one in signatures] == [0, 1, 2]
+        for signature in signatures:
+            assert await client.verify(name, b"x", kind, signature)
+            assert not await client.verify(name, b"y", kind, signature)
+        other = await refused(client.sign(b"", name, b"x", "LMS"))
+        assert other.refusal == "signature.wrong-key-type"
+        assert await _remaining(client, name) == 1021

@@ -53,6 +53,7 @@ def look(reader: StoreReader, call: GetLedger) -> LedgerIs:
 
 def _key(reader: StoreReader, record: KeyRecord) -> LedgerKey:
     counts = dict(reader.ledger_kinds(record.uuid))
+    counts.pop(LedgerKind.STATE.value, None)
     if used := reader.consumed_count(record.uuid):
         counts[LedgerKind.USE.value] = used
     return LedgerKey(record.label, record.uuid, record.attributes.get("singleUse", False), dict(sorted(counts.items())))
@@ -60,7 +61,7 @@ def _key(reader: StoreReader, record: KeyRecord) -> LedgerKey:
 
 def _lines(reader: StoreReader, uuid: str, after: bytes) -> Iterator[LedgerLine]:
     """The lines of a key in the order of their places, from behind a place on."""
-    for kind in sorted(LedgerKind):
+    for kind in sorted(set(LedgerKind) - {LedgerKind.STATE}):  # No event, but a number: attested attributes show it.
         found = _uses(reader, uuid, after) if kind is LedgerKind.USE else _others(reader, uuid, kind)
         yield from (line for line in found if _place(line) > after)
 
