@@ -15,4 +15,5 @@ def keys() -> dict[str, PrivateKey]:
         "RSA": generate(make_spec("RSA", "", 2048)),
         "ED": generate(make_spec("ED", ED25519_OID, 0)),
         "DSA": generate(make_spec("DSA", "", 2048)),
+        "BLS": generate(make_spec("BLS", "", 0)),
     }

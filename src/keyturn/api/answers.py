@@ -132,6 +132,27 @@ class SignedTimestamp(Answer, frozen=True, rename="camel"):
     timestamp_key_name: str
 
 
+class Encrypted(Answer, frozen=True, rename="camel"):
+    """Encrypted data, base64. The message authentication code is the end of `encryptedPayload`, and null for none."""
+
+    encrypted_payload: str
+    encrypted_payload_without_message_authentication_code: str
+    initialization_vector: str | None
+    message_authentication_code: str | None
+
+
+class WrappedKey(Answer, frozen=True, rename="camel"):
+    """A wrapped key, base64."""
+
+    wrapped_key: str
+
+
+class KeyedHash(Answer, frozen=True, rename="camel"):
+    """A MAC of 32 bytes, base64."""
+
+    keyed_hash: str
+
+
 class SignatureValid(Answer, frozen=True, rename="camel"):
     """Whether a signature is valid."""
 

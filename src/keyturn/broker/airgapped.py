@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keyturn.broker.deriving_executors import AirGappedDeriving
+from keyturn.broker.enciphering_executors import AirGappedEnciphering
 from keyturn.broker.model import Profile
 from keyturn.broker.register import Register, attested_of, parsed, record_of
 from keyturn.broker.serving_executors import AirGappedServing
@@ -24,7 +25,7 @@ _ENDPOINTS: Final = {"csr": "request", "issue": "sign", "selfsign": "selfsign"}
 """What opens a request of each kind, below `/v1/certificate`."""
 
 
-class AirGappedExecutor(AirGappedServing, AirGappedTransfer, AirGappedDeriving):
+class AirGappedExecutor(AirGappedServing, AirGappedTransfer, AirGappedDeriving, AirGappedEnciphering):
     """Stands in for an HSM that is out of reach.
 
     Args:
@@ -149,7 +150,9 @@ class AirGappedExecutor(AirGappedServing, AirGappedTransfer, AirGappedDeriving):
         """Refused."""
         _refuse("held against what its HSM signed", "A bundle with a request brings it to the offline side.")
 
-    async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
+    async def verify(
+        self, label: str, algorithm: str, payload: bytes, signature: bytes, sealed_password: bytes = b""
+    ) -> bool:
         """Check a signature with the registered public key."""
         public_key = parsed((await self.register.row(label)).xml).public_key
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from keyturn.broker.deriving import DerivingExecutor
+from keyturn.broker.enciphering import EncipheringExecutor
 from keyturn.broker.serving import ServingExecutor
 from keyturn.broker.transfer import TransferExecutor
 from keyturn.errors import ErrorCode, KeyturnError
@@ -148,7 +149,7 @@ class ExecutionRefusedError(KeyturnError):
         return self.refusal.startswith(("approval.", "approvals."))
 
 
-class Executor(ServingExecutor, TransferExecutor, DerivingExecutor, Protocol):
+class Executor(ServingExecutor, TransferExecutor, DerivingExecutor, EncipheringExecutor, Protocol):
     """The side that acts, or stands in for it.
 
     Every method raises `KeyturnError`: 650 for an unknown key, `ExecutionRefusedError` when the HSM refused,
@@ -267,8 +268,10 @@ class Executor(ServingExecutor, TransferExecutor, DerivingExecutor, Protocol):
         """Show the HSM something that it signed itself; whether its store is older than that, or was before (R6)."""
         ...
 
-    async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
-        """Check a signature with a key's public part."""
+    async def verify(
+        self, label: str, algorithm: str, payload: bytes, signature: bytes, sealed_password: bytes = b""
+    ) -> bool:
+        """Check a signature with a key's public part, or a MAC."""
         ...
 
     async def chain(self) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.asking import asked as _asked
 from keyturn.broker.deriving_executors import LocalDeriving
+from keyturn.broker.enciphering_executors import LocalEnciphering
 from keyturn.broker.executor import KeyRecord, SignedStamp
 from keyturn.broker.model import AttestedKey, Executed, Profile
 from keyturn.broker.serving_executors import LocalServing
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from keyturn.ska.actions import Action
 
 
-class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving):
+class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving, LocalEnciphering):
     """Sends calls to an HSM.
 
     Args:
@@ -290,9 +291,11 @@ class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving):
         await _asked(self._client.witness(kind, evidence, signature))
         return (await _asked(self._client.info())).rolled_back
 
-    async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
-        """Check a signature with a key's public part."""
-        return await _asked(self._client.verify(label, payload, algorithm, signature))
+    async def verify(
+        self, label: str, algorithm: str, payload: bytes, signature: bytes, sealed_password: bytes = b""
+    ) -> bool:
+        """Check a signature with a key's public part, or a MAC."""
+        return await _asked(self._client.verify(label, payload, algorithm, signature, sealed_password=sealed_password))
 
     async def chain(self) -> list[str]:
         """Certificates of the attestation key."""

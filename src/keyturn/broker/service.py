@@ -17,6 +17,7 @@ from keyturn.broker.approvals import Approvals
 from keyturn.broker.cancelling import Cancelling
 from keyturn.broker.deriving import Deriving
 from keyturn.broker.directory import Directory
+from keyturn.broker.enciphering import Enciphering
 from keyturn.broker.execution import Execution
 from keyturn.broker.fetching import Fetching
 from keyturn.broker.listing import listed_requests
@@ -95,6 +96,7 @@ class Broker:
         self.transfer = Transfer(executor)
         self.serving = Serving(executor, settings.data_dir)
         self.deriving = Deriving(executor)
+        self.enciphering = Enciphering(executor)
         self._directory = Directory(database, clock)
         self._withdrawals = Withdrawals(database, self._execution, executor, clock, self._locks)
         self._working: set[asyncio.Task[Any]] = set()
@@ -286,9 +288,11 @@ class Broker:
         """
         return await self._executor.stamp(key_name, action, payload)
 
-    async def verify(self, key_name: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
-        """Check a signature; for EC keys DER and raw are both taken. Raises 650, 600, 607."""
-        return await self._executor.verify(key_name, algorithm, payload, signature)
+    async def verify(
+        self, key_name: str, algorithm: str, payload: bytes, signature: bytes, sealed_password: bytes = b""
+    ) -> bool:
+        """Check a signature or a MAC; for EC keys DER and raw are both taken. Raises 650, 600, 607, 620."""
+        return await self._executor.verify(key_name, algorithm, payload, signature, sealed_password)
 
     async def request(self, request_id: str) -> RequestView:
         """How a request stands. Raises 651 for an unknown one."""

@@ -12,6 +12,7 @@ from keyturn.client.approval import ApprovalCalls
 from keyturn.client.certificates import CertificateCalls
 from keyturn.client.derivation import DerivationCalls
 from keyturn.client.encapsulation import EncapsulationCalls
+from keyturn.client.enciphering import EncipheringCalls
 from keyturn.client.files import FileCalls
 from keyturn.client.giving import GivingCalls
 from keyturn.client.keys import KeyCalls
@@ -28,6 +29,7 @@ class RestClient(
     DerivationCalls,
     OperationCalls,
     EncapsulationCalls,
+    EncipheringCalls,
     CertificateCalls,
     FileCalls,
     GivingCalls,
@@ -39,11 +41,16 @@ class RestClient(
     """A connection to one keyturn (or compatible) server.
 
     Use it as a context manager, or call `close`. Proxy settings of the environment are not followed: what an officer
-    approves goes to the address the officer named and nowhere else.
+    approves goes to the address the officer named and nowhere else. A call that only reads is repeated when the
+    connection breaks; any other one is not, because it may have been done.
 
     Args:
         base_url: Scheme, host and port, such as `http://127.0.0.1:8080`; a path prefix is kept.
         timeout: Longest wait for one answer, in seconds.
         ca_file: PEM file with the certificates that may vouch for the server (TLS); the system's if None.
+        api_keys: Values for `X-API-KEY`. The first is sent; when the server does not know it (401 with 631) the next
+            one is taken from then on, so that keys can be replaced while programs run.
+        token: A bearer token (JWT).
+        client_certificate: PEM files of a certificate and its private key, to be shown to the server (mutual TLS).
         transport: Replaces the network, for tests.
     """

@@ -62,7 +62,7 @@ class WrapMethod:
     Args:
         name: Its API name.
         wrapping_key_type: Kind of the key that wraps: `AES` or `RSA`.
-        wrapped_key_type: Kind of the key that is wrapped: `AES`, `EC`, `ED` or `RSA`.
+        wrapped_key_type: Kind of the key that is wrapped: `AES`, `BLS`, `DSA`, `EC`, `ED` or `RSA`.
         wrap: What wraps: key, content.
         unwrap: What unwraps; raises `ValueError` or `InvalidUnwrap` when it fails.
         filled: Whether a PKCS#8 is filled up with zero octets (decisions 33).
@@ -153,7 +153,7 @@ def _entries() -> Iterator[WrapMethod]:
 
     yield WrapMethod("AES_WRAP", "AES", "AES", wrap, unwrap)
     yield WrapMethod("AES_WRAP_PAD", "AES", "AES", wrap_padded, unwrap_padded)
-    for kind in ("EC", "ED", "RSA"):
+    for kind in ("BLS", "DSA", "EC", "ED", "RSA"):
         yield WrapMethod(f"AES_WRAP_{kind}", "AES", kind, wrap, unwrap, filled=True)
         yield WrapMethod(f"AES_WRAP_PAD_{kind}", "AES", kind, wrap_padded, unwrap_padded)
     yield WrapMethod(
@@ -171,9 +171,6 @@ def _entries() -> Iterator[WrapMethod]:
 WRAP_METHODS: Final = {method.name: method for method in _entries()}
 """All methods of wrapping by their API name."""
 
-_WITHOUT_KEYS: Final = {f"{wrap}_{kind}": kind for wrap in ("AES_WRAP", "AES_WRAP_PAD") for kind in ("DSA", "BLS")}
-"""Documented methods for kinds of keys that are not available here."""
-
 
 def wrap_method(name: str) -> WrapMethod:
     """Find a method of wrapping.
@@ -189,11 +186,9 @@ def wrap_method(name: str) -> WrapMethod:
     """
     method = WRAP_METHODS.get(name)
     if method is None:
-        kind = _WITHOUT_KEYS.get(name)
-        why = f" ({kind} keys are not)" if kind else ""
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
-            f"wrapMethod: {name[:64]!a} is not available here{why}; available are {', '.join(sorted(WRAP_METHODS))}.",
+            f"wrapMethod: {name[:64]!a} is not available here; available are {', '.join(sorted(WRAP_METHODS))}.",
             refusal="wrap.method",
         )
     return method
@@ -234,13 +229,14 @@ def unwrap(key: PrivateKey | SecretKey, method: str, wrapped: bytes, *, allow_we
     return _read(entry, content, allow_weak=allow_weak)
 
 
-def wrap(key: PrivateKey | PublicKey | SecretKey, method: str, stored: bytes) -> bytes:
+def wrap(key: PrivateKey | PublicKey | SecretKey, method: str, content: bytes, *, kind: str = "AES") -> bytes:
     """Wrap a key.
 
     Args:
         key: The wrapping key; for RSA either side of it.
         method: API name of the method.
-        stored: The key to be wrapped as the store holds it: PKCS#8, or the bytes of a symmetric key.
+        content: The key to be wrapped: PKCS#8, or the bytes of a symmetric key.
+        kind: Kind of the symmetric key. Unwrapped here it is an AES key, because the method says nothing else.
 
     Returns:
         The wrapped key.
@@ -248,25 +244,25 @@ def wrap(key: PrivateKey | PublicKey | SecretKey, method: str, stored: bytes) ->
     Raises:
         KeyturnError: 600 `wrap.method`, 607 `wrap.wrong-key-type`; 613 `key.wrong-type` when the method wraps another
             kind of key; 603 `key.size` when a symmetric key has an odd length.
-        FormatError: 407 when `stored` is no key.
+        FormatError: 407 when `content` is no key.
     """
     entry = wrap_method(method)
     _require_wrapping_key(entry, key)
     if entry.wrapped_key_type == "AES":
-        if entry.name == "AES_WRAP" and len(stored) % _SEMIBLOCK:
+        if entry.name == "AES_WRAP" and len(content) % _SEMIBLOCK:
             raise KeyturnError(
                 ErrorCode.KEY_SIZE,
-                f"AES_WRAP takes keys of whole blocks of 8 bytes, not {len(stored)} bytes; take AES_WRAP_PAD.",
+                f"AES_WRAP takes keys of whole blocks of 8 bytes, not {len(content)} bytes; take AES_WRAP_PAD.",
                 refusal="key.size",
             )
-        SecretKey("AES", stored)
+        SecretKey(kind, content)
     else:
-        inner = private_key_from_der(stored)
+        inner = private_key_from_der(content)
         _require_kind(entry, inner)
         if entry.filled:
             # The DER knows its own length (decisions 33).
-            stored = stored + bytes(-len(stored) % _SEMIBLOCK)
-    return entry.wrap(key, stored)
+            content = content + bytes(-len(content) % _SEMIBLOCK)
+    return entry.wrap(key, content)
 
 
 def _require_wrapping_key(entry: WrapMethod, key: AnyKey) -> None:

@@ -20,6 +20,7 @@ from keyturn.hsm import protocol
 from keyturn.hsm.addresses import TlsFiles, parse_address
 from keyturn.hsm.calls.certificates import CertificateCalls
 from keyturn.hsm.calls.derivation import DerivationCalls
+from keyturn.hsm.calls.enciphering import EncipheringCalls
 from keyturn.hsm.calls.giving import GivingCalls
 from keyturn.hsm.calls.governing import GovernCalls
 from keyturn.hsm.calls.keys import KeyCalls
@@ -214,6 +215,7 @@ class Witnesses(Protocol):
 class HsmClient(
     KeyCalls,
     UseCalls,
+    EncipheringCalls,
     TransferCalls,
     CertificateCalls,
     GovernCalls,

@@ -21,17 +21,17 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn import __version__
-from keyturn.crypto import registry
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.attesting import Attester
 from keyturn.hsm.authority import Authority, StatementServedError, protects
 from keyturn.hsm.certifying import Certifying
-from keyturn.hsm.context import EngineContext, check_payload
+from keyturn.hsm.context import EngineContext
 from keyturn.hsm.deleted_keys import DeletedKeys
 from keyturn.hsm.derived_keys import identity_of
 from keyturn.hsm.deriving import Deriving
 from keyturn.hsm.door import Door, require_not_blocked
+from keyturn.hsm.enciphering import Enciphering
 from keyturn.hsm.file_keys import FileKeys
 from keyturn.hsm.giving import Giving
 from keyturn.hsm.importing import Importing
@@ -125,7 +125,7 @@ class Engine:
         self._attestations = _limit("attestations", settings.attestations_per_second, monotonic)
         stamping = Stamping(context, _limit("timestamps", settings.stamps_per_second, monotonic))
         using, status, making = Using(context), Status(context), Making(context)
-        deriving = Deriving(context)
+        deriving, enciphering = Deriving(context), Enciphering(context)
         certifying = Certifying(context)
         transfer = Transfer(context)
         self.deleted_keys = DeletedKeys(context)
@@ -161,7 +161,9 @@ class Engine:
             protocol.ExportKey: transfer.export,
             protocol.ImportKey: self._once(Importing(context).take_in),
             protocol.Witness: self._witness,
-            protocol.Verify: self._verify,
+            protocol.Verify: enciphering.verify,
+            protocol.Encrypt: enciphering.encrypt,
+            protocol.Wrap: enciphering.wrap,
             protocol.Stamp: stamping.stamp,
             protocol.GetStatistics: self._statistics,
             protocol.PutObject: self._once(objects.put),
@@ -323,23 +325,6 @@ class Engine:
             certificate=record.certificate,
             public_only=not record.private_key,
         )
-
-    def _verify(self, call: protocol.Verify) -> protocol.Verdict:
-        check_payload(call.payload)
-        record = self._context.key(call.label)
-        if not record.public_key:
-            raise KeyturnError(
-                ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
-                f"the key {record.label!r} is symmetric and has no public part to verify with",
-                refusal="key.symmetric",
-            )
-        try:
-            registry.verify(record.public_key, call.algorithm, call.payload, call.signature)
-        except KeyturnError as error:
-            if error.code is ErrorCode.INVALID_SIGNATURE:
-                return protocol.Verdict(valid=False)
-            raise
-        return protocol.Verdict(valid=True)
 
     def _attest(self, call: protocol.Attest) -> protocol.Attested:
         context = self._context

@@ -37,6 +37,7 @@ _KINDS: Final[dict[type, str]] = {
     for kind in (
         *(protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.CreateKey),
         *(protocol.DeleteKey, protocol.Sign, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
+        *(protocol.Encrypt, protocol.Wrap),
         *(protocol.Decrypt, protocol.Unwrap, protocol.Block, protocol.Unblock, protocol.Withdraw),
         protocol.Witness,
         *(protocol.ImportSeed, protocol.DeriveKey, protocol.GetAddress),

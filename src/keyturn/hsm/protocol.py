@@ -26,6 +26,7 @@ from typing import Final
 from keyturn.hsm.messages.base import Message
 from keyturn.hsm.messages.certificates import AttachCertificate, Certified, SignCertificate
 from keyturn.hsm.messages.derivation import Address, DeriveKey, GetAddress, ImportSeed
+from keyturn.hsm.messages.enciphering import Encrypt, Encrypted, Wrap, Wrapped
 from keyturn.hsm.messages.giving import (
     Dated,
     DateWithRfc3161,
@@ -68,6 +69,8 @@ __all__ = [
     "DeleteObject",
     "DeriveKey",
     "Done",
+    "Encrypt",
+    "Encrypted",
     "ExportKey",
     "Exported",
     "FileKey",
@@ -105,6 +108,8 @@ __all__ = [
     "Verify",
     "Withdraw",
     "Witness",
+    "Wrap",
+    "Wrapped",
 ]
 
 PROTOCOL_VERSION: Final = 1
@@ -136,6 +141,8 @@ Call = (
     | OpenFileKey
     | Decrypt
     | Unwrap
+    | Encrypt
+    | Wrap
     | Block
     | Unblock
     | Withdraw
@@ -160,6 +167,8 @@ Answer = (
     | Signed
     | Certified
     | Decrypted
+    | Encrypted
+    | Wrapped
     | Done
     | Verdict
     | Stamped

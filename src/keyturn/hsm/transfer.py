@@ -81,11 +81,11 @@ class Transfer:
         return answer
 
 
-def _require_exportable(record: KeyRecord) -> None:
-    """Refuse what never leaves, whatever its attributes say.
+def require_not_stateful(record: KeyRecord) -> None:
+    """Refuse keys whose copies would use a state twice.
 
     Raises:
-        KeyturnError: 614 `export.stateful`; 606 `export.sensitive`. `Door.open` looks at policy and `extractable`.
+        KeyturnError: 614 `export.stateful`.
     """
     if record.algorithm.startswith(STATEFUL):
         raise KeyturnError(
@@ -94,6 +94,15 @@ def _require_exportable(record: KeyRecord) -> None:
             "leaves",
             refusal="export.stateful",
         )
+
+
+def _require_exportable(record: KeyRecord) -> None:
+    """Refuse what never leaves, whatever its attributes say.
+
+    Raises:
+        KeyturnError: 614 `export.stateful`; 606 `export.sensitive`. `Door.open` looks at policy and `extractable`.
+    """
+    require_not_stateful(record)
     if record.attributes.get("sensitive", True) and record.attributes.get("extractable"):
         raise KeyturnError(
             ErrorCode.KEY_ATTRIBUTES_INVALID,

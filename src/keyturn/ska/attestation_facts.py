@@ -46,7 +46,7 @@ ATTRIBUTES: Final[tuple[tuple[str, str, Literal["always", "true", "never"]], ...
     ("slip10", "slip10", "true"),
 )
 """API name, XML name, and whether the `json` object has it always (null where unknown), when it is true, or never."""
-_SYMMETRIC: Final = frozenset({"AES"})
+_SYMMETRIC: Final = frozenset({"AES", "Camellia", "ChaCha20", "TDEA", "HMACSHA256"})
 """Kinds of keys without a public part."""
 _BOTH_WAYS: Final = frozenset({"encrypt", "verify", "wrap"})
 """Attributes that the `json` object of a symmetric key has always (rest-api.md section 3.1)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.api.answers import Signature, SignatureValid, SignRequestId
 from keyturn.api.codec import request_text
+from keyturn.api.endpoints.enciphering import HMAC
 from keyturn.api.endpoints.parts import at_once, check_form, meta_fields, receipt_fields, text
 from keyturn.api.fields import (
     from_base64,
@@ -17,11 +18,12 @@ from keyturn.api.fields import (
     payload_bytes,
 )
 from keyturn.api.http import Call, Route, Services
-from keyturn.api.passwords import require_form, sealed_password
+from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.signing import SignBody, SynchronousSignBody, VerifyBody
 from keyturn.broker.model import SignCall
 from keyturn.crypto.registry import signature_algorithm
 from keyturn.crypto.schemes import SignOptions
+from keyturn.errors import FormatError
 
 if TYPE_CHECKING:
     from keyturn.api.schemas.signing import SignRequest
@@ -73,16 +75,34 @@ async def sign(services: Services, call: Call, body: SignBody) -> SignRequestId:
 
 
 async def verify(services: Services, call: Call, body: VerifyBody) -> SignatureValid:
-    """Verify a signature with a key's public part; for EC keys DER and raw signatures are both read."""
+    """Verify a signature with a key's public part, or a MAC with its key; EC signatures may be DER or raw."""
     del call
-    request = body.verify_signature_request
+    request, mac = body.verify_signature_request, body.verify_hmac_request
     check_form(body.request_signature)
-    # Verifying takes a public key, which no password guards; so one is read and not needed.
-    require_form("verifySignatureRequest.masterKeyPassword", request.master_key_password)
-    not_available("verifySignatureRequest.signKeyObject", request.sign_key_object)
-    payload = payload_bytes("verifySignatureRequest.payload", request.payload, "UNSPECIFIED")
-    signature = from_base64("verifySignatureRequest.signature", request.signature)
-    valid = await services.broker.verify(request.sign_key_name, request.signature_algorithm, payload, signature)
+    if request is not None and mac is None:
+        not_available("verifySignatureRequest.signKeyObject", request.sign_key_object)
+        name = "verifySignatureRequest"
+        password = await sealed_password(
+            services, f"{name}.masterKeyPassword", request.sign_key_name, request.master_key_password
+        )
+        asked = request.sign_key_name, request.signature_algorithm, request.payload, request.signature
+    elif mac is not None and request is None:
+        name = "verifyHmacRequest"
+        password = await sealed_password(services, f"{name}.keyPassword", mac.key_name, mac.key_password)
+        asked = mac.key_name, HMAC, mac.payload, mac.signature
+    else:
+        raise FormatError(
+            "Exactly one of the fields 'verifySignatureRequest' and 'verifyHmacRequest' must be given.",
+            refusal="json.missing-field",
+        )
+    key_name, algorithm, payload, signature = asked
+    valid = await services.broker.verify(
+        key_name,
+        algorithm,
+        payload_bytes(f"{name}.payload", payload, "UNSPECIFIED"),
+        from_base64(f"{name}.signature", signature),
+        password,
+    )
     return SignatureValid(valid)
 
 

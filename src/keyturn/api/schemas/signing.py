@@ -72,7 +72,17 @@ class VerifySignatureRequest(Body, frozen=True, rename="camel"):
     master_key_password: Password = None
 
 
-class VerifyBody(SignableBody, frozen=True, rename="camel"):
-    """`POST /v1/verify`."""
+class VerifyHmacRequest(Body, frozen=True, rename="camel"):
+    """A MAC and what it should belong to."""
 
-    verify_signature_request: VerifySignatureRequest
+    key_name: NonEmpty
+    payload: Base64
+    signature: RequiredBase64
+    key_password: Password = None
+
+
+class VerifyBody(SignableBody, frozen=True, rename="camel"):
+    """`POST /v1/verify`. One of the two."""
+
+    verify_signature_request: VerifySignatureRequest | None = None
+    verify_hmac_request: VerifyHmacRequest | None = None

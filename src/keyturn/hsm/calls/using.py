@@ -140,6 +140,9 @@ class UseCalls(Calls):
         )
         return await self.ask(message, protocol.Attested)
 
-    async def verify(self, label: str, payload: bytes, algorithm: str, signature: bytes) -> bool:
-        """Verify a signature with a key's public part."""
-        return (await self.ask(protocol.Verify(label, payload, algorithm, signature), protocol.Verdict)).valid
+    async def verify(
+        self, label: str, payload: bytes, algorithm: str, signature: bytes, *, sealed_password: bytes = b""
+    ) -> bool:
+        """Verify a signature with a key's public part, or a MAC with the key."""
+        message = protocol.Verify(label, payload, algorithm, signature, sealed_password)
+        return (await self.ask(message, protocol.Verdict)).valid

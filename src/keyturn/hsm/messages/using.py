@@ -135,19 +135,21 @@ class Unwrap(Message, frozen=True, tag="unwrap"):
 
 
 class Verify(Message, frozen=True, tag="verify"):
-    """Verify a signature with a key's public part. Answer: `Verdict`.
+    """Verify a signature with a key's public part, or a MAC with the key. Answer: `Verdict`.
 
     Args:
         label: Label of the key.
         payload: Bytes that were signed.
         algorithm: API name of the signature algorithm.
         signature: Signature bytes; for EC keys DER or raw r||s.
+        sealed_password: Password of a symmetric key (`keyturn.ska.sealed_password`); empty for none.
     """
 
     label: str
     payload: bytes
     algorithm: str
     signature: bytes
+    sealed_password: bytes = b""
 
 
 class Verdict(Message, frozen=True, tag="verdict"):
