@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from keyturn.broker.certificates import ENDPOINTS
 from keyturn.broker.deriving_executors import AirGappedDeriving
 from keyturn.broker.enciphering_executors import AirGappedEnciphering
 from keyturn.broker.model import Profile
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from keyturn.broker.model import AttestedKey, CertifyCall, CreateCall, DecryptCall, Executed, SignCall, UnwrapCall
     from keyturn.ska.actions import Action
     from keyturn.ska.decision import IntegrityKey
-
-_ENDPOINTS: Final = {"csr": "request", "issue": "sign", "selfsign": "selfsign"}
-"""What opens a request of each kind, below `/v1/certificate`."""
 
 
 class AirGappedExecutor(AirGappedServing, AirGappedTransfer, AirGappedDeriving, AirGappedEnciphering):
@@ -95,7 +93,7 @@ class AirGappedExecutor(AirGappedServing, AirGappedTransfer, AirGappedDeriving, 
         self, operation_id: bytes, call: CertifyCall, approvals: Sequence[bytes], *, request_id: str = ""
     ) -> Executed[bytes]:
         """Refused."""
-        _ask_offline("used", f"certificate/{_ENDPOINTS[call.kind]}")
+        _ask_offline("used", f"certificate/{ENDPOINTS[call.kind]}")
 
     async def attach_certificate(self, operation_id: bytes, label: str, certificate: bytes) -> None:
         """Refused."""

@@ -34,6 +34,9 @@ RANDOM_SIZE: Final = 16
 REQUEST_KINDS: Final = {"csr": RequestKind.CSR, "issue": RequestKind.ISSUE, "selfsign": RequestKind.SELFSIGN}
 """What an order opens."""
 
+ENDPOINTS: Final = {"csr": "request", "issue": "sign", "selfsign": "selfsign"}
+"""What opens a request of each kind, below `/v1/certificate`."""
+
 _EMPTY_NAME: Final = b"\x30\x00"
 
 

@@ -9,9 +9,10 @@ import secrets
 import uuid
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from keyturn.broker.certificates import RANDOM_SIZE, to_be_signed
+from keyturn.broker.certificates import ENDPOINTS, RANDOM_SIZE, to_be_signed
+from keyturn.broker.checks import protected
 from keyturn.broker.executor import ExecutionRefusedError
-from keyturn.errors import KeyturnError
+from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import encode_policy
 
 if TYPE_CHECKING:
@@ -73,6 +74,13 @@ class Synchronous:
     async def order(self, order: CertificateOrder, now: float) -> bytes:
         """Make and sign what is ordered; arguments and errors as `Broker.certificate_now`."""
         key = await self._executor.key(order.key_name)
+        if self._executor.connected and protected(key):
+            raise KeyturnError(
+                ErrorCode.IN_HSM,
+                f"The key {key.label} needs approvals, and nobody can have approved bytes with a serial number that is "
+                f"chosen only now. Open a request with POST /v1/certificate/{ENDPOINTS[order.kind]}.",
+                refusal="approvals.missing",
+            )
         call = to_be_signed(order, key, now=int(now), random=secrets.token_bytes(RANDOM_SIZE))
         return (await self.certify(call, (), "")).value
 
