@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, M
 from pqcrypto import HashAlgorithm
 from py_ecc.bls.ciphersuites import G2Basic
 
-from keyturn.crypto import ciphers, registry
+from keyturn.crypto import ciphers, registry, wrapping
 from keyturn.crypto.cipher_schemes import CipherParameters
 from keyturn.crypto.imported_keys import checked_private_key
 from keyturn.crypto.kem import encapsulate
 from keyturn.crypto.keys import (
+    SecretKey,
     describe_spki,
     generate,
     load_public_key,
@@ -399,3 +400,20 @@ def test_a_key_of_another_kind_is_refused_by_name(algorithm: str) -> None:
         with pytest.raises(KeyturnError) as refused:
             act()
         assert refused.value.refusal == "signature.wrong-key-type"
+
+
+@pytest.mark.parametrize("method", ["AES_WRAP_BLS", "AES_WRAP_PAD_BLS"])
+def test_a_bls_key_is_wrapped_and_unwrapped(method: str) -> None:
+    private, public = _key("BLS")
+    wrapping_key = SecretKey("AES", bytes(range(32)))
+    wrapped = wrapping.wrap(wrapping_key, method, private_key_to_der(private))
+    unwrapped = wrapping.unwrap(wrapping_key, method, wrapped)
+    assert (unwrapped.algorithm, unwrapped.public_key) == ("BLS", public_spki(public))
+    assert private_key_from_stored("BLS", unwrapped.private_key) == private
+    with pytest.raises(KeyturnError) as refused:
+        wrapping.unwrap(wrapping_key, method, _one_bit_less(wrapped))
+    assert refused.value.refusal == "unwrap.failed"
+    other, _ = _key("ML-DSA-44")
+    with pytest.raises(KeyturnError) as refused:
+        wrapping.wrap(wrapping_key, method, private_key_to_der(other))
+    assert refused.value.refusal == "key.wrong-type"
