@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ADMINISTRATION: list[admin.AdminCall] = [
+    admin.GetDeleted(),
+    admin.RestoreDeleted("6f1c1a52-8a2f-4a3d-9a52-0e6f0d6f1b11"),
+    admin.EraseDeleted("6f1c1a52-8a2f-4a3d-9a52-0e6f0d6f1b11"),
     admin.GetStatus(),
     admin.Unseal(PASSPHRASE),
     admin.ConfirmClock(0.0),

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group(short_help="Keys that were deleted: list, restore, erase.")
+@click.group(
+    short_help="Keys that were deleted: list, restore, erase.",
+    epilog=examples("keyturn hsm deleted list --data-dir /var/lib/keyturn-hsm"),
+)
 def deleted() -> None:
     """Show deleted keys, bring one back, or erase one before its time.
 
