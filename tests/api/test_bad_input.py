@@ -200,7 +200,7 @@ def test_a_hex_payload_is_the_same_payload(http: httpx.Client, rest: RestClient,
     error_of(http.post("/v1/synchronousSign", json=sign_body(plain, payload="70617", payloadType="HEX")), 400, 635)
 
 
-def test_a_password_is_refused_and_no_password_has_several_spellings(http: httpx.Client, plain: str) -> None:
+def test_no_password_has_several_spellings_and_a_key_without_refuses_one(http: httpx.Client, plain: str) -> None:
     spellings: tuple[list[str] | str | None, ...] = (None, [], "")
     for none in spellings:
         assert http.post("/v1/synchronousSign", json=sign_body(plain, keyPassword=none)).status_code == 200

@@ -41,7 +41,7 @@ class TransferCalls(RestConnection):
         public_key: bytes = b"",
         secret_key: bytes = b"",
         certificate: bytes = b"",
-        attributes: Mapping[str, bool] | None = None,
+        attributes: Mapping[str, bool | None] | None = None,
         policy: Mapping[str, Any] | None = None,
         password: str | None = None,
     ) -> JsonObject:
