@@ -6,7 +6,7 @@ ATTACKS := --attack-records=$(RECORDS) --attack-page=docs/security/attacks.md
 ROWS := .pytest_cache/compatibility.json
 COMPAT := --compat-records=$(ROWS) --compat-page=docs/compatibility.md
 
-.PHONY: help setup demo test test-all check attacks compatibility fuzz bench openapi offline-bundle lock clean
+.PHONY: help setup demo test test-all check attacks compatibility fuzz bench openapi client offline-bundle lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ offline-bundle: setup ## One file that installs keyturn where there is no networ
 
 openapi: setup ## Write docs/openapi.json from the code
 	$(PY) -m keyturn.api.openapi > docs/openapi.json
+
+client: setup ## Write the asynchronous client, made of the synchronous one
+	$(PY) scripts/async_client.py
 
 lock: ## Renew the lock files (versions and hashes, no host)
 	scripts/lock

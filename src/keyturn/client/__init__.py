@@ -1,6 +1,7 @@
-"""The Python client of the REST API."""
+"""The Python client of the REST API, synchronous and asynchronous."""
 
+from keyturn.client.asynchronous.rest import AsyncRestClient
 from keyturn.client.connection import JsonObject, ServerRefusedError
 from keyturn.client.rest import RestClient
 
-__all__ = ["JsonObject", "RestClient", "ServerRefusedError"]
+__all__ = ["AsyncRestClient", "JsonObject", "RestClient", "ServerRefusedError"]

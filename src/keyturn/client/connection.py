@@ -9,23 +9,32 @@ Source: rest-api.md section 1.4; decisions 14 (receipts for refusals).
 from __future__ import annotations
 
 import base64
+import ssl
+import time
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from keyturn.client.reach import trusting, why_unreachable
+from keyturn.client.reach import presenting, trusting, why_unreachable
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 JsonObject = dict[str, Any]
 
 MAX_ANSWER: Final = 64 << 20
 """Largest answer read, in bytes: a sheet of several hundred QR images stays well below it."""
+
+RETRIES: Final = 2
+"""How often a call that only reads is repeated when the connection breaks."""
+RETRY_AFTER: Final = 0.2
+"""Seconds before the first repetition; each further one waits twice as long."""
+READING: Final = frozenset({"/v1/verify", "/v1/key/attributes", "/v1/filteredRequests"})
+"""Calls by `POST` that change nothing."""
 
 _CODES: Final = {code.number: code for code in ErrorCode}
 _STATUS_CODES: Final = {401: ErrorCode.SECURITY_NOT_ALLOWED, 403: ErrorCode.SECURITY_NOT_ALLOWED}
@@ -56,6 +65,9 @@ class RestConnection:
         base_url: As in `RestClient`.
         timeout: As in `RestClient`.
         ca_file: As in `RestClient`.
+        api_keys: As in `RestClient`.
+        token: As in `RestClient`.
+        client_certificate: As in `RestClient`.
         transport: As in `RestClient`.
     """
 
@@ -65,14 +77,22 @@ class RestConnection:
         *,
         timeout: float = 30.0,
         ca_file: Path | None = None,
+        api_keys: Sequence[str] = (),
+        token: str | None = None,
+        client_certificate: tuple[Path, Path] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._api_keys = list(api_keys)
+        self._authorization = None if token is None else f"Bearer {token}"
         try:
             address = httpx.URL(self.base_url)
             if address.scheme not in {"http", "https"} or not address.host or not 0 < (address.port or 1) < 1 << 16:
                 raise httpx.InvalidURL("it must look like http://HOST:PORT")
-            verify = True if ca_file is None else trusting(ca_file)
+            verify: bool | ssl.SSLContext = True if ca_file is None else trusting(ca_file)
+            if client_certificate is not None:
+                context = ssl.create_default_context() if isinstance(verify, bool) else verify
+                verify = presenting(context, *client_certificate)
             self._http = httpx.Client(
                 base_url=self.base_url, timeout=timeout, verify=verify, transport=transport, trust_env=False
             )
@@ -123,27 +143,62 @@ class RestConnection:
             Media type and content of the answer.
         """
         content = None if body is None else msgspec.json.encode(body)
-        headers = {"accept": "application/json"}
+        others = len(self._api_keys) - 1
+        while True:
+            status, content_type, received = self._patiently(method, path, content, query)
+            if status in {200, 201}:
+                return content_type, received
+            refused = refusal_of(method, path, status, received)
+            if refused.code is not ErrorCode.INVALID_API_KEY or others <= 0:
+                raise refused
+            # Nothing was done: this key is not valid any more, or not yet. The next one of the list stays the first.
+            others -= 1
+            self._api_keys.append(self._api_keys.pop(0))
+
+    def _patiently(
+        self, method: str, path: str, content: bytes | None, query: Mapping[str, str] | None
+    ) -> tuple[int, str, bytes]:
+        """Send, and send again what only reads when the connection broke."""
+        left = RETRIES if method == "GET" or path in READING else 0
+        wait = RETRY_AFTER
+        while True:
+            try:
+                return self._send(method, path, content, query)
+            except httpx.HTTPError as error:
+                if not left or not isinstance(error, httpx.ReadError | httpx.WriteError):
+                    raise KeyturnError(
+                        ErrorCode.CONNECTIVITY, f"Cannot reach {self.base_url}: {why_unreachable(error, self.base_url)}"
+                    ) from error
+            left -= 1
+            time.sleep(wait)
+            wait *= 2
+
+    def _send(
+        self, method: str, path: str, content: bytes | None, query: Mapping[str, str] | None
+    ) -> tuple[int, str, bytes]:
+        """One request and its answer: status, media type, content."""
+        headers = {"accept": "application/json"} | self.proof()
         if content is not None:
             headers["content-type"] = "application/json"
-        try:
-            with self._http.stream(method, path, content=content, headers=headers, params=query) as answer:
-                received = bytearray()
-                for piece in answer.iter_bytes():
-                    received += piece
-                    if len(received) > MAX_ANSWER:
-                        raise KeyturnError(
-                            ErrorCode.CONNECTIVITY, f"{method} {path}: the answer is larger than {MAX_ANSWER} bytes."
-                        )
-                content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-                status = answer.status_code
-        except httpx.HTTPError as error:
-            raise KeyturnError(
-                ErrorCode.CONNECTIVITY, f"Cannot reach {self.base_url}: {why_unreachable(error, self.base_url)}"
-            ) from error
-        if status not in {200, 201}:
-            raise refusal_of(method, path, status, bytes(received))
-        return content_type, bytes(received)
+        with self._http.stream(method, path, content=content, headers=headers, params=query) as answer:
+            received = bytearray()
+            for piece in answer.iter_bytes():
+                received += piece
+                if len(received) > MAX_ANSWER:
+                    raise KeyturnError(
+                        ErrorCode.CONNECTIVITY, f"{method} {path}: the answer is larger than {MAX_ANSWER} bytes."
+                    )
+            content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            return answer.status_code, content_type, bytes(received)
+
+    def proof(self) -> dict[str, str]:
+        """The headers that say who asks."""
+        headers = {}
+        if self._api_keys:
+            headers["x-api-key"] = self._api_keys[0]
+        if self._authorization is not None:
+            headers["authorization"] = self._authorization
+        return headers
 
     def ask(self, method: str, path: str, body: object | None = None) -> JsonObject:
         """Call an endpoint whose answer is an object."""

@@ -73,9 +73,9 @@ class FileCalls(RestConnection):
         }
         written = 0
         try:
-            with self._http.stream("POST", path, files=files) as answer:
+            with self._http.stream("POST", path, files=files, headers=self.proof()) as answer:
                 if answer.status_code != 200:
-                    raise refusal_of("POST", path, answer.status_code, _read(answer))
+                    raise refusal_of("POST", path, answer.status_code, self._refusal(answer))
                 for piece in answer.iter_bytes(1 << 20):
                     written += target.write(piece)
         except httpx.HTTPError as error:
@@ -84,11 +84,11 @@ class FileCalls(RestConnection):
             ) from error
         return written
 
-
-def _read(answer: httpx.Response) -> bytes:
-    received = bytearray()
-    for piece in answer.iter_bytes():
-        received += piece
-        if len(received) > MAX_REFUSAL:
-            break
-    return bytes(received)
+    def _refusal(self, answer: httpx.Response) -> bytes:
+        """As much of an error body as may be one."""
+        received = bytearray()
+        for piece in answer.iter_bytes():
+            received += piece
+            if len(received) > MAX_REFUSAL:
+                break
+        return bytes(received)

@@ -35,6 +35,41 @@ def trusting(ca_file: Path) -> ssl.SSLContext:
         ) from None
 
 
+def presenting(context: ssl.SSLContext, certificate: Path, key: Path) -> ssl.SSLContext:
+    """Let TLS show a client certificate.
+
+    Args:
+        context: How servers are trusted.
+        certificate: PEM, the client's certificate first, its issuers behind it.
+        key: PEM, its private key without a password.
+
+    Returns:
+        The same context.
+
+    Raises:
+        FormatError: `tls.client-certificate` when the files cannot be read, hold none, or do not belong together.
+    """
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (ssl.SSLError, _PasswordNeededError):
+        reason = "they hold no PEM certificate and private key that belong together, or the key has a password"
+    except OSError as error:
+        reason = system_reason(error)
+    else:
+        return context
+    raise FormatError(
+        f"{certificate} and {key} cannot be shown to a server: {reason}.", refusal="tls.client-certificate"
+    )
+
+
+class _PasswordNeededError(Exception):
+    """The library wants a password; without this it would ask at the terminal."""
+
+
+def _no_password() -> str:
+    raise _PasswordNeededError
+
+
 def why_unreachable(error: httpx.HTTPError, base_url: str) -> str:
     """What kept a request from being answered, and the cure.
 

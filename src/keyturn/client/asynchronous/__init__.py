@@ -1,0 +1,1 @@
+"""The asynchronous client: the same methods, to be awaited."""

@@ -1,0 +1,197 @@
+# Made by scripts/async_client.py of keyturn/client/connection.py: change that, then `make client`.
+"""One connection to a server: what is sent, how much is read, and which error a refusal becomes.
+
+A refusal of the server is raised with the server's own code and message, so that a person reads the same sentence
+whether they use this client or `curl`.
+
+Source: rest-api.md section 1.4; decisions 14 (receipts for refusals).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+import msgspec
+
+from keyturn.client.connection import (
+    MAX_ANSWER,
+    READING,
+    RETRIES,
+    RETRY_AFTER,
+    JsonObject,
+    decoded,
+    refusal_of,
+    unexpected,
+)
+from keyturn.client.reach import presenting, trusting, why_unreachable
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+class AsyncRestConnection:
+    """A connection to one server; `RestClient` adds one method per endpoint.
+
+    Args:
+        base_url: As in `RestClient`.
+        timeout: As in `RestClient`.
+        ca_file: As in `RestClient`.
+        api_keys: As in `RestClient`.
+        token: As in `RestClient`.
+        client_certificate: As in `RestClient`.
+        transport: As in `RestClient`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: float = 30.0,
+        ca_file: Path | None = None,
+        api_keys: Sequence[str] = (),
+        token: str | None = None,
+        client_certificate: tuple[Path, Path] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._api_keys = list(api_keys)
+        self._authorization = None if token is None else f"Bearer {token}"
+        try:
+            address = httpx.URL(self.base_url)
+            if address.scheme not in {"http", "https"} or not address.host or (not 0 < (address.port or 1) < 1 << 16):
+                raise httpx.InvalidURL("it must look like http://HOST:PORT")
+            verify: bool | ssl.SSLContext = True if ca_file is None else trusting(ca_file)
+            if client_certificate is not None:
+                context = ssl.create_default_context() if isinstance(verify, bool) else verify
+                verify = presenting(context, *client_certificate)
+            self._http = httpx.AsyncClient(
+                base_url=self.base_url, timeout=timeout, verify=verify, transport=transport, trust_env=False
+            )
+        except httpx.InvalidURL as error:
+            raise FormatError(f"Cannot use {base_url!r} as a server's address: {error}") from error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def call(self, method: str, path: str, body: object | None = None) -> Any:
+        """Call any endpoint.
+
+        Args:
+            method: HTTP method.
+            path: Path from `/v1` on, percent-encoded.
+            body: What to send as JSON; None sends no body.
+
+        Returns:
+            The decoded JSON answer, None if the answer is empty.
+
+        Raises:
+            ServerRefusedError: The server's refusal with its code.
+            KeyturnError: `CONNECTIVITY` if it could not be reached;
+                `TECHNICAL` if it answered something that is not this API.
+        """
+        _, content = await self.exchange(method, path, body, None)
+        return decoded(method, path, content) if content else None
+
+    async def exchange(
+        self, method: str, path: str, body: object | None, query: Mapping[str, str] | None
+    ) -> tuple[str, bytes]:
+        """Call an endpoint whose answer need not be JSON.
+
+        Args:
+            method: HTTP method.
+            path: Path from `/v1` on, percent-encoded.
+            body: What to send as JSON; None sends no body.
+            query: Fields of the query string.
+
+        Returns:
+            Media type and content of the answer.
+        """
+        content = None if body is None else msgspec.json.encode(body)
+        others = len(self._api_keys) - 1
+        while True:
+            status, content_type, received = await self._patiently(method, path, content, query)
+            if status in {200, 201}:
+                return (content_type, received)
+            refused = refusal_of(method, path, status, received)
+            if refused.code is not ErrorCode.INVALID_API_KEY or others <= 0:
+                raise refused
+            others -= 1
+            self._api_keys.append(self._api_keys.pop(0))
+
+    async def _patiently(
+        self, method: str, path: str, content: bytes | None, query: Mapping[str, str] | None
+    ) -> tuple[int, str, bytes]:
+        """Send, and send again what only reads when the connection broke."""
+        left = RETRIES if method == "GET" or path in READING else 0
+        wait = RETRY_AFTER
+        while True:
+            try:
+                return await self._send(method, path, content, query)
+            except httpx.HTTPError as error:
+                if not left or not isinstance(error, httpx.ReadError | httpx.WriteError):
+                    raise KeyturnError(
+                        ErrorCode.CONNECTIVITY, f"Cannot reach {self.base_url}: {why_unreachable(error, self.base_url)}"
+                    ) from error
+            left -= 1
+            await asyncio.sleep(wait)
+            wait *= 2
+
+    async def _send(
+        self, method: str, path: str, content: bytes | None, query: Mapping[str, str] | None
+    ) -> tuple[int, str, bytes]:
+        """One request and its answer: status, media type, content."""
+        headers = {"accept": "application/json"} | self.proof()
+        if content is not None:
+            headers["content-type"] = "application/json"
+        async with self._http.stream(method, path, content=content, headers=headers, params=query) as answer:
+            received = bytearray()
+            async for piece in answer.aiter_bytes():
+                received += piece
+                if len(received) > MAX_ANSWER:
+                    raise KeyturnError(
+                        ErrorCode.CONNECTIVITY, f"{method} {path}: the answer is larger than {MAX_ANSWER} bytes."
+                    )
+            content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            return (answer.status_code, content_type, bytes(received))
+
+    def proof(self) -> dict[str, str]:
+        """The headers that say who asks."""
+        headers = {}
+        if self._api_keys:
+            headers["x-api-key"] = self._api_keys[0]
+        if self._authorization is not None:
+            headers["authorization"] = self._authorization
+        return headers
+
+    async def ask(self, method: str, path: str, body: object | None = None) -> JsonObject:
+        """Call an endpoint whose answer is an object."""
+        answer = await self.call(method, path, body)
+        if not isinstance(answer, dict):
+            raise unexpected(method, path)
+        return answer
+
+    async def ask_list(self, method: str, path: str, body: object | None, name: str) -> list[JsonObject]:
+        """Call an endpoint whose answer is an object, and take its list of objects `name`."""
+        value = (await self.ask(method, path, body)).get(name)
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            raise unexpected(method, path)
+        return value
+
+    async def ask_text(self, method: str, path: str, body: object | None, name: str) -> str:
+        """Call an endpoint whose answer is an object, and take its text `name`."""
+        value = (await self.ask(method, path, body)).get(name)
+        if not isinstance(value, str):
+            raise unexpected(method, path)
+        return value
