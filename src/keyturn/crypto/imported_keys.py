@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+
 from keyturn.crypto.keys import kind_of, private_key_from_der
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.ska.der import INTEGER, SEQUENCE, sequence_of
@@ -46,6 +48,31 @@ def checked_private_key(der: bytes, *, allow_weak: bool = False) -> PrivateKey:
     key = private_key_from_der(der)
     kind_of(key).check_imported(key, allow_weak=allow_weak)
     return key
+
+
+def as_pkcs8(der: bytes) -> bytes:
+    """Put a bare RSA key (RFC 8017 appendix A.1.2) into PKCS#8.
+
+    Args:
+        der: A private key of some form.
+
+    Returns:
+        PKCS#8 for such a key; everything else as it is, for `checked_private_key` to judge.
+    """
+    if len(der) > MAX_PKCS8:
+        return der  # Refused with the reader's words.
+    try:
+        reader = sequence_of(der, "private key")
+        bare = reader.take(INTEGER) == b"\0" and reader.peek() == INTEGER
+    except FormatError:
+        return der
+    if not bare:
+        return der
+    try:
+        key = load_der_private_key(der, None)
+    except (ValueError, TypeError):
+        return der
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _require_plain_pkcs8(der: bytes) -> None:

@@ -17,16 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 from msgspec.structs import replace
 
 from keyturn.crypto.foreign_certificates import read_certificate
-from keyturn.crypto.imported_keys import MAX_PKCS8, checked_private_key
+from keyturn.crypto.imported_keys import as_pkcs8, checked_private_key
 from keyturn.crypto.key_types import KEY_TYPES, SECRET_KEY_TYPES
 from keyturn.crypto.keys import (
     KeySpec,
@@ -37,12 +31,11 @@ from keyturn.crypto.keys import (
     private_key_to_stored,
     public_spki,
 )
-from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.certifying import require_attachable
 from keyturn.hsm.creation import check_name, check_new_address, check_new_key
 from keyturn.hsm.limits import Limits, check_limits
 from keyturn.hsm.records import KeyRecord
-from keyturn.ska.der import INTEGER, sequence_of
 
 if TYPE_CHECKING:
     from keyturn.hsm import protocol
@@ -120,7 +113,7 @@ class Importing:
             secret = SecretKey(call.algorithm, call.secret_key)
             return _Material(secret.spec, b"", secret.value)
         if call.private_key:
-            private = checked_private_key(_as_pkcs8(call.private_key), allow_weak=allow_weak)
+            private = checked_private_key(as_pkcs8(call.private_key), allow_weak=allow_weak)
             spec, spki = describe_private(private), public_spki(private)
             _require_kind(call.algorithm, spec)
             given, beside = call.public_key, "public key"
@@ -243,24 +236,6 @@ def check_combination(call: protocol.ImportKey) -> None:
         raise _refused("secretKey excludes privateKey, publicKey and certificate", "import.combination")
     if call.public_key and call.certificate:
         raise _refused("publicKey excludes certificate, which holds the public key already", "import.combination")
-
-
-def _as_pkcs8(der: bytes) -> bytes:
-    """A bare RSA key (RFC 8017 appendix A.1.2) as PKCS#8; everything else as it is."""
-    if len(der) > MAX_PKCS8:
-        return der  # Refused with the reader's words.
-    try:
-        reader = sequence_of(der, "private key")
-        bare = reader.take(INTEGER) == b"\0" and reader.peek() == INTEGER
-    except FormatError:
-        return der
-    if not bare:
-        return der
-    try:
-        key = load_der_private_key(der, None)
-    except (ValueError, TypeError):
-        return der
-    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _require_kind(algorithm: str, spec: KeySpec) -> None:
