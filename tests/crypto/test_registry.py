@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from Crypto.Hash import keccak
@@ -127,9 +127,7 @@ def test_the_names_are_those_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize(("name", "key"), cases())
-def test_openssl_accepts_what_we_sign_and_refuses_one_bit_more(
-    name: str, key: str, keys: dict[str, PrivateKey]
-) -> None:
+def test_openssl_accepts_what_we_sign_and_refuses_one_bit_more(name: str, key: str, keys: dict[str, Any]) -> None:
     private, spki = keys[key], public_spki(keys[key])
     signature = sign(private, name, sample_payload(name))
     assert judged_by_openssl(name, spki, signature, DATA)
@@ -137,7 +135,7 @@ def test_openssl_accepts_what_we_sign_and_refuses_one_bit_more(
 
 
 @pytest.mark.parametrize(("name", "key"), cases())
-def test_we_verify_what_we_sign_and_refuse_one_bit_more(name: str, key: str, keys: dict[str, PrivateKey]) -> None:
+def test_we_verify_what_we_sign_and_refuse_one_bit_more(name: str, key: str, keys: dict[str, Any]) -> None:
     spki, payload = public_spki(keys[key]), sample_payload(name)
     signature = sign(keys[key], name, payload)
     verify(spki, name, payload, signature)
@@ -169,7 +167,7 @@ def type_twin(key: PrivateKey) -> PrivateKey:
 
 
 @pytest.mark.parametrize(("name", "key"), cases())
-def test_a_signature_is_valid_under_its_own_algorithm_alone(name: str, key: str, keys: dict[str, PrivateKey]) -> None:
+def test_a_signature_is_valid_under_its_own_algorithm_alone(name: str, key: str, keys: dict[str, Any]) -> None:
     """Over the same data; the pairs that must agree (`DETERMINISTIC` differs in the nonce alone) are left out."""
     signature = sign(keys[key], name, DATA if not signature_algorithm(name).prehashed else sample_payload(name))
     plain = name.replace("_DETERMINISTIC", "")
@@ -194,9 +192,7 @@ def sibling(name: str) -> str:
 
 
 @pytest.mark.parametrize("curve", [curve.name for curve in CURVES.values()])
-def test_raw_is_r_and_s_and_verification_takes_exactly_the_form_it_is_told(
-    curve: str, keys: dict[str, PrivateKey]
-) -> None:
+def test_raw_is_r_and_s_and_verification_takes_exactly_the_form_it_is_told(curve: str, keys: dict[str, Any]) -> None:
     key, size = keys[curve], CURVES_BY_NAME[curve].size
     public = key.public_key()
     raw = sign(key, "SHA256_WITH_ECDSA", DATA, "RAW")
@@ -223,13 +219,13 @@ def test_raw_is_r_and_s_and_verification_takes_exactly_the_form_it_is_told(
         verify(public, "SHA256_WITH_ECDSA", DATA, flipped(raw))
 
 
-def test_the_forms_of_rsa_and_ed25519_signatures_are_one(keys: dict[str, PrivateKey]) -> None:
+def test_the_forms_of_rsa_and_ed25519_signatures_are_one(keys: dict[str, Any]) -> None:
     for name, key in (("SHA256_WITH_RSA", keys["RSA"]), ("EDDSA", keys["ED"])):
         assert sign(key, name, DATA, "RAW") == sign(key, name, DATA, "DER") == sign(key, name, DATA)
         verify(key.public_key(), name, DATA, sign(key, name, DATA), signature_type="RAW")
 
 
-def test_a_zero_in_front_of_raw_r_is_kept(keys: dict[str, PrivateKey]) -> None:
+def test_a_zero_in_front_of_raw_r_is_kept(keys: dict[str, Any]) -> None:
     """One signature in 128 has a short `r` or `s`; both must still take their full place."""
     key = keys["secp256r1"]
     lengths = {len(sign(key, "SHA256_WITH_ECDSA", n.to_bytes(2, "big"), "RAW")) for n in range(600)}
@@ -237,7 +233,7 @@ def test_a_zero_in_front_of_raw_r_is_kept(keys: dict[str, PrivateKey]) -> None:
 
 
 @pytest.mark.parametrize("signature_type", ["ETH", "der", "P1363", "x" * 1000])
-def test_another_signature_type_is_refused(signature_type: str, keys: dict[str, PrivateKey]) -> None:
+def test_another_signature_type_is_refused(signature_type: str, keys: dict[str, Any]) -> None:
     key = keys["secp256k1"]
     with pytest.raises(KeyturnError, match="DER or RAW") as refused:
         sign(key, "SHA256_WITH_ECDSA", DATA, signature_type)
@@ -252,7 +248,7 @@ def test_another_signature_type_is_refused(signature_type: str, keys: dict[str, 
 
 
 @pytest.mark.rule("decisions 24")
-def test_secp256k1_signatures_have_the_low_s_and_verification_accepts_both(keys: dict[str, PrivateKey]) -> None:
+def test_secp256k1_signatures_have_the_low_s_and_verification_accepts_both(keys: dict[str, Any]) -> None:
     key, order = keys["secp256k1"], CURVES_BY_NAME["secp256k1"].order
     for number in range(40):
         signature = sign(key, "SHA256_WITH_ECDSA", bytes([number]))
@@ -264,7 +260,7 @@ def test_secp256k1_signatures_have_the_low_s_and_verification_accepts_both(keys:
             verify(key.public_key(), "SHA256_WITH_ECDSA", bytes([number]), encode_dss_signature(r, s - 1))
 
 
-def test_other_curves_keep_the_s_they_got(keys: dict[str, PrivateKey]) -> None:
+def test_other_curves_keep_the_s_they_got(keys: dict[str, Any]) -> None:
     half = CURVES_BY_NAME["secp256r1"].order // 2
     values = [decode_dss_signature(sign(keys["secp256r1"], "SHA256_WITH_ECDSA", bytes([n])))[1] for n in range(64)]
     assert any(s > half for s in values)
@@ -372,9 +368,7 @@ def test_eddsa_gives_the_published_signatures(secret: str, public: str, message:
 @pytest.mark.parametrize("curve", [curve.name for curve in CURVES.values()])
 @pytest.mark.parametrize("length", [1, 20, 28, 31, 32, 33, 47, 48, 49, 63, 64])
 @pytest.mark.rule("decisions 33")
-def test_none_with_ecdsa_takes_the_leftmost_bits_as_openssl_does(
-    curve: str, length: int, keys: dict[str, PrivateKey]
-) -> None:
+def test_none_with_ecdsa_takes_the_leftmost_bits_as_openssl_does(curve: str, length: int, keys: dict[str, Any]) -> None:
     payload = hashlib.shake_256(curve.encode()).digest(length)
     signature = sign(keys[curve], "NONE_WITH_ECDSA", payload)
     assert pkeyutl_accepts(public_spki(keys[curve]), signature, payload)
@@ -385,7 +379,7 @@ def test_none_with_ecdsa_takes_the_leftmost_bits_as_openssl_does(
 
 
 @pytest.mark.rule("decisions 33")
-def test_none_with_ecdsa_left_pads_short_values(keys: dict[str, PrivateKey]) -> None:
+def test_none_with_ecdsa_left_pads_short_values(keys: dict[str, Any]) -> None:
     key = keys["secp256r1"]
     signature = sign(key, "NONE_WITH_ECDSA", b"\x17" * 20)
     verify(key.public_key(), "NONE_WITH_ECDSA", b"\0" * 12 + b"\x17" * 20, signature)
@@ -411,9 +405,7 @@ def test_none_with_ecdsa_left_pads_short_values(keys: dict[str, PrivateKey]) -> 
     ],
 )
 @pytest.mark.rule("decisions 33")
-def test_a_digest_of_another_length_is_refused(
-    name: str, key: str, bad: int, good: int, keys: dict[str, PrivateKey]
-) -> None:
+def test_a_digest_of_another_length_is_refused(name: str, key: str, bad: int, good: int, keys: dict[str, Any]) -> None:
     with pytest.raises(KeyturnError) as refused:
         sign(keys[key], name, b"\x01" * bad)
     assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.digest-length")
@@ -426,7 +418,7 @@ def test_a_digest_of_another_length_is_refused(
 
 @pytest.mark.parametrize("length", [20, 28, 32, 48, 64])
 @pytest.mark.rule("decisions 33")
-def test_none_with_rsa_pss_finds_the_hash_by_the_length(length: int, keys: dict[str, PrivateKey]) -> None:
+def test_none_with_rsa_pss_finds_the_hash_by_the_length(length: int, keys: dict[str, Any]) -> None:
     name = {20: "SHA1", 28: "SHA224", 32: "SHA256", 48: "SHA384", 64: "SHA512"}[length]
     digest = hashed(signature_algorithm(f"{name}_WITH_RSA").digest, DATA)
     signature = sign(keys["RSA"], "NONE_WITH_RSA_PSS", digest)
@@ -435,7 +427,7 @@ def test_none_with_rsa_pss_finds_the_hash_by_the_length(length: int, keys: dict[
         verify(keys["RSA"].public_key(), f"{name}_WITH_RSA_PSS", flipped(DATA), signature)
 
 
-def test_none_with_rsa_pads_any_bytes_up_to_the_modulus_less_eleven(keys: dict[str, PrivateKey]) -> None:
+def test_none_with_rsa_pads_any_bytes_up_to_the_modulus_less_eleven(keys: dict[str, Any]) -> None:
     public = keys["RSA"].public_key()
     assert isinstance(public, rsa.RSAPublicKey)
     numbers = public.public_numbers()
@@ -454,7 +446,7 @@ def test_a_digest_too_large_for_a_small_rsa_key_is_refused() -> None:
     with pytest.raises(KeyturnError) as refused:
         sign(key, "SHA512_WITH_RSA_PSS", DATA)
     assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.too-large")
-    verify(key.public_key(), "SHA384_WITH_RSA_PSS", DATA, sign(key, "SHA384_WITH_RSA_PSS", DATA))
+    verify(public_spki(key), "SHA384_WITH_RSA_PSS", DATA, sign(key, "SHA384_WITH_RSA_PSS", DATA))
 
 
 # --- Keccak -------------------------------------------------------------------------------------------
@@ -503,7 +495,7 @@ def test_a_signature_from_ethereums_documentation_verifies() -> None:
     "name",
     ["KECCAK1024_WITH_ECDSA", "SHA3256_WITH_RSA", "HMAC_SHA512", "", "eddsa", "\x1b[2J" * 99],
 )
-def test_an_algorithm_we_do_not_have_is_refused_by_name(name: str, keys: dict[str, PrivateKey]) -> None:
+def test_an_algorithm_we_do_not_have_is_refused_by_name(name: str, keys: dict[str, Any]) -> None:
     with pytest.raises(KeyturnError, match=r"available are .*EDDSA.*SHA256_WITH_ECDSA") as refused:
         sign(keys["secp256k1"], name, DATA)
     assert (refused.value.code, refused.value.refusal) == (ErrorCode.VALIDATION_FAILED, "signature.algorithm")
@@ -516,7 +508,7 @@ def test_an_algorithm_we_do_not_have_is_refused_by_name(name: str, keys: dict[st
 @pytest.mark.rule("decisions 34")
 @pytest.mark.parametrize("name", sorted(REFUSED_ALGORITHMS))
 def test_a_documented_algorithm_that_is_not_available_is_refused_with_the_reason(
-    name: str, keys: dict[str, PrivateKey]
+    name: str, keys: dict[str, Any]
 ) -> None:
     with pytest.raises(KeyturnError, match=f"{name} is refused: ") as refused:
         sign(keys["ED"], name, DATA)
@@ -528,7 +520,7 @@ def test_a_documented_algorithm_that_is_not_available_is_refused_with_the_reason
 
 
 @pytest.mark.parametrize("name", sorted(CLASSICAL))
-def test_an_algorithm_for_another_kind_of_key_is_refused(name: str, keys: dict[str, PrivateKey]) -> None:
+def test_an_algorithm_for_another_kind_of_key_is_refused(name: str, keys: dict[str, Any]) -> None:
     fitting = {"RSA": "RSA", "EC": "secp256r1", "ED": "ED", "DSA": "DSA"}
     right = fitting.pop(SIGNATURE_ALGORITHMS[name].key_types[0])
     payload = sample_payload(name)
