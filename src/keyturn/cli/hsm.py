@@ -92,6 +92,10 @@ hsm.add_command(deleted)
 @click.option("--attestation-key-name", help="Name of the attestation key.")
 @click.option("--receipt-key-name", help="Name of the receipt key.")
 @click.option("--rfc-timestamp-key-name", help="Name of the key for timestamps of RFC 3161.")
+@click.option("--transport-key-name", help="Name of the key to which passwords of keys are sealed.")
+@click.option(
+    "--deleted-key-retention-days", type=int, help="Days that deleted keys lie sealed; default 30, 0 erases at once."
+)
 @click.option("--clock-tolerance", type=float, help="Seconds the clock may be behind the highest time used; default 2.")
 @click.option(
     "--clock-bound",

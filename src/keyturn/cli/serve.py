@@ -204,6 +204,9 @@ def embedded_options(settings: Settings) -> list[str]:
         "--attestation-key-name": settings.hsm_attestation_key_name,
         "--receipt-key-name": settings.hsm_receipt_key_name,
         "--rfc-timestamp-key-name": settings.hsm_rfc_timestamp_key_name,
+        "--deleted-key-retention-days": _unless(
+            settings.hsm_deleted_key_retention_days, Settings().hsm_deleted_key_retention_days
+        ),
         "--clock-tolerance": _unless(settings.hsm_clock_tolerance, Settings().hsm_clock_tolerance),
         "--clock-bound": _unless(settings.hsm_clock_bound, Settings().hsm_clock_bound),
     }

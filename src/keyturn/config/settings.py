@@ -35,6 +35,7 @@ class Settings:
         hsm_attestation_key_name: Name of that HSM's attestation key; empty for its default.
         hsm_receipt_key_name: Name of that HSM's receipt key; empty for its default.
         hsm_rfc_timestamp_key_name: Name of that HSM's key for timestamps of RFC 3161; empty for its default.
+        hsm_deleted_key_retention_days: Days that keys deleted there lie sealed before they are erased (R28).
         hsm_clock_tolerance: Seconds that HSM's clock may be behind the highest time it has used.
         hsm_clock_bound: Seconds it may be ahead of that before a person must confirm it.
         hsm_tls_ca: PEM file with the authority that vouches for the HSM (`tcp://` only).
@@ -79,6 +80,7 @@ class Settings:
     hsm_attestation_key_name: str = ""
     hsm_receipt_key_name: str = ""
     hsm_rfc_timestamp_key_name: str = ""
+    hsm_deleted_key_retention_days: int = 30
     hsm_clock_tolerance: int = 2
     hsm_clock_bound: int = 90 * 86_400
     hsm_tls_ca: Path | None = None
@@ -124,6 +126,7 @@ NAMES: Final[dict[str, str]] = {
     "hsm.attestationKeyName": "hsm_attestation_key_name",
     "hsm.receiptKeyName": "hsm_receipt_key_name",
     "hsm.rfcTimestampKeyName": "hsm_rfc_timestamp_key_name",
+    "hsm.deletedKeyRetentionDays": "hsm_deleted_key_retention_days",
     "hsm.clockTolerance": "hsm_clock_tolerance",
     "hsm.clockBound": "hsm_clock_bound",
     "hsm.tls.ca": "hsm_tls_ca",
@@ -164,6 +167,7 @@ EMBEDDED: Final = (
     "hsm_attestation_key_name",
     "hsm_receipt_key_name",
     "hsm_rfc_timestamp_key_name",
+    "hsm_deleted_key_retention_days",
     "hsm_clock_tolerance",
     "hsm_clock_bound",
 )
@@ -181,6 +185,7 @@ RANGES: Final = {
     "port": (0, 65535),
     "max_timestamp_age": (1, 86_400),
     "max_timestamp_ahead": (0, 3_600),
+    "hsm_deleted_key_retention_days": (0, 3_660),
     "hsm_clock_tolerance": (0, 3_600),
     "hsm_clock_bound": (60, 10 * 366 * 86_400),
 }
