@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -67,9 +67,9 @@ async def test_a_change_that_was_made_is_executed_even_if_the_key_is_gone_when_t
         modify = hsm.modify
 
         async def then_deleted(
-            operation: bytes, label: str, policy: bytes, approvals: list[bytes], *, request_id: str = ""
+            operation: bytes, label: str, policy: bytes, approvals: list[bytes], **rest: Any
         ) -> Executed[AttestedKey]:
-            answer = await modify(operation, label, policy, approvals, request_id=request_id)
+            answer = await modify(operation, label, policy, approvals, **rest)
             del hsm.keys[label]
             return answer
 

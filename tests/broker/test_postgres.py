@@ -240,7 +240,7 @@ async def test_a_number_that_is_too_large_is_refused_and_the_largest_page_is_not
 ) -> None:
     database = two[0]
     page = statements.fetch(
-        level=1, by_task=False, by_request=False, by_kind=False, order="CREATION_DATE_ASC", paged=True
+        level=1, by_signer=True, by_task=False, by_request=False, by_kind=False, order="CREATION_DATE_ASC", paged=True
     )
     largest = (1 << 31) - 1
     query = {"w_signer": b"", "w_limit": largest, "w_offset": largest * largest}

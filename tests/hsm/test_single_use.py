@@ -136,11 +136,13 @@ def as_version_4(directory: Path) -> None:
                 entry = content[offset : offset + ENTRY]
                 rows[uuid + b"/use/" + entry[:2] + bytes([entry[2] & 0x80])] = entry
         ledger.load(rows.items())
-        maps = {name: map_ for name, map_ in root.maps.items() if name != "consumed"} | {"ledger": ledger.root()}
+        later = ("consumed", "objects")
+        maps = {name: map_ for name, map_ in root.maps.items() if name not in later} | {"ledger": ledger.root()}
         with container.transaction() as file:
             for identity, content in rows.items():
                 container.insert("ledger", identity, content)
-            file.execute("DROP TABLE consumed")
+            for table in later:
+                file.execute(f"DROP TABLE {table}")
             container.set_version(4)
             container.replace_root(seal_root(sealing, msgspec.structs.replace(root, maps=maps), 4))
 
@@ -423,7 +425,11 @@ def test_the_ledger_goes_with_its_key_and_its_successor_begins_anew(room: Room) 
     room.create("gone", MINUTE, singleUse=True, destroyable=True)
     use_up(room, 2, "gone")
     size = room.store.ledger_size
+    key = room.store.key("gone")
+    assert key is not None
     room.ask(protocol.DeleteKey(operation_id(), "gone"))
+    assert room.store.ledger_size == size  # It lies sealed, and may come back (R28).
+    room.engine.deleted_keys.erase(key.uuid)
     assert room.store.ledger_size == size - 2
 
 

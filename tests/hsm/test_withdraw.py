@@ -224,7 +224,7 @@ def test_too_many_that_could_still_count_are_refused_withdrawal_too_many(room: R
     assert isinstance(take_back(room, ADA, tokens[3]), protocol.Done)
 
 
-async def test_withdrawals_survive_kill_9_and_go_with_the_key(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_withdrawals_survive_kill_9_and_a_deletion_that_may_be_taken_back(tmp_path_factory: pytest.TempPathFactory) -> None:
     with HsmProcess(tmp_path_factory.mktemp("hsm") / "data") as own:
         client = await HsmClient.connect(own.address)
         await create_ec(client, "k", POLICY, destroyable=True)
@@ -238,5 +238,5 @@ async def test_withdrawals_survive_kill_9_and_go_with_the_key(tmp_path_factory: 
         assert (await refused(sign(client, "k", approvals))).bad_approvals == ((0, "approval.withdrawn"),)
         assert (await client.statistics())["ledgerLines"] == 1
         await client.delete(operation_id(), "k")
-        assert (await client.statistics())["ledgerLines"] == 0
+        assert (await client.statistics())["ledgerLines"] == 1  # The key may come back, and does not forget them (R28).
         await client.close()

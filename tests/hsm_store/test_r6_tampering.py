@@ -15,7 +15,8 @@ from keyturn.errors import KeyturnError
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.container import TABLES
 from keyturn.hsm.ledger import LedgerKind
-from keyturn.hsm.records import LedgerRecord, ObjectRecord, SystemKeyRecord
+from keyturn.hsm.records import LedgerRecord, ObjectRecord, SegmentRecord, SystemKeyRecord
+from keyturn.hsm.segments import ConsumedStatement, segment_of, with_entry
 from keyturn_testing.hsm_store import (
     PASSPHRASE,
     PRIVATE_KEY,
@@ -50,9 +51,19 @@ def full(directory: Path) -> Path:
             change.put_ledger(LedgerRecord(key.uuid, LedgerKind.MODIFIED, b"", b"", 1))
             change.put_system_key(SystemKeyRecord(label, "integrity", "X", 1, None, b"spki", b""), b"private")
             change.put_object(ObjectRecord("data", label, 1, 1, {"private": True}), b"value")
+            change.put_segment(consumed(key.uuid, number))
     store.log.append(LogEntry(1, "sign", "granted"))
     store.close()
     return directory
+
+
+def consumed(uuid: str, *numbers: int) -> SegmentRecord:
+    """A segment with statements that a single-use key has consumed: they differ in their last byte."""
+    segment = b""
+    for number in numbers:
+        statement = bytes(31) + bytes([number])
+        segment = with_entry(segment, ConsumedStatement(statement, 1, None, operation_id(number)))
+    return SegmentRecord(uuid, segment_of(bytes(32)), segment)
 
 
 def on(table: str, statement: str) -> str:
@@ -145,6 +156,7 @@ def change_every_table(store: Store) -> None:
         change.count_use(key.uuid)
         change.put_system_key(replace(system_key, retired_at=5))
         change.put_object(ObjectRecord("data", "treasury", 1, 2, {"private": True}), b"another value")
+        change.put_segment(consumed(key.uuid, 0, 2))
     # An operation is never altered, only forgotten: as retention would do it.
     state = store._state
     del state.operations[operation_id(0)]

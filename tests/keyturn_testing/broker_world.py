@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.airgapped import AirGappedExecutor
 from keyturn.broker.deriving_executors import AirGappedDeriving
+from keyturn.broker.enciphering_executors import AirGappedEnciphering
 from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp, Withdrawal
 from keyturn.broker.local import LocalExecutor
 from keyturn.broker.model import (
@@ -77,7 +78,7 @@ def example_key(name: str) -> PrivateKey:
 
 
 @dataclass
-class MemoryHsm(AirGappedServing, AirGappedTransfer, AirGappedDeriving):
+class MemoryHsm(AirGappedServing, AirGappedTransfer, AirGappedDeriving, AirGappedEnciphering):
     """An HSM in memory.
 
     Args:
@@ -298,7 +299,9 @@ class MemoryHsm(AirGappedServing, AirGappedTransfer, AirGappedDeriving):
     async def witness(self, kind: str, evidence: bytes, signature: bytes) -> bool:
         return False
 
-    async def verify(self, label: str, algorithm: str, payload: bytes, signature: bytes) -> bool:
+    async def verify(
+        self, label: str, algorithm: str, payload: bytes, signature: bytes, sealed_password: bytes = b""
+    ) -> bool:
         try:
             verify((await self.key(label)).public_key, algorithm, payload, signature)
         except KeyturnError:
@@ -387,6 +390,7 @@ class World:
 
     def rejection(self, officer: Officer, task_id: str, timestamp: str | None = None) -> RejectCall:
         query = self.query(officer, timestamp)
+        assert query.signer is not None
         return RejectCall(
             task_id=task_id,
             signer=query.signer,

@@ -22,7 +22,7 @@ def spki(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def seal(label: str = "treasury", password: str = "hunter2") -> bytes:
+def seal(label: str = "treasury", password: str = "hunter2") -> bytes:  # noqa: S107 - It opens nothing.
     return seal_password(spki(TRANSPORT), label, password, EPHEMERAL)
 
 

@@ -172,6 +172,8 @@ def _inner(place: str, word: str, value: object) -> tuple[str, dict[str, Any]]:
         if len(named) == 1 and isinstance(value[named[0]], dict) and set(value) <= {named[0], "requestSignature"}:
             return named[0], value[named[0]]
         by_key = [name for name, kind in _KINDS.items() if kind.key_field in value]
+        if len(by_key) > 1:  # Requests for certificates name the key as those to sign do, but have no payload.
+            by_key = [name for name in by_key if (name == "signRequest") is ("payload" in value)]
         if not named and len(by_key) == 1:
             return by_key[0], value
     raise disagrees(place, word, "It is no request of a kind that this client can compare with the approval.")
