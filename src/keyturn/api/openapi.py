@@ -39,7 +39,8 @@ _TAGS: Final = {
 }
 _ERRORS: Final = {
     "400": "The request is at fault; the body says what and where.",
-    "403": "Not addressed to this server, or made by a foreign page.",
+    "401": "The server asks for an API key or a bearer token, and none that counts was sent.",
+    "403": "Not addressed to this server, made by a foreign page, or the key or token opens another role.",
     "404": "There is no such key, request, task or approver.",
     "413": "The body is too large.",
     "415": "The body is not of the type that the endpoint takes.",

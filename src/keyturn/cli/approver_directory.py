@@ -31,7 +31,7 @@ from keyturn.cli.officer import (
     url_option,
 )
 from keyturn.cli.officer_view import console
-from keyturn.client import RestClient
+from keyturn.cli.server import connect
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.approver_keys import certificate_name, certificate_spki, load_approver_key
 
@@ -63,7 +63,7 @@ def onboard(
     """
     certificate = _certificate(cert_path)
     book = open_address_book(address_book_path)
-    with RestClient(url, ca_file=ca_file) as server:
+    with connect(url, ca_file) as server:
         server.onboard_approver(name, certificate)
     entry = _entry(name, certificate, Reader(book))
     if as_json:
@@ -90,7 +90,7 @@ def list_directory(*, url: str, ca_file: Path | None, address_book_path: Path | 
     The names are the server's. Who somebody is, is said by the fingerprint and the words.
     """
     reader = Reader(open_address_book(address_book_path))
-    with RestClient(url, ca_file=ca_file) as server:
+    with connect(url, ca_file) as server:
         entries = [_received(value, reader) for value in server.approvers()]
     if as_json:
         click.echo(json.dumps(entries, indent=2))
@@ -119,7 +119,7 @@ def list_directory(*, url: str, ca_file: Path | None, address_book_path: Path | 
 @json_option
 def remove(*, name: str, url: str, ca_file: Path | None, as_json: bool) -> None:
     """Remove NAME from a server's directory. Policies that list NAME already keep the key: change them with modify."""
-    with RestClient(url, ca_file=ca_file) as server:
+    with connect(url, ca_file) as server:
         server.remove_approver(name)
     if as_json:
         click.echo(json.dumps({"removed": name}, indent=2))

@@ -28,7 +28,7 @@ from keyturn.cli.officer import (
     read_file,
 )
 from keyturn.cli.officer_view import console
-from keyturn.client import RestClient
+from keyturn.cli.server import connect
 from keyturn.clock import SystemClock, iso
 from keyturn.errors import FormatError
 
@@ -104,7 +104,7 @@ def accept(
     if file is not None:
         attributes = _parsed(read_file(file, MAX_FILE))
     else:
-        with RestClient(str(url), ca_file=ca_file) as server:
+        with connect(str(url), ca_file) as server:
             attributes = server.key_attributes(str(label))
     attestation = verified_attributes(attributes, device)
     if label is not None and attestation.label != label:
@@ -162,7 +162,7 @@ def list_keys(
         return
     device = None if device_cert is None else device_certificate(read_file(device_cert, MAX_PEM))
     rows: list[tuple[str, str, Acceptance | None]] = []
-    with RestClient(url, ca_file=ca_file) as server:
+    with connect(url, ca_file) as server:
         labels = server.list_keys()
         for label in labels:
             identity = None

@@ -16,7 +16,7 @@ from keyturn.approver.keyfiles import MIN_PASSPHRASE, check_passphrase, key_file
 from keyturn.approver.keys import ApproverKey
 from keyturn.approver.memory import SUFFIX, OfficerMemory
 from keyturn.approver.terminal import visible
-from keyturn.client import RestClient
+from keyturn.cli.server import connect
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -201,6 +201,6 @@ def session(
     device = None if device_cert_path is None else device_certificate(read_file(device_cert_path, 1 << 18))
     book = open_address_book(address_book_path)
     key = open_key(key_path, passphrase_file)
-    with RestClient(url, ca_file=ca_file) as server:
+    with connect(url, ca_file) as server:
         memory = open_memory(key_path, memory_path)
         yield ApproverClient(server, key, book, device_certificate=device, memory=memory, address=server.base_url)

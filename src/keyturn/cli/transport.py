@@ -22,6 +22,7 @@ from keyturn.approver.terminal import visible
 from keyturn.cli.examples import examples
 from keyturn.cli.officer import OfficerGroup, address_book_option, json_option
 from keyturn.cli.officer_view import console
+from keyturn.cli.server import connect
 from keyturn.cli.transport_execute import bring_in, clock_lines, encode, execute
 from keyturn.cli.transport_files import Target, target_options
 from keyturn.cli.transport_options import (
@@ -36,7 +37,6 @@ from keyturn.cli.transport_options import (
 )
 from keyturn.cli.transport_trust import trust_command
 from keyturn.cli.transport_view import bundle_json, incomplete_json, show_bundle
-from keyturn.client import RestClient
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.plain import counted
 from keyturn.transport.bundle import KEY, KINDS, REQUEST, Bundle, open_bundle
@@ -49,6 +49,7 @@ from keyturn.transport.ur import IncompleteError, SeveralMessagesError, describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from keyturn.client import RestClient
     from keyturn.transport.contents import Contents
     from keyturn.transport.station import Station
 
@@ -125,7 +126,7 @@ def export(
             raise click.UsageError("--request names the request of the body; a key has none.")
         body = source.read(MAX_BUNDLE + 1)
     elif url is not None and (request_id is None) != (label is None) and kind is None:
-        with RestClient(url, ca_file=ca_file) as server:
+        with connect(url, ca_file) as server:
             if request_id is not None:
                 kind, body = REQUEST, _fetch_request(server, request_id, notes, anyway=anyway)
             else:
@@ -274,7 +275,7 @@ def import_command(
             raise click.UsageError("Where shall the answer go? Give --out FILE, --qr FOLDER, or both.")
         target.require_ready()
     screen = console(err=as_json)
-    with RestClient(url, ca_file=ca_file) as server:
+    with connect(url, ca_file) as server:
         clock = clock_lines(server) if isinstance(contents, RequestContents) else []
         for line in clock:
             screen.print(line)

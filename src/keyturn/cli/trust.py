@@ -30,7 +30,7 @@ from keyturn.approver.terminal import spaced_fingerprint
 from keyturn.cli.examples import examples
 from keyturn.cli.officer import FILE, OfficerGroup, json_option, read_file
 from keyturn.cli.officer_view import console
-from keyturn.client import RestClient
+from keyturn.cli.server import connect
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def show(
     if (url is None) == (cert_path is None):
         raise click.UsageError("Give either --url (the HSM's side) or --cert (files that were carried over).")
     if url is not None:
-        with RestClient(url, ca_file=ca_file) as server:
+        with connect(url, ca_file) as server:
             device = device_certificate("\n".join(server.attestation_chain()).encode())
             labels = [key_label] if key_label is not None else server.list_keys()[:1]
             attributes = server.key_attributes(labels[0]) if labels else None

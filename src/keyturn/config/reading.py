@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENVIRONMENT_PREFIX: Final = "KEYTURN_"
-OTHER_VARIABLES: Final = frozenset({"KEYTURN_CACHE"})
-"""Variables with our prefix that are read by the set-up scripts and are no settings."""
+OTHER_VARIABLES: Final = frozenset(
+    {"KEYTURN_CACHE", "KEYTURN_API_KEY", "KEYTURN_TOKEN", "KEYTURN_CLIENT_CERTIFICATE", "KEYTURN_CLIENT_KEY"}
+)
+"""Variables with our prefix that set-up scripts and commands read that call a server; they are no settings."""
 
 
 def load_settings(*, file: Path | None, environment: Mapping[str, str], flags: Mapping[str, object | None]) -> Settings:
