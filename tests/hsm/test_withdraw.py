@@ -224,7 +224,7 @@ def test_too_many_that_could_still_count_are_refused_withdrawal_too_many(room: R
     assert isinstance(take_back(room, ADA, tokens[3]), protocol.Done)
 
 
-async def test_withdrawals_survive_kill_9_and_a_deletion_that_may_be_taken_back(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_withdrawals_survive_kill_9_and_a_deletion(tmp_path_factory: pytest.TempPathFactory) -> None:
     with HsmProcess(tmp_path_factory.mktemp("hsm") / "data") as own:
         client = await HsmClient.connect(own.address)
         await create_ec(client, "k", POLICY, destroyable=True)

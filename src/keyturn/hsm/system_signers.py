@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 MAX_ATTESTATION: Final = 256 * 1024
 """Longest attestation text in bytes; readers take no longer one (rule R19)."""
 
-_ATTESTATION_START: Final = re.compile(r'<\?xml version="1\.0" encoding="UTF-8"\?>\n?<(?:private|secret|public)_key[ >]')
+_ATTESTATION_START: Final = re.compile(
+    r'<\?xml version="1\.0" encoding="UTF-8"\?>\n?<(?:private|secret|public)_key[ >]'
+)
 
 
 @dataclass(frozen=True, slots=True)
