@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from keyturn_testing.one_task_server import OneTaskServer
 
 from keyturn.approver.address_book import AddressBook
 from keyturn.approver.client import ApproverClient
@@ -17,6 +16,7 @@ from keyturn.errors import KeyturnError
 from keyturn.ska.policy import Rule, TimeUnit
 from keyturn_testing.approval_tasks import STAMPED_AT, b64, block_token, honest_task, sign_token
 from keyturn_testing.officers import Officer, make_policy, quorum
+from keyturn_testing.one_task_server import OneTaskServer
 from keyturn_testing.reviews import ADA, BEN, EVE, HSM, PAYLOAD, review
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.hsm.records import (
     KeyRecord,
-    LabelRecord,
     LedgerRecord,
     ObjectRecord,
     OperationRecord,
@@ -104,10 +103,6 @@ class StoreReader:
     def labels(self) -> list[str]:
         """Labels of all keys, sorted."""
         return sorted(self._state.keys)
-
-    def label_history(self, label: str) -> LabelRecord | None:
-        """What is remembered of a label, or None if no key ever bore it."""
-        return self._state.labels.get(label)
 
     def next_generation(self, label: str) -> int:
         """The generation that a new key of this label must have."""
