@@ -21,8 +21,9 @@ from keyturn.crypto.certificates import (
     make_request,
 )
 from keyturn.crypto.foreign_certificates import copied, pem, read_certificate, read_request, request_from_text
+from keyturn.ska.certificate_shape import looks_like_certificate
 from keyturn.ska.certificate_words import certificate_cautions, describe_certificate
-from keyturn.ska.to_be_signed import join_signed, looks_like_certificate, read_to_be_signed, split_signed
+from keyturn.ska.to_be_signed import join_signed, read_to_be_signed, split_signed
 from keyturn_testing.officers import Officer, make_key
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from keyturn.crypto.certificates import (
 from keyturn.crypto.foreign_certificates import read_certificate
 from keyturn.crypto.registry import verify
 from keyturn.hsm.client import HsmClient
+from keyturn.ska import der
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.bound_key import BoundKey
@@ -208,6 +209,13 @@ async def test_r7_no_approval_of_one_kind_serves_for_another_on_a_bound_key(clie
         # Not even with approvals for just that: a signature over these bytes is a certificate.
         act = client.sign(operation_id(), label, data, ECDSA, approvals=approvals, request_id=request)
         assert (await refused(act)).refusal == "payload.certificate"
+    # Nor are bytes signed that keyturn would not sign as a certificate, and others would take for one: of version 1.
+    version = bytes.fromhex("a003020102")
+    lax = der.encode(der.SEQUENCE, data[data.index(version) + len(version) :])
+    act = client.sign(
+        operation_id(), label, lax, ECDSA, approvals=signer.key.to_sign(request, lax, ECDSA), request_id=request
+    )
+    assert (await refused(act)).refusal == "payload.certificate"
     other = signer.key.approved(data, lambda key: key.certify(request, "selfsign", data, "SHA384_WITH_ECDSA"))
     assert (await refused(signer.sign("selfsign", data, approvals=other, request=request))).bad_approvals
     await signer.sign("selfsign", data, approvals=as_certificate, request=request)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from keyturn.errors import FormatError
 from keyturn.ska import der
+from keyturn.ska.certificate_shape import looks_like_certificate
 from keyturn.ska.certificate_words import certificate_cautions, certificate_in, describe_certificate
 from keyturn.ska.to_be_signed import (
     EXTENSION_REQUEST,
     MAX_TO_BE_SIGNED,
     SignedBytes,
     join_signed,
-    looks_like_certificate,
     read_to_be_signed,
     require_canonical,
     split_signed,
@@ -129,9 +129,67 @@ def test_times_after_2049_are_written_in_full() -> None:
 )
 def test_what_is_no_certificate_or_has_another_encoding_is_refused(bad: bytes) -> None:
     assert _refusal(bad) == "certificate.form"
-    assert not looks_like_certificate(bad)
     assert certificate_in(bad) is None
-    assert looks_like_certificate(GOOD)
+
+
+def _without_lengths(data: bytes) -> bytes:
+    """The same SEQUENCE of parts as BER has it, without its own length and without that of its fifth part."""
+    reader = der.sequence_of(data, "test")
+    parts = []
+    while not reader.at_end():
+        parts.append(reader.take_any())
+    subject = b"\x30\x80" + parts[5][1] + b"\0\0"
+    return b"\x30\x80" + b"".join(subject if place == 5 else part[2] for place, part in enumerate(parts)) + b"\0\0"
+
+
+@pytest.mark.rule("R17")
+@pytest.mark.parametrize(
+    "lax",
+    [
+        GOOD,
+        certificate(version=b""),
+        certificate(version=bytes.fromhex("a003020101")),
+        certificate(serial=b"\x80"),
+        certificate(serial=b"\x00\x07"),
+        certificate(serial=b"\x7f" * 21),
+        certificate(extensions=None),
+        certificate(extensions=b""),
+        certificate(extensions=AUTHORITY + AUTHORITY),
+        certificate(extensions=_extension("1.2.3", bytes(30_000))),
+        certificate(behind=b"\x05\x00"),
+        certificate(times=der.encode(0x17, b"2601010000Z") * 2),
+        bytes([0x30, 0x82, 0x00]) + GOOD[2:],
+        _without_lengths(GOOD),
+        request(),
+        request(version=b"\x02\x01\x01"),
+        request(der.encode(der.SEQUENCE, der.encode_oid("1.2.840.113549.1.9.7") + der.encode(der.SET, b"\x0c\x01x"))),
+    ],
+)
+def test_r17_what_a_lax_verifier_takes_for_a_certificate_looks_like_one(lax: bytes) -> None:
+    """A bound key signs none of it as a payload, though keyturn would sign only some of it as a certificate."""
+    assert looks_like_certificate(lax)
+    for other in (lax[:-1], lax + b"\0", b"\x31" + lax[1:], lax[1:]):
+        assert not looks_like_certificate(other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"",
+        b"\x30",
+        b"\x30\x80",
+        b"\x30\x80" * 300,
+        b"\x30\x84\xff\xff\xff\xff",
+        b"\x3f" + b"\xff" * 9,
+        bytes(range(48, 80)),
+        SPKI,
+        NAME,
+        certificate(subject=b"\x0c\x04Root"),
+        der.encode(der.SEQUENCE, b"\x02\x01\x00" + NAME + NAME),
+    ],
+)
+def test_other_bytes_do_not_look_like_a_certificate(other: bytes) -> None:
+    assert not looks_like_certificate(other)
 
 
 def test_size_and_depth_have_bounds() -> None:

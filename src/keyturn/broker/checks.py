@@ -21,12 +21,12 @@ from keyturn.crypto.registry import (
 from keyturn.crypto.wrapping import wrap_method
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.limits import check_limits
+from keyturn.ska.certificate_shape import looks_like_certificate
 from keyturn.ska.key_attributes import filled_in
 from keyturn.ska.labels import check_label
 from keyturn.ska.policy import encode_policy
 from keyturn.ska.policy_json import policy_from_json, policy_to_json
 from keyturn.ska.policy_rules import check_policy, is_protected
-from keyturn.ska.to_be_signed import looks_like_certificate
 
 if TYPE_CHECKING:
     from keyturn.broker.executor import KeyRecord

@@ -31,10 +31,10 @@ from keyturn.hsm.authority import protects
 from keyturn.hsm.bound import require_no_statement
 from keyturn.hsm.limits import require_allowed
 from keyturn.ska.actions import Action
+from keyturn.ska.certificate_shape import looks_like_certificate
 from keyturn.ska.key_names import parse_path
 from keyturn.ska.messages import decode_unwrap_payload
 from keyturn.ska.statement import is_statement
-from keyturn.ska.to_be_signed import looks_like_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

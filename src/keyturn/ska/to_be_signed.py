@@ -191,17 +191,6 @@ def read_to_be_signed(data: bytes) -> ToBeSigned:
         raise _malformed(error.message) from None
 
 
-def looks_like_certificate(data: bytes) -> bool:
-    """Whether bytes are a TBSCertificate or a CertificationRequestInfo: a signature over them makes a certificate."""
-    if not data.startswith(b"\x30") or len(data) > MAX_TO_BE_SIGNED:
-        return False
-    try:
-        read_to_be_signed(data)
-    except FormatError:
-        return False
-    return True
-
-
 def split_signed(data: bytes, what: str = "certificate") -> SignedBytes:
     """Take a certificate or a request apart (RFC 5280 section 4.1.1, RFC 2986 section 4.2).
 
