@@ -12,8 +12,9 @@ from keyturn.hsm.deleted_keys import DAY
 from keyturn.hsm.protocol import Refused, Signed
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import ApprovalToken
+from keyturn.ska.policy import encode_policy
 from keyturn_testing.hsm_room import Room
-from keyturn_testing.keys import operation_id
+from keyturn_testing.keys import P256, operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
 
 if TYPE_CHECKING:
@@ -183,3 +184,38 @@ def test_a_key_that_is_not_destroyable_is_not_deleted(room: Room) -> None:
     assert isinstance(delete(room, "kept"), Refused)
     create(room)
     assert isinstance(delete(room), protocol.Done)
+
+
+@pytest.mark.rule("R18")
+@pytest.mark.rule("R21")
+def test_deleted_derived_name(room: Room) -> None:
+    """A derived key comes back as `master/path`: under a label with a past, approvals of that past would serve."""
+    create(room)
+    hoarded = unstamped()
+    assert isinstance(sign(room, hoarded), Signed)
+    delete(room)
+    attributes = {"sign": True, "decrypt": False, "unwrap": False, "destroyable": True, "derive": True, "bip32": True}
+    policy = encode_policy(make_policy(quorum(1, ADA)))
+    made = room.ask(protocol.CreateKey(operation_id(), "purse", "EC", P256, 0, attributes, policy, blocked=False))
+    assert isinstance(made, protocol.Attested), made
+    assert isinstance(room.ask(protocol.DeriveKey(operation_id(), "purse", "0/1", {})), protocol.Attested)
+    uuid = uuid_of(room, "purse/0/1")
+    delete(room, "purse/0/1")
+    for label in ("treasury", "purse/0/2"):
+        with pytest.raises(KeyturnError) as refused:
+            room.engine.deleted_keys.restore(uuid, label)
+        assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_KEY_NAME, "deleted.derived-name")
+    assert sign(room, hoarded).refusal == "key.unknown"
+    room.engine.deleted_keys.restore(uuid, "")
+    assert sign(room, hoarded, "purse/0/1").refusal == "approvals.missing"
+    assert isinstance(sign(room, unstamped("purse/0/1"), "purse/0/1"), Signed)
+    # With its master it goes, and comes back under what that is called by then.
+    master = uuid_of(room, "purse")
+    delete(room, "purse")
+    with pytest.raises(KeyturnError) as refused:
+        room.engine.deleted_keys.restore(uuid, "")
+    assert refused.value.refusal == "deleted.master-gone"
+    room.engine.deleted_keys.restore(master, "wallet")
+    room.engine.deleted_keys.restore(uuid, "wallet/0/1")
+    room.again()
+    assert uuid_of(room, "wallet/0/1") == uuid

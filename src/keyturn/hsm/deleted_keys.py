@@ -3,7 +3,8 @@
 What was deleted can be used by nobody: it bears no label, and no call of the broker reaches it. An administrator may
 bring it back, under a label that is free. It is the same key, with the same uuid and its lines of the ledger, and the
 next generation of its label; what was approved before does not count for it, since approvals for a later generation
-need a timestamp from after it took its label (R18). Passwords and blocks stay as they were.
+need a timestamp from after it took its label (R18). Passwords and blocks stay as they were. A derived key comes back as
+`master/path`, whatever its master is called by then.
 
 Source: docs/security/rules.md R2, R18, R28; docs/adr/0101.
 """
@@ -16,6 +17,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.admin import DeletedAre, DeletedKey
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.creation import check_name
+from keyturn.ska.key_names import SEPARATOR
 
 if TYPE_CHECKING:
     from keyturn.hsm.context import EngineContext
@@ -63,26 +65,45 @@ class DeletedKeys:
 
         Args:
             uuid: The key.
-            label: The label it is to bear; empty for the one it had.
+            label: The label it is to bear; empty for the one it had. A derived key is called after its master.
 
         Raises:
-            KeyturnError: 650 `deleted.unknown`, `deleted.master-gone`; 608 `key.exists`; 610; `clock.…`.
+            KeyturnError: 650 `deleted.unknown`, `deleted.master-gone`; 651 `key.exists`; 610, `deleted.derived-name`;
+                `clock.…`.
         """
         context = self._context
         record = self._record(uuid)
-        wanted = label or record.label
-        check_name(wanted, None, context.system_names)
+        if record.master:
+            wanted = self._name_of_child(record, label)
+        else:
+            wanted = label or record.label
+            check_name(wanted, None, context.system_names)
         context.require_free(wanted)
-        if record.master and context.store.key_by_uuid(record.master) is None:
+        now = context.clock_guard.now()
+        with context.store.change() as change:
+            change.restore_key(uuid, wanted, context.store.next_generation(wanted), now)
+        self._note("restore", record, f"as {wanted!r}")
+
+    def _name_of_child(self, record: KeyRecord, label: str) -> str:
+        """What a derived key is called now: approvals for it name its master and the path, and nothing else (R21).
+
+        Under a label of its own it would take over what was approved for the keys that had this label before.
+        """
+        master = self._context.store.key_by_uuid(record.master)
+        if master is None:
             raise KeyturnError(
                 ErrorCode.KEY_NOT_EXISTENT,
                 f"{record.label!r} is derived from a key that is not there; restore {record.master} first",
                 refusal="deleted.master-gone",
             )
-        now = context.clock_guard.now()
-        with context.store.change() as change:
-            change.restore_key(uuid, wanted, context.store.next_generation(wanted), now)
-        self._note("restore", record, f"as {wanted!r}")
+        name = f"{master.label}{SEPARATOR}{record.path}"
+        if label not in ("", name):
+            raise KeyturnError(
+                ErrorCode.INVALID_KEY_NAME,
+                f"a derived key is called after its master, this one {name!r}; restore it without another label",
+                refusal="deleted.derived-name",
+            )
+        return name
 
     def erase(self, uuid: str) -> None:
         """Erase a key for good, before its time.
