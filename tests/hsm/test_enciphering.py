@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -262,3 +263,16 @@ async def test_the_hsms_randomness_is_in_every_initialization_vector(client: Hsm
     for one in made:
         assert key.decrypt(one.iv or b"", one.ciphertext, b"head") == b"same"
         assert one.mac == one.ciphertext[-16:]
+
+
+async def test_the_log_does_not_let_anybody_guess_what_was_encrypted(client: HsmClient, label: str) -> None:
+    """A hash of a PIN is the PIN. What was decrypted is logged by its ciphertext, and so is what was encrypted."""
+    pin = b"4711"
+    await make(client, label, "AES", 256, encrypt=True, decrypt=True)
+    made = await client.encrypt(label, pin, "AES_GCM")
+    refused = await refusal(client.encrypt(label, pin, "RSA_PADDING_OAEP_WITH_SHA256"))
+    assert refused[0]
+    lines = [line for line in await client.log_lines() if label in line]
+    assert any(sha256(made.ciphertext).hexdigest() in line for line in lines)
+    assert len(lines) == 3
+    assert not any(sha256(pin).hexdigest() in line for line in lines)

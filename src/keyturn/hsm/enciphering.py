@@ -54,7 +54,8 @@ class Enciphering:
             ciphers.CipherParameters(None, call.aad, call.tag_length),
             random=os.urandom,
         )
-        self._note(call, record, key, call.payload)
+        # Never a hash of the plaintext: of a PIN it tells everything, and the log is shown to whoever runs the service.
+        self._note(call, record, key, made.ciphertext)
         return protocol.Encrypted(made.ciphertext, made.iv, made.mac)
 
     def wrap(self, call: protocol.Wrap) -> protocol.Answer:

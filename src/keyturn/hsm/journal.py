@@ -156,14 +156,7 @@ class Journal:
         kind = _KINDS[type(call)]
         if kind not in _READING:
             words = "; ".join(f"approval {position}: {found}" for position, found in bad[:_SHOWN_FINDINGS])
-            payload: bytes = next(
-                (
-                    given
-                    for name in ("payload", "wrapped_key", "policy", "approval")
-                    if (given := getattr(call, name, b""))
-                ),
-                b"",
-            )
+            payload: bytes = next((given for name in _hashed(call) if (given := getattr(call, name, b""))), b"")
             record = identity_of(self._store, _label(call))
             self._store.log.append(
                 LogEntry(
@@ -211,6 +204,11 @@ def _defect(error: Exception) -> KeyturnError:
     return KeyturnError(
         ErrorCode.TECHNICAL, "the HSM has a defect; its standard error says where", refusal="internal.error"
     )
+
+
+def _hashed(call: protocol.Call) -> tuple[str, ...]:
+    """Fields of a call of which the first that is there is hashed; what is to be encrypted is nobody's to guess at."""
+    return () if isinstance(call, protocol.Encrypt) else ("payload", "wrapped_key", "policy", "approval")
 
 
 def _label(call: protocol.Call) -> str:
