@@ -203,6 +203,31 @@ def entries_of(store: Store, uuid: str, place: str) -> list[ConsumedStatement]:
     return list(entries(store.segments(uuid)[bytes.fromhex(place)]))
 
 
+@pytest.mark.rule("R28")
+def test_a_store_of_version_5_opens(directory: Path) -> None:
+    shutil.copytree(GOLDEN / "v5", directory)
+    directory.chmod(0o700)
+    store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
+    assert not list(directory.glob("hsm.db.version-*"))
+    check_consumed(store)
+    (gone,) = store.deleted_keys().values()
+    assert (gone.label, gone.deleted, store.key("deleted")) == ("deleted", 1_700_000_060, None)
+    key, child, once = store.key("everything"), store.key("once/44'/0'"), store.key("once")
+    assert key is not None
+    assert child is not None
+    assert once is not None
+    assert (key.password, key.certificate, key.restored) == (b"a verifier", b"a certificate", 1_700_000_070)
+    assert (key.address_format, key.master, key.path) == ("ETH", "", "")
+    assert store.open_private_key(key) == PRIVATE_KEY
+    assert (child.master, child.path, child.creation) == (once.uuid, "44'/0'", "derived")
+    note = store.object("data", "note")
+    assert note is not None
+    assert (note.created, note.changed) == (1_700_000_001, 1_700_000_002)
+    assert note.attributes == {"private": True, "modifiable": False}
+    assert store.object_value(note) == b"a value"
+    store.close()
+
+
 def test_a_backup_of_version_1_is_restored(directory: Path) -> None:
     Store.restore(GOLDEN / "v1" / "store.ktbackup", directory, GOLDEN_PASSPHRASE, clock=ManualClock())
     store = Store.open(directory, GOLDEN_PASSPHRASE, clock=ManualClock())
