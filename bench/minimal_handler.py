@@ -11,25 +11,9 @@ import json
 import os
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from kinds import KINDS
 
-KIND = os.environ.get("BENCH_KEY", "P-256")
-DIGEST = hashes.SHA256()
-
-if KIND == "P-256":
-    _ec = ec.generate_private_key(ec.SECP256R1())
-    _scheme = ec.ECDSA(DIGEST)
-
-    def sign(payload: bytes) -> bytes:
-        return _ec.sign(payload, _scheme)
-
-else:
-    _rsa = rsa.generate_private_key(65537, 2048)
-    _padding = padding.PKCS1v15()
-
-    def sign(payload: bytes) -> bytes:
-        return _rsa.sign(payload, _padding, DIGEST)
+sign = KINDS[os.environ.get("BENCH_KEY", "P-256")].signer()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -9,11 +9,12 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 HERE = Path(__file__).parent
 
@@ -25,12 +26,12 @@ def free_port() -> int:
         return port
 
 
-def wait_for(url: str, seconds: float = 20) -> float:
+def wait_for(url: str, headers: Mapping[str, str], seconds: float = 20) -> float:
     """Seconds until `url` answered 200."""
     start = time.perf_counter()
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=1) as answer:
                 if answer.status == 200:
                     return time.perf_counter() - start
         except OSError:
@@ -40,22 +41,50 @@ def wait_for(url: str, seconds: float = 20) -> float:
 
 
 @contextmanager
-def keyturn(data_dir: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
-    """A `keyturn serve --profile local`; yields its URL, its process and the seconds it took to answer."""
+def keyturn(
+    data_dir: Path, *, api_keys: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
+    """A `keyturn serve --profile local`; yields its URL, its process and the seconds it took to answer.
+
+    Its standard error, and that of the HSM beside it, is kept beside `data_dir`; the end of it is shown when a
+    measurement fails.
+
+    Args:
+        data_dir: Where it keeps its state.
+        api_keys: Setting below `apiAuthentication` to API key, `serviceToken` among them; None for no authentication.
+    """
     port = free_port()
     command = [str(Path(sys.executable).with_name("keyturn")), "serve", "--profile", "local"]
-    process = subprocess.Popen(
-        [*command, "--data-dir", str(data_dir), "--host", "127.0.0.1", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    environment, headers = dict(os.environ), {}
+    if api_keys is not None:
+        environment["KEYTURN_APIAUTHENTICATION__ENABLED"] = "true"
+        for setting, key in api_keys.items():
+            hashed = f"sha256:{sha256(key.encode()).hexdigest()}"
+            environment[f"KEYTURN_APIAUTHENTICATION__{setting.upper()}"] = hashed
+        headers["X-API-KEY"] = api_keys["serviceToken"]
+    notes = data_dir.with_name(f"{data_dir.name}.stderr")
+    with notes.open("ab") as stderr:
+        process = subprocess.Popen(
+            [*command, "--data-dir", str(data_dir), "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
     try:
         url = f"http://127.0.0.1:{port}"
-        ready = wait_for(f"{url}/v1/versionInfo")
+        ready = wait_for(f"{url}/v1/versionInfo", headers)
         yield url, process, ready
+    except Exception:
+        print(f"The last that keyturn wrote to its standard error:\n{tail(notes)}", file=sys.stderr)
+        raise
     finally:
         process.terminate()
         process.wait(10)
+
+
+def tail(path: Path, lines: int = 40) -> str:
+    """The last lines of a file."""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
 @contextmanager
