@@ -101,8 +101,8 @@ class Change:
         if record.temporary:
             raise KeyturnError(
                 ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
-                f"the derived key {record.label!r} has no certificate, password or state of its own; what is changed is "
-                "its master",
+                f"the derived key {record.label!r} has no certificate, password or state of its own; what is changed "
+                "is its master",
                 refusal="key.derived",
             )
         current = self._key(record.uuid)
