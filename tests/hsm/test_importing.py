@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from keyturn.crypto.imported_keys import as_pkcs8
 from keyturn.errors import ErrorCode
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
@@ -77,6 +78,11 @@ async def test_a_bare_rsa_key_is_read_too(client: HsmClient, label: str) -> None
     bare = pkcs8(RSA, PrivateFormat.TraditionalOpenSSL)
     made = await take_in(client, label, "RSA", private_key=bare, attributes=SIGNS)
     assert parse_attestation(made.xml).public_key == spki(RSA)
+    assert as_pkcs8(bare) == pkcs8(RSA)
+    # It is put into PKCS#8 unread: the library would search for primes first, for seconds, and say another word.
+    damaged = bare[:-1] + bytes([bare[-1] ^ 1])
+    refusal = await refused(take_in(client, label + "-damaged", "RSA", private_key=damaged, attributes=SIGNS))
+    assert refusal.refusal == "key.inconsistent"
     refusal = await refused(take_in(client, label + "-ec", "EC", private_key=bare, attributes=SIGNS))
     assert refusal.refusal == "import.kind"
     bare_ec = pkcs8(KEY, PrivateFormat.TraditionalOpenSSL)

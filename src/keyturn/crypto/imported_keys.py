@@ -13,11 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
-
 from keyturn.crypto.keys import kind_of, private_key_from_der
 from keyturn.errors import ErrorCode, FormatError
-from keyturn.ska.der import INTEGER, SEQUENCE, sequence_of
+from keyturn.ska.der import INTEGER, SEQUENCE, encode, encode_oid, sequence_of
 
 if TYPE_CHECKING:
     from keyturn.crypto.keys import PrivateKey
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
 MAX_PKCS8: Final = 8192
 """Largest PKCS#8 in bytes; RSA 8192 takes about 4 700."""
 OCTET_STRING: Final = 0x04
+_RSA: Final = b"\x02\x01\x00" + encode(SEQUENCE, encode_oid("1.2.840.113549.1.1.1") + b"\x05\x00")
+"""Version and algorithm of an RSA key in PKCS#8."""
 
 
 def checked_private_key(der: bytes, *, allow_weak: bool = False) -> PrivateKey:
@@ -66,13 +66,8 @@ def as_pkcs8(der: bytes) -> bytes:
         bare = reader.take(INTEGER) == b"\0" and reader.peek() == INTEGER
     except FormatError:
         return der
-    if not bare:
-        return der
-    try:
-        key = load_der_private_key(der, None)
-    except (ValueError, TypeError):
-        return der
-    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    # Not by the library: reading a bare key it searches its numbers for primes, which stops the HSM for ten seconds.
+    return encode(SEQUENCE, _RSA + encode(OCTET_STRING, der)) if bare else der
 
 
 def _require_plain_pkcs8(der: bytes) -> None:
