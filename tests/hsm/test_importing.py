@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from keyturn.crypto.imported_keys import as_pkcs8
 from keyturn.errors import ErrorCode
+from keyturn.ska import der
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.policy import encode_policy
@@ -239,3 +240,23 @@ async def test_the_hsms_own_names_are_no_labels(client: HsmClient, label: str) -
     refusal = await refused(take_in(client, "transport-key", "EC", public_key=spki(KEY)))
     assert refusal.refusal == "label.system-key"
     await create_ec(client, label)
+
+
+@pytest.mark.parametrize(
+    ("modulus", "exponent"),
+    [((1 << 2047) + 2, 65537), ((1 << 2047) + 1, 65536), ((1 << 2047) + 1, 1), ((1 << 2047) + 1, (1 << 32) + 1)],
+)
+async def test_numbers_that_are_no_rsa_key_are_refused(
+    client: HsmClient, label: str, modulus: int, exponent: int
+) -> None:
+    """The library reads some of them, and fails when they are to encrypt."""
+
+    def key(modulus: int, exponent: int) -> bytes:
+        numbers = der.encode(der.SEQUENCE, der.encode_unsigned(modulus) + der.encode_unsigned(exponent))
+        algorithm = der.encode(der.SEQUENCE, der.encode_oid("1.2.840.113549.1.1.1") + b"\x05\x00")
+        return der.encode(der.SEQUENCE, algorithm + der.encode_bits(numbers))
+
+    refusal = await refused(take_in(client, label, "RSA", public_key=key(modulus, exponent)))
+    assert (refusal.code, refusal.refusal) == (ErrorCode.PARSING_KEY, "key.unreadable")
+    await take_in(client, label, "RSA", public_key=key((1 << 2047) + 1, (1 << 32) - 1))
+    assert (await client.encrypt(label, b"pay", "RSA_PADDING_OAEP_WITH_SHA256")).ciphertext

@@ -47,6 +47,10 @@ def _public(spki: bytes) -> RSAPublicKey:
     key = from_spki(spki)
     if not isinstance(key, RSAPublicKey) or key.key_size > MAX_RSA_BITS:
         raise ValueError("no RSA key of a size that can be used")
+    numbers = key.public_numbers()
+    if not numbers.n & numbers.e & 1 or not 3 <= numbers.e <= MAX_RSA_EXPONENT:
+        # The library takes it, and fails when it is used.
+        raise ValueError("no RSA key: modulus or exponent is even, or the exponent too small or too large")
     return key
 
 
