@@ -30,6 +30,9 @@ ADMINISTRATION: Final[tuple[tuple[str, Callable[[str], admin.AdminCall], str], .
     ("Present evidence of a newer store", lambda _: admin.PresentWitness("receipt", b"", b""), "witness.not-genuine"),
     ("Accept a rolled-back store", lambda _: admin.AcceptRollback(0, 1), "rollback.none"),
     ("Look into the ledger", lambda _: admin.GetLedger(), ""),
+    ("Look at deleted keys", lambda _: admin.GetDeleted(), ""),
+    ("Restore a deleted key", lambda _: admin.RestoreDeleted("any uuid"), "deleted.unknown"),
+    ("Erase a deleted key", lambda _: admin.EraseDeleted("any uuid"), "deleted.unknown"),
     ("Shut down", lambda _: admin.Shutdown(), "not sent"),
 )
 """What is sent, and the administration's own word where even it refuses: the HSM is open and its store the newest."""
@@ -67,7 +70,7 @@ def test_administration_is_no_part_of_the_brokers_protocol(
         if own_word:
             require_refused(hsm, answer, own_word)
         else:
-            assert isinstance(answer, admin.AdminDone | admin.Status | admin.LedgerIs)
+            assert isinstance(answer, admin.AdminDone | admin.Status | admin.LedgerIs | admin.DeletedAre)
 
 
 def test_every_message_of_the_administration_stands_in_the_table() -> None:
