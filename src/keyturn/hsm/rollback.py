@@ -142,12 +142,15 @@ class RollbackGuard:
         match call:
             case protocol.Stamp() | protocol.Modify() | protocol.Unblock():
                 return True
-            case protocol.CreateKey() | protocol.ImportSeed() | protocol.ImportKey():
+            case protocol.CreateKey() | protocol.ImportSeed():
                 # A label's history may be lost: what was approved for a key before could count for this one (R18).
                 return bool(call.policy)
             case protocol.Sign() | protocol.SignCertificate() | protocol.Decrypt():
                 return self._has_policy(call.label)
-            case protocol.Unwrap():
+            case protocol.ChangePassword() | protocol.AttachCertificate():
+                # They go by ruleModify (R28), and the one in force may be lost.
+                return self._has_policy(call.label)
+            case protocol.ImportKey() | protocol.Unwrap():
                 return bool(call.policy) or self._has_policy(call.label)
         return False
 
