@@ -50,7 +50,6 @@ class Connection(HttpToolsProtocol):
         self._requests = 0
         self._head_bytes = 0
         self._repeating_head = False
-        self._brings_file = False
         self._body_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._deadline_of: tuple[int, _Phase] = (0, _Phase.NOTHING)
@@ -138,9 +137,6 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self._phase = _Phase.BODY
         self._head_bytes = self._body_bytes = 0
-        self._brings_file = any(
-            name == b"content-type" and value.lower().startswith(b"multipart/form-data") for name, value in self.headers
-        )
 
     def on_message_complete(self) -> None:
         """The request is complete; how long its answer takes is up to the endpoint."""
@@ -186,8 +182,14 @@ class Connection(HttpToolsProtocol):
         in_head = self._phase is _Phase.HEAD
         if self.pipeline or (in_head and self._requests > 1 and not self.cycle.response_complete):
             self._watch()  # An earlier request of this connection is still being answered.
-        elif self._phase is _Phase.BODY and self._brings_file and self._body_bytes >= FILE_BYTES:
+        elif self._phase is _Phase.BODY and self._brings_file() and self._body_bytes >= FILE_BYTES:
             self._body_bytes = 0
             self._watch()
         elif not self.transport.is_closing():
             self.transport.close()
+
+    def _brings_file(self) -> bool:
+        """Whether the body that is being waited for holds a file; asked late, since few requests are."""
+        return any(
+            name == b"content-type" and value.lower().startswith(b"multipart/form-data") for name, value in self.headers
+        )

@@ -10,7 +10,7 @@ BIP 146 (low s), the Keccak submission to SHA-3 (version 3), decisions 24 and 33
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol
 
 from cryptography.exceptions import InvalidSignature
@@ -61,7 +61,7 @@ class SignOptions:
     @property
     def given(self) -> dict[str, bytes]:
         """Those that the call has, by their API names; the form in which statements and receipts name them."""
-        return {API_OPTIONS[name]: value for name, value in asdict(self).items() if value is not None}
+        return {word: value for name, word in API_OPTIONS.items() if (value := getattr(self, name)) is not None}
 
 
 API_OPTIONS: Final = {
@@ -323,10 +323,11 @@ def _finish(curve: Curve, signature: bytes, form: Form) -> bytes:
     if form == "DER" and not curve.low_s:
         return signature
     r, s = decode_dss_signature(signature)
-    if curve.low_s and s > curve.order // 2:
+    too_high = curve.low_s and s > curve.order // 2
+    if too_high:
         s = curve.order - s
     if form == "DER":
-        return encode_dss_signature(r, s)
+        return encode_dss_signature(r, s) if too_high else signature
     return r.to_bytes(curve.size, "big") + s.to_bytes(curve.size, "big")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keyturn.crypto.schemes import SignOptions
+from keyturn.crypto.schemes import NO_OPTIONS, SignOptions
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.ska.actions import Action
@@ -104,7 +104,9 @@ def _statement(call: BoundCall, key: BoundKey) -> Statement:
 
 
 def sign_options(call: protocol.Sign) -> SignOptions:
-    """The parameters of a signature beside payload, algorithm and form."""
+    """The parameters of a signature beside payload, algorithm and form; `NO_OPTIONS` itself where there are none."""
+    if call.context is call.auxiliary_random is call.taproot_tweak is call.merkle_root is None:
+        return NO_OPTIONS
     return SignOptions(call.context, call.auxiliary_random, call.taproot_tweak, call.merkle_root)
 
 

@@ -22,7 +22,7 @@ from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.signing import SignBody, SynchronousSignBody, VerifyBody
 from keyturn.broker.model import SignCall
 from keyturn.crypto.registry import signature_algorithm
-from keyturn.crypto.schemes import SignOptions
+from keyturn.crypto.schemes import NO_OPTIONS, SignOptions
 from keyturn.errors import FormatError
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ async def _call(services: Services, request: SignRequest) -> SignCall:
 
 def _options(request: SignRequest) -> SignOptions:
     # Clients send an empty text for an absent one.
+    if not (request.context or request.auxiliary_random_data or request.taproot_tweak_data or request.merkle_root_data):
+        return NO_OPTIONS
     return SignOptions(
         context=optional_base64("signRequest.context", request.context or None),
         auxiliary_random=optional_base64("signRequest.auxiliaryRandomData", request.auxiliary_random_data or None),
