@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_der_public_key,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from keyturn_testing.officers import Officer
 from keyturn_testing.plain_client import P256, SECP256K1, PlainClient, b64, unb64
@@ -231,6 +232,42 @@ def test_a_program_written_with_the_go_client_cancels(api: PlainClient) -> None:
     assert read_status(api, request)["status"] == "CANCELLED"
     assert refused(api, "DELETE", f"/v1/request/{uuid.uuid4()}", 404)["errorCode"] == 651
     assert refused(api, "GET", f"/v1/request/{uuid.uuid4()}", 404)["errorCode"] == 651
+
+
+def test_usages_as_the_go_client_sends_them(api: PlainClient) -> None:
+    """Several in one string, joined by a comma or a comma and a blank; an empty list as one empty string."""
+    api.create("EC", "sign", label="go-usages")
+    inner = {
+        "signKeyName": "go-usages", "keyPassword": None, "validity": 30, "signatureAlgorithm": "SHA256_WITH_ECDSA",
+        "commonName": "server", "certificateAuthority": False, "keyUsage": [""],
+        "extendedKeyUsage": ["SERVER_AUTH, CLIENT_AUTH"], "metaData": None, "metaDataSignature": None,
+    }  # fmt: skip
+    body = {"selfSignCertificateRequest": inner, "requestSignature": None}
+    request = api.post("/v1//certificate/selfsign", body, 201)["signRequestId"]
+    made = x509.load_pem_x509_certificate(read_status(api, request)["result"].encode())
+    usages = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usages) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    with pytest.raises(x509.ExtensionNotFound):
+        made.extensions.get_extension_for_class(x509.KeyUsage)
+    flat = {name: value for name, value in inner.items() if not name.startswith("metaData")}
+    flat |= {"keyUsage": ["DIGITAL_SIGNATURE,KEY_AGREEMENT"], "extendedKeyUsage": [""]}
+    answer = succeeds(api, "POST", "/v1/certificate/synchronous/selfsign", flat)
+    made = x509.load_pem_x509_certificate(answer["certificate"].encode())
+    usage = made.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert (usage.digital_signature, usage.key_agreement, usage.key_cert_sign) == (True, True, False)
+
+
+def test_raw_signatures_verify_without_a_word_about_their_form(api: PlainClient) -> None:
+    """The body to verify has no `signatureType`; a wrong signature is `false` with 200, and both are booleans."""
+    api.create("EC", "sign", label="go-raw")
+    inner = {
+        "signKeyName": "go-raw", "signKeyObject": None, "masterKeyPassword": None,
+        "signatureAlgorithm": "SHA256_WITH_ECDSA", "payload": b64(b"x"),
+        "signature": api.sign("go-raw", "SHA256_WITH_ECDSA", b"x", signatureType="RAW", signedApprovals=[]),
+    }  # fmt: skip
+    assert api.post("/v1/verify", {"verifySignatureRequest": inner}) == {"signatureValid": True}
+    wrong = {**inner, "payload": b64(b"y")}
+    assert api.post("/v1/verify", {"verifySignatureRequest": wrong}) == {"signatureValid": False}
 
 
 # --- fireblocks: a key store -------------------------------------------------------------------------
@@ -802,7 +839,10 @@ def test_an_approved_request_without_an_hsm(api: PlainClient, tmp_path_factory: 
     assert status["result"] == "Execution shall be made with offline HSM"
     assert (status["approvedBy"], status["notYetApprovedBy"], status["rejectedBy"]) == ([b64(ADA.spki)], [], [])
     inner = status["inputOfflineHsm"]["signRequest"]
-    assert {"payload", "payloadType", "signKeyName", "signatureAlgorithm", "signedApprovals"} <= set(inner)
+    # `requestId` is an extension, by which the receipt is bound to the request.
+    named = {"payload", "payloadType", "signKeyName", "signatureAlgorithm", "signedApprovals"}
+    assert set(inner) == named | {"requestId"}
+    assert set(status["inputOfflineHsm"]) == {"signRequest"}
     assert (inner["payload"], inner["payloadType"], inner["signKeyName"]) == (b64(b"payment"), "ISO_20022", "gap")
     (approval,) = inner["signedApprovals"]
     assert unb64(approval)
