@@ -1,7 +1,7 @@
 """Every way to a private key: without approvals, with approvals for something else, and with a call that was changed.
 
-R3 names what touches private keys. What this HSM does not offer (HMAC, file decryption, decapsulation,
-derivation, wrapping, export, password change, copies) is no message of its protocol, and R4 keeps it so.
+R3 names what touches private keys. Ways by which a key leaves, or agrees on secrets, are closed to keys with a policy
+(R4); what this HSM does not offer (copies, changes of attributes) is no message of its protocol.
 """
 
 from __future__ import annotations
@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_public_key,
+)
 
 from keyturn.crypto.certificates import Usages, make_name, make_request
+from keyturn.crypto.encrypted_files import seal_file_key
+from keyturn.crypto.kem import encapsulate
 from keyturn.hsm import protocol
 from keyturn.hsm.framing import encode_frame
 from keyturn.ska.actions import Action
@@ -323,6 +331,69 @@ def _sign_with_rsa(world: World) -> object:
     return Case(call, world.sign)
 
 
+# --- ways by which a key would leave --------------------------------------------------------------------------
+
+
+FOREIGN: Final = ec.generate_private_key(ec.SECP256R1())
+FOREIGN_PKCS8: Final = FOREIGN.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+FOREIGN_SPKI: Final = FOREIGN.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _wrapped_by_ours(world: World) -> object:
+    name = f"{world.label}-wrapping"
+    uses = {"decrypt": True, "encrypt": True, "wrap": True, "unwrap": True}
+    world.do(world.creation(label=name, algorithm="AES", curve_oid="", key_size=256, attributes=uses, policy=b""))
+    return Case(protocol.Wrap(name, "AES_WRAP_PAD_EC", world.label), world.sign)
+
+
+def _import(world: World, **changes: Any) -> object:
+    call = protocol.ImportKey(operation_id(), world.label, "EC", b"", b"", b"", b"", None)
+    return Case(msgspec.structs.replace(call, **changes), world.sign)
+
+
+def _decapsulate(world: World) -> object:
+    kem = World(world.hsm, world.line, f"{world.label}-kem")
+    world.do(kem.creation(algorithm="ML-KEM-768", curve_oid="", attributes={"decrypt": True}))
+    ciphertext = encapsulate(world.do(protocol.Lookup(kem.label)).public_key).ciphertext
+
+    def call(approvals: list[bytes]) -> protocol.Decrypt:
+        return protocol.Decrypt(operation_id(), kem.label, ciphertext, "ML_KEM", None, None, 0, approvals)
+
+    return Case(call([]), lambda: call(kem.approvals(kem.token(payload=ciphertext))))
+
+
+def _open_file(world: World) -> object:
+    p384 = World(world.hsm, world.line, f"{world.label}-p384")
+    world.do(p384.creation(curve_oid="1.3.132.0.34"))
+    header = seal_file_key(world.do(protocol.Lookup(p384.label)).public_key, bytes(32))
+    return Case(protocol.OpenFileKey(p384.label, header), p384.sign)
+
+
+LEAVING = [
+    Line("Export a protected key", lambda w: Case(protocol.ExportKey(w.label), w.sign), "key.attribute", "R4"),
+    Line("Wrap a protected key with one of ours", _wrapped_by_ours, "key.attribute", "R4"),
+    Line("Open a file with a protected key", _open_file, "key.agreement-with-policy", "R4"),
+    Line("Decapsulate with a protected key without approvals", _decapsulate, MISSING, "R3"),
+    Line(
+        "Change the password of a protected key",
+        lambda w: Case(protocol.ChangePassword(operation_id(), w.label, b""), w.sign),
+        MISSING,
+        "R28",
+    ),
+    Line(
+        "Import a key over a protected one",
+        lambda w: _import(w, private_key=FOREIGN_PKCS8, attributes={"sign": True}),
+        "key.exists",
+        "R18",
+    ),
+    Line(
+        "Import another public key onto a protected one",
+        lambda w: _import(w, public_key=FOREIGN_SPKI),
+        "import.other-key",
+        "R18",
+    ),
+]
+
 # --- keys that would not be protected ----------------------------------------------------------------------
 
 
@@ -372,6 +443,8 @@ SYSTEM_KEYS: Final = {
     "integrity": "timestamp-key",
     "attestation": "attestation-key",
     "receipt": "receipt-key",
+    "transport": "transport-key",
+    "rfc-timestamp": "rfc-timestamp-key",
 }
 
 
@@ -412,6 +485,7 @@ SYSTEM = [line for kind, name in SYSTEM_KEYS.items() for line in _system(kind, n
         *lines("Private keys without the right approvals", USE),
         *lines("Certificates", CERTIFY),
         *lines("Derived keys of protected masters", DERIVED),
+        *lines("Ways by which a protected key would leave", LEAVING),
         *lines("Keys that would not be protected", CREATION),
         *lines("The HSM's own keys", SYSTEM),
     ],
@@ -423,17 +497,12 @@ def test_no_private_key_is_used_but_as_its_policy_says(hsm: HsmProcess, label: s
 # --- what the protocol does not have -----------------------------------------------------------------------
 
 ABSENT: Final = (
-    ("Export a protected key", "export", ()),
-    ("Wrap a protected key with another", "wrap", (b"", "AES_WRAP_PAD_EC")),
     ("Copy a protected key", "copy", ("copy",)),
     ("Agree on a secret with a protected key", "agree", (b"",)),
     ("Derive a child of a protected key", "derive", ("m/0",)),
     ("Compute an HMAC with a protected key", "hmac", (b"",)),
     ("Decrypt a file with a protected key", "decrypt-file", (b"",)),
-    ("Decapsulate with a protected key", "decapsulate", (b"",)),
-    ("Change the password of a protected key", "change-password", ("", "")),
     ("Change attributes of a protected key", "attributes", ({"extractable": True},)),
-    ("Import a key over a protected one", "import", (b"",)),
 )
 
 
@@ -476,6 +545,10 @@ def test_every_call_of_the_protocol_that_touches_a_private_key_stands_in_the_tab
     touching = {protocol.Sign, protocol.SignCertificate, protocol.Decrypt, protocol.Unwrap, protocol.DeleteKey}
     governed = {protocol.Modify, protocol.Block, protocol.Unblock, protocol.Withdraw, protocol.CreateKey}
     governed |= {protocol.ImportSeed, protocol.DeriveKey, protocol.GetAddress}
+    leaving = {protocol.ExportKey, protocol.Wrap, protocol.OpenFileKey, protocol.ImportKey, protocol.ChangePassword}
+    # With a key pair these take the public part; the attached certificate has its own tests (tests/hsm).
+    elsewhere = {protocol.MakeFileKey, protocol.Encrypt, protocol.AttachCertificate, protocol.CheckPassword}
     reading = {protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.Verify}
-    others = {protocol.AttachCertificate, protocol.Stamp, protocol.GetStatistics, protocol.Witness}
-    assert touching | governed | reading | others == set(protocol.Call.__args__)
+    others = {protocol.Stamp, protocol.GetStatistics, protocol.Witness, protocol.GetRandom, protocol.GetLog}
+    others |= {protocol.DateWithRfc3161, protocol.PutObject, protocol.GetObject, protocol.DeleteObject}
+    assert touching | governed | leaving | elsewhere | reading | others == set(protocol.Call.__args__)

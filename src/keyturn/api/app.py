@@ -142,7 +142,6 @@ class Application:
             return status, content, headers if whole else [*headers, (b"connection", b"close")]
         return route.status, stream, _headers_of(stream)
 
-
     def _check_signature(self, raw: bytes, body: SignableBody) -> None:
         if self._request_signers is not None:
             self._request_signers.check(raw, body.request_signature)
