@@ -192,3 +192,19 @@ async def test_a_request_that_dribbles_is_cut_off(tmp_path: Path, monkeypatch: p
     finally:
         stop.set()
         await server
+
+
+def test_a_head_waits_only_for_a_body_that_follows(vault: ServeProcess, line: socket.socket) -> None:
+    """Head and body leave in one write; neither an answer without a body nor `100 Continue` is kept back for one."""
+    line.sendall(b"HEAD /v1/versionInfo HTTP/1.1\r\n%b\r\n" % _host(vault))
+    received = _more(line)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"\r\n\r\n")
+    line.sendall(POST + b"%bexpect: 100-continue\r\ncontent-length: 2\r\n\r\n" % _host(vault))
+    assert _more(line) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    line.sendall(b"{}")
+    assert answer_of(line)[0] == 400
+    line.sendall(HONEST % _host(vault))
+    head, _, body = _more(line).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert json.loads(body)
