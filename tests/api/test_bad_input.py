@@ -210,12 +210,18 @@ def test_no_password_has_several_spellings_and_a_key_without_refuses_one(http: h
         assert "geheim" not in body["message"]
 
 
-@pytest.mark.parametrize(
-    "field", ["context", "auxiliaryRandomData", "taprootTweakData", "merkleRootData", "signKeyObject"]
-)
-def test_what_this_version_cannot_do_is_refused_not_ignored(http: httpx.Client, plain: str, field: str) -> None:
+@pytest.mark.parametrize("field", ["context", "auxiliaryRandomData", "taprootTweakData", "merkleRootData"])
+def test_a_parameter_that_the_algorithm_does_not_take_is_refused_not_ignored(
+    http: httpx.Client, plain: str, field: str
+) -> None:
     assert http.post("/v1/synchronousSign", json=sign_body(plain, **{field: None})).status_code == 200
-    error_of(http.post("/v1/synchronousSign", json=sign_body(plain, **{field: "YQ=="})), 400, 611)
+    body = error_of(http.post("/v1/synchronousSign", json=sign_body(plain, **{field: "YQ=="})), 400, 600)
+    assert body["message"].startswith(f"{field}: SHA256_WITH_ECDSA takes no such parameter")
+
+
+def test_an_object_of_an_external_key_store_is_refused_not_ignored(http: httpx.Client, plain: str) -> None:
+    assert http.post("/v1/synchronousSign", json=sign_body(plain, signKeyObject=None)).status_code == 200
+    error_of(http.post("/v1/synchronousSign", json=sign_body(plain, signKeyObject="YQ==")), 400, 611)
 
 
 @pytest.mark.parametrize("path", ["/v1/synchronousSign", "/v1/sign"])

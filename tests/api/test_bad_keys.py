@@ -122,7 +122,6 @@ def test_r9_limits_are_kept_from_the_first_request_on_and_shown(http: httpx.Clie
         ({"label": "a/b"}, 610),
         ({"label": " a"}, 610),
         ({"label": "a" * 129}, 610),
-        ({"password": "p"}, 620),
         ({"addressFormat": {"format": "BTC"}}, 605),
         ({"policy": {}}, 600),
         ({"policy": {"ruleUse": None, "keyStatus": {"blocked": "no"}}}, 600),

@@ -15,7 +15,6 @@ import pqcrypto.sign  # type: ignore[import-untyped]
 import pytest
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA65PrivateKey, MLDSA87PrivateKey
 from pqcrypto import HashAlgorithm
-from py_ecc.bls.ciphersuites import G2Basic
 
 from keyturn.crypto import ciphers, registry, wrapping
 from keyturn.crypto.cipher_schemes import CipherParameters
@@ -41,6 +40,7 @@ from keyturn.crypto.pq_schemes import PRE_HASHES
 from keyturn.crypto.schemes import NO_OPTIONS, SignOptions
 from keyturn.crypto.xmss import SHA256, SHAKE256, XmssPrivateKey, XmssPublicKey
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn_testing.bls_judge import G2Basic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
