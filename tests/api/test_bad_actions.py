@@ -112,10 +112,13 @@ def test_a_password_for_a_key_that_has_none_is_refused_in_every_spelling_and_nev
     http: httpx.Client, bodies: dict[str, Any], inner: str
 ) -> None:
     password = "unwrapKeyPassword" if inner == "unwrapKeyRequest" else "keyPassword"
+    # Done at once, an operation without its approvals is refused for these first, and says nothing of the password.
+    approvals_first = PATHS[inner][1] if inner in {"blockRequest", "unblockRequest"} else ""
     for path in PATHS[inner]:
         for some in ("geheim", ["g", "e"]):
-            body = error_of(http.post(path, json={inner: bodies[inner] | {password: some}}), 400, 620)
-            assert "password mismatch" in body["message"], "clients look for these words"
+            answer = http.post(path, json={inner: bodies[inner] | {password: some}})
+            body = error_of(answer, 400, 701 if path == approvals_first else 620)
+            assert path == approvals_first or "password mismatch" in body["message"], "clients look for these words"
             assert "geheim" not in body["message"]
         error_of(http.post(path, json={inner: bodies[inner] | {password: ["gg"]}}), 400, 600)
         error_of(http.post(path, json={inner: bodies[inner] | {password: 7}}), 400, 600)
