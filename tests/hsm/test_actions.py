@@ -263,7 +263,7 @@ async def test_an_unwrap_with_a_defect_is_refused_and_makes_no_key(client: HsmCl
 
     assert (await refused(attempt(bytes(256)))).refusal == "unwrap.failed"
     assert (await refused(attempt(method="AES_WRAP"))).refusal == "wrap.wrong-key-type"
-    assert (await refused(attempt(method="AES_WRAP_DSA"))).refusal == "wrap.method"
+    assert (await refused(attempt(method="AES_WRAP_ISS"))).refusal == "wrap.method"
     assert (await refused(attempt(new_label=label))).refusal == "key.exists"
     assert (await refused(attempt(new_label="timestamp-key"))).refusal == "label.system-key"
     assert (await refused(attempt(attributes={}))).refusal == "attribute.no-use"
