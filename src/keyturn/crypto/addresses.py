@@ -11,12 +11,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-from Crypto.Hash import RIPEMD160, keccak
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.crypto.keys import load_public_key
+from keyturn.crypto.schemes import keccak
 from keyturn.errors import ErrorCode, KeyturnError
 
 SECP256K1_OID: Final = "1.3.132.0.10"
@@ -85,12 +85,14 @@ def address_of(name: str, spki: bytes) -> bytes:
     check_address_format(name, SECP256K1_OID)
     if name == "ETH":
         point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
-        return keccak.new(digest_bits=256, data=point).digest()[-20:]
+        return keccak(256)(point)[-20:]
     return _hash160(key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
 
 
 def _hash160(data: bytes) -> bytes:
-    # OpenSSL 3 has RIPEMD-160 among its legacy algorithms, which many builds leave out.
+    # OpenSSL 3 has RIPEMD-160 among its legacy algorithms, which many builds leave out. Loaded when first needed.
+    from Crypto.Hash import RIPEMD160
+
     return RIPEMD160.new(sha256(data).digest()).digest()
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from asn1crypto import algos, cms, core, tsp, x509  # type: ignore[import-untyped] # It has none.
-
 from keyturn.errors import ErrorCode, FormatError
 
 if TYPE_CHECKING:
@@ -101,6 +99,9 @@ def timestamp_response(
     Returns:
         TimeStampResp, DER.
     """
+    # Loaded when first needed: every HSM would start slower for it, and few date anything.
+    from asn1crypto import algos, cms, core, tsp, x509  # type: ignore[import-untyped]  # It has none.
+
     authority = x509.Certificate.load(certificate)
     info = tsp.TSTInfo(
         {
