@@ -70,8 +70,8 @@ def test_a_secret_key_leaves_and_comes_back(rest: RestClient) -> None:
 
 @pytest.mark.rule("R4")
 def test_r4_export_refuses_what_is_to_stay(http: httpx.Client, rest: RestClient) -> None:
-    create_ec_key(rest, "stays", None)
-    assert refusal(http.post(EXPORT, json={"label": "stays"}), 400, 606) == "key.attribute"
+    create_ec_key(rest, "not-extractable", None)
+    assert refusal(http.post(EXPORT, json={"label": "not-extractable"}), 400, 606) == "key.attribute"
     create_ec_key(rest, "sensitive", None, extractable=True, sensitive=True)
     assert refusal(http.post(EXPORT, json={"label": "sensitive"}), 400, 606) == "export.sensitive"
     create_ec_key(rest, "governed", make_policy(quorum(1, Officer("Ada"))))

@@ -341,7 +341,7 @@ def test_an_rsa_key_whose_numbers_do_not_belong_together_is_damaged(
 def test_an_rsa_key_of_consistent_but_foolish_numbers_is_damaged(rsa_key: rsa.RSAPrivateKey) -> None:
     """All equations hold, but a factor is no prime, both are one, or one is small."""
     numbers = numbers_of(rsa_key)
-    parts = [numbers_of(rsa.generate_private_key(65537, 1024)) for _ in range(2)]  # noqa: S505 - For their primes.
+    parts = two_halves()
     one = numbers["p"]
     tiny = 2**64 - 59
     cases = {
@@ -356,6 +356,14 @@ def test_an_rsa_key_of_consistent_but_foolish_numbers_is_damaged(rsa_key: rsa.RS
         assert refusal.startswith(expected), name
     good = from_factors(numbers["p"], numbers["q"])
     assert unwrap(AES, "AES_WRAP_PAD_RSA", wrapped_raw(good)).key_size == 2048
+
+
+def two_halves() -> list[dict[str, int]]:
+    """Two keys of 1024 bits, whose moduli have a product of exactly 2048 bits, for their primes."""
+    while True:
+        parts = [numbers_of(rsa.generate_private_key(65537, 1024)) for _ in range(2)]  # noqa: S505 - Never used as keys.
+        if (parts[0]["n"] * parts[1]["n"]).bit_length() == 2048:
+            return parts
 
 
 def from_factors(p: int, q: int, e: int = 65537) -> bytes:
