@@ -313,7 +313,7 @@ def test_r31_failed_aes_decryptions_have_the_same_text_too(rsa_key: rsa.RSAPriva
         (flipped(sealed.ciphertext, 0), good),
         (sealed.ciphertext[:15], good),
         (b"", good),
-        (sealed.without_mac, good),
+        (sealed.ciphertext[:-16], good),
         (sealed.ciphertext, CipherParameters(sealed.iv, b"contexu")),
         (sealed.ciphertext, CipherParameters(sealed.iv)),
         (sealed.ciphertext, CipherParameters(flipped(sealed.iv or b""), b"context")),
@@ -510,8 +510,7 @@ def test_tag_lengths_are_those_of_the_reference_and_nothing_else() -> None:
     for bits in TAG_LENGTHS:
         sealed = made(key, "AES_GCM", parameters=CipherParameters(tag_length=bits))
         assert len(sealed.mac or b"") == (bits or 128) // 8
-        assert sealed.without_mac + (sealed.mac or b"") == sealed.ciphertext
-        assert len(sealed.without_mac) == len(DATA)
+        assert sealed.ciphertext[len(DATA) :] == sealed.mac
         assert decrypt(key, "AES_GCM", sealed.ciphertext, CipherParameters(sealed.iv, None, bits)) == DATA
     for bits in (-1, 1, 8, 32, 63, 72, 97, 129, 256, 2**40):
         failed = refusal_of(key, "AES_GCM", bytes(32), CipherParameters(bytes(12), None, bits))

@@ -81,20 +81,23 @@ class CipherScheme(Protocol):
         ...
 
 
-def _rsa_public(key: AnyKey) -> RSAPublicKey:
+def rsa_public(key: AnyKey) -> RSAPublicKey:
+    """The public half of a key that is known to be of RSA."""
     if isinstance(key, RSAPrivateKey):
         return key.public_key()
-    assert isinstance(key, RSAPublicKey)  # noqa: S101 - `ciphers` has checked the kind.
+    assert isinstance(key, RSAPublicKey)  # noqa: S101 - `ciphers` and `wrapping` have checked the kind.
     return key
 
 
-def _rsa_private(key: AnyKey) -> RSAPrivateKey:
-    assert isinstance(key, RSAPrivateKey)  # noqa: S101 - `ciphers` has checked the kind.
+def rsa_private(key: AnyKey) -> RSAPrivateKey:
+    """A key that is known to be a private one of RSA."""
+    assert isinstance(key, RSAPrivateKey)  # noqa: S101 - `ciphers` and `wrapping` have checked the kind.
     return key
 
 
-def _secret(key: AnyKey) -> bytes:
-    assert isinstance(key, SecretKey)  # noqa: S101 - `ciphers` has checked the kind.
+def secret_value(key: AnyKey) -> bytes:
+    """The bytes of a key that is known to be symmetric."""
+    assert isinstance(key, SecretKey)  # noqa: S101 - `ciphers` and `wrapping` have checked the kind.
     return key.value
 
 
@@ -106,12 +109,12 @@ _BLOCK_CIPHERS: Final[dict[str, Callable[[bytes], AES | Camellia | TripleDES]]] 
 
 
 def _block_cipher(key: AnyKey) -> AES | Camellia | TripleDES:
-    assert isinstance(key, SecretKey)  # noqa: S101 - `ciphers` has checked the kind.
+    assert isinstance(key, SecretKey)  # noqa: S101 - `ciphers` and `wrapping` have checked the kind.
     return _BLOCK_CIPHERS[key.algorithm](key.value)
 
 
 def _aes(key: AnyKey) -> AES:
-    return AES(_secret(key))
+    return AES(secret_value(key))
 
 
 def modulus_size(key: RSAPrivateKey | RSAPublicKey) -> int:
@@ -142,13 +145,13 @@ class RsaOaep:
 
     def encrypt(self, key: AnyKey, plaintext: bytes, parameters: CipherParameters) -> bytes:
         """See `CipherScheme`."""
-        public = _rsa_public(key)
+        public = rsa_public(key)
         size = modulus_size(public) - 2 * self.hash.digest_size - 2
         return public.encrypt(_fitting(plaintext, size), self.padding)
 
     def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
         """See `CipherScheme`."""
-        return _rsa_private(key).decrypt(ciphertext, self.padding)
+        return rsa_private(key).decrypt(ciphertext, self.padding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,12 @@ class RsaPkcs1Encryption:
 
     def encrypt(self, key: AnyKey, plaintext: bytes, parameters: CipherParameters) -> bytes:
         """See `CipherScheme`."""
-        public = _rsa_public(key)
+        public = rsa_public(key)
         return public.encrypt(_fitting(plaintext, modulus_size(public) - PKCS1_OVERHEAD), _PKCS1)
 
     def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
         """See `CipherScheme`. A broken padding gives bytes that depend on key and ciphertext alone."""
-        return _rsa_private(key).decrypt(ciphertext, _PKCS1)
+        return rsa_private(key).decrypt(ciphertext, _PKCS1)
 
 
 _PKCS1: Final = PKCS1v15()
@@ -174,7 +177,7 @@ class RsaWithoutPadding:
 
     def encrypt(self, key: AnyKey, plaintext: bytes, parameters: CipherParameters) -> bytes:
         """See `CipherScheme`. A shorter plaintext is filled with zeros on the left."""
-        public = _rsa_public(key)
+        public = rsa_public(key)
         size = modulus_size(public)
         block = _fitting(plaintext, size).rjust(size, b"\0")
         try:
@@ -184,7 +187,7 @@ class RsaWithoutPadding:
 
     def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
         """See `CipherScheme`. The result is as long as the modulus, with its zeros on the left."""
-        return private_operation(_rsa_private(key), ciphertext, random)
+        return private_operation(rsa_private(key), ciphertext, random)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +282,7 @@ class ChaCha20Stream:
         if int.from_bytes(iv[:4], "little") + blocks > COUNTERS:
             # Beyond, libraries disagree; the key stream would repeat or run into that of another nonce.
             raise ValueError("the counter would overflow")
-        encryptor = Cipher(ChaCha20(_secret(key), iv), None).encryptor()
+        encryptor = Cipher(ChaCha20(secret_value(key), iv), None).encryptor()
         return encryptor.update(plaintext) + encryptor.finalize()
 
     def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
@@ -293,8 +296,8 @@ class ChaCha20WithPoly1305:
 
     def encrypt(self, key: AnyKey, plaintext: bytes, parameters: CipherParameters) -> bytes:
         """See `CipherScheme`."""
-        return ChaCha20Poly1305(_secret(key)).encrypt(parameters.iv or b"", plaintext, parameters.aad)
+        return ChaCha20Poly1305(secret_value(key)).encrypt(parameters.iv or b"", plaintext, parameters.aad)
 
     def decrypt(self, key: AnyKey, ciphertext: bytes, parameters: CipherParameters, random: Random) -> bytes:
         """See `CipherScheme`. Nothing of the plaintext leaves before the tag is verified."""
-        return ChaCha20Poly1305(_secret(key)).decrypt(parameters.iv or b"", ciphertext, parameters.aad)
+        return ChaCha20Poly1305(secret_value(key)).decrypt(parameters.iv or b"", ciphertext, parameters.aad)

@@ -34,7 +34,6 @@ from keyturn.crypto.cipher_schemes import (
     TooLargeError,
 )
 from keyturn.crypto.kem import MlKem
-from keyturn.crypto.keys import SecretKey
 from keyturn.crypto.kinds.ml_kem import ML_KEM
 from keyturn.crypto.schemes import key_kind
 from keyturn.errors import ErrorCode, KeyturnError
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from keyturn.crypto.cipher_schemes import CipherScheme
-    from keyturn.crypto.keys import PrivateKey, PublicKey
+    from keyturn.crypto.keys import PrivateKey, PublicKey, SecretKey
 
 __all__ = [
     "CIPHER_ALGORITHMS",
@@ -129,11 +128,6 @@ class Encrypted:
     ciphertext: bytes
     iv: bytes | None = None
     mac: bytes | None = None
-
-    @property
-    def without_mac(self) -> bytes:
-        """The ciphertext without the tag."""
-        return self.ciphertext[: len(self.ciphertext) - len(self.mac or b"")]
 
 
 def _ecb(name: str, key_type: str, block: int = BLOCK) -> CipherAlgorithm:
@@ -365,7 +359,7 @@ def require_single_meaning_decrypt(algorithm: str, payload: bytes, *, may_sign: 
 
 
 def _require_kind(entry: CipherAlgorithm, key: PrivateKey | PublicKey | SecretKey) -> None:
-    kind = key.algorithm if isinstance(key, SecretKey) else key_kind(key)
+    kind = key_kind(key)
     if kind in entry.key_types:
         return
     available = ciphers_for(kind)

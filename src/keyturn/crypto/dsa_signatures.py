@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.dsa import DSAPrivateKey, DSAPublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, SHA512, HashAlgorithm
 
 from keyturn.crypto.kinds.secret import SecretKey
-from keyturn.crypto.schemes import NO_OPTIONS, wrong_key
+from keyturn.crypto.schemes import NO_OPTIONS, raw_pair, verify_pair, wrong_key
 
 if TYPE_CHECKING:
     from keyturn.crypto.schemes import Form, SigningKey, SignOptions, VerifyingKey
@@ -38,9 +38,7 @@ class Dsa:
         signature = key.sign(payload, self.hash or _PREHASHED[len(payload)])
         if form == "DER":
             return signature
-        r, s = decode_dss_signature(signature)
-        size = order_size(key)
-        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+        return raw_pair(*decode_dss_signature(signature), _order_size(key))
 
     def verify(
         self,
@@ -53,21 +51,8 @@ class Dsa:
         """See `Scheme`."""
         if not isinstance(key, DSAPublicKey):
             wrong_key("DSA", key)
-        size = order_size(key)
         algorithm = self.hash or _PREHASHED[len(payload)]
-        if form != "RAW":
-            try:
-                # OpenSSL takes the one DER encoding of (r, s) and no other.
-                key.verify(signature, payload, algorithm)
-            except InvalidSignature:
-                if form == "DER" or len(signature) != 2 * size:
-                    raise
-            else:
-                return
-        if len(signature) != 2 * size:
-            raise InvalidSignature
-        r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
-        key.verify(encode_dss_signature(r, s), payload, algorithm)
+        verify_pair(lambda der: key.verify(der, payload, algorithm), signature, _order_size(key), form)
 
 
 _PREHASHED: Final = {
@@ -77,7 +62,7 @@ _PREHASHED: Final = {
 }
 
 
-def order_size(key: DSAPrivateKey | DSAPublicKey) -> int:
+def _order_size(key: DSAPrivateKey | DSAPublicKey) -> int:
     """Bytes of `q`, and so of `r` and of `s` in raw signatures."""
     return (key.parameters().parameter_numbers().q.bit_length() + 7) // 8
 

@@ -246,7 +246,7 @@ class FileDecryptor:
 def wrong_key() -> FormatError:
     """The refusal of a key that files cannot be encrypted for."""
     return FormatError(
-        "files are encrypted for EC keys on the curve 1.3.132.0.34 (P-384) with the attribute `derive`; this key is "
+        f"files are encrypted for EC keys on the curve {CURVE_OID} (P-384) with the attribute `derive`; this key is "
         "another kind",
         code=ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
         refusal="file.wrong-key",

@@ -98,6 +98,6 @@ def _point(key: EllipticCurvePublicKey) -> bytes:
 def _recovered(raw: bytes, candidate: int, digest: bytes) -> bytes:
     try:
         key = RecoveredKey.from_signature_and_message(raw + bytes([candidate]), digest, hasher=None)
-    except (ValueError, Exception):
+    except ValueError:
         return b""
     return key.format(compressed=False)

@@ -251,7 +251,7 @@ class Ecdsa:
             wrong_key("ECDSA", key)
         if self.before is not None:
             payload = self.before(payload)
-        _verify_ecdsa(key, curve_of(key), signature, payload, self.ecdsa, form)
+        verify_pair(lambda der: key.verify(der, payload, self.ecdsa), signature, curve_of(key).size, form)
 
 
 def sha256(payload: bytes) -> bytes:
@@ -298,7 +298,7 @@ class EcdsaOverBytes:
             wrong_key("ECDSA", key)
         curve = curve_of(key)
         digest, ecdsa = _as_digest(curve, payload)
-        _verify_ecdsa(key, curve, signature, digest, ecdsa, form)
+        verify_pair(lambda der: key.verify(der, digest, ecdsa), signature, curve.size, form)
 
 
 _PREHASHED: Final = {
@@ -328,26 +328,38 @@ def _finish(curve: Curve, signature: bytes, form: Form) -> bytes:
         s = curve.order - s
     if form == "DER":
         return encode_dss_signature(r, s) if too_high else signature
-    return r.to_bytes(curve.size, "big") + s.to_bytes(curve.size, "big")
+    return raw_pair(r, s, curve.size)
 
 
-def _verify_ecdsa(
-    key: EllipticCurvePublicKey, curve: Curve, signature: bytes, payload: bytes, ecdsa: ECDSA, form: Form | None
-) -> None:
+def raw_pair(r: int, s: int, size: int) -> bytes:
+    """The raw form of a signature that is a pair of numbers (ECDSA, DSA), each `size` bytes long."""
+    return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+
+def verify_pair(verify: Callable[[bytes], None], signature: bytes, size: int, form: Form | None) -> None:
+    """Verify a signature that is a pair of numbers (ECDSA, DSA), in either form.
+
+    Args:
+        verify: Verifies its DER; raises `InvalidSignature`.
+        signature: The signature.
+        size: Bytes of each number in the raw form.
+        form: `DER` or `RAW`; None: either.
+
+    Raises:
+        InvalidSignature: When it is not valid.
+    """
     if form != "RAW":
         try:
             # OpenSSL takes the one DER encoding of (r, s) and no other.
-            key.verify(signature, payload, ecdsa)
+            verify(signature)
         except InvalidSignature:
-            if form == "DER" or len(signature) != 2 * curve.size:
+            if form == "DER" or len(signature) != 2 * size:
                 raise
         else:
             return
-    if len(signature) != 2 * curve.size:
+    if len(signature) != 2 * size:
         raise InvalidSignature
-    r = int.from_bytes(signature[: curve.size], "big")
-    s = int.from_bytes(signature[curve.size :], "big")
-    key.verify(encode_dss_signature(r, s), payload, ecdsa)
+    verify(encode_dss_signature(int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")))
 
 
 @dataclass(frozen=True, slots=True)

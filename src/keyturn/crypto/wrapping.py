@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.keywrap import (
     InvalidUnwrap,
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap_with_padding,
 )
 
+from keyturn.crypto.cipher_schemes import rsa_private, rsa_public, secret_value
 from keyturn.crypto.imported_keys import MAX_PKCS8, checked_private_key
 from keyturn.crypto.keys import (
     AES_BITS,
@@ -45,9 +45,10 @@ from keyturn.ska.der import DERReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from keyturn.crypto.keys import PrivateKey, PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    AnyKey = PrivateKey | PublicKey | SecretKey
+    from keyturn.crypto.cipher_schemes import AnyKey
+    from keyturn.crypto.keys import PrivateKey, PublicKey
 
 MAX_WRAPPED_KEY: Final = MAX_PKCS8 + 16
 """Largest wrapped key in bytes: the wrapping adds 8, the filling up to 7."""
@@ -81,9 +82,9 @@ class UnwrappedKey:
     """A key that came out of a wrapping, checked.
 
     Args:
-        algorithm: `RSA`, `EC`, `ED` or `AES`.
+        algorithm: One of the kinds that `WrapMethod.wrapped_key_type` names.
         curve_oid: Dotted OID for EC and ED, else "".
-        key_size: Bits for RSA and AES, else 0.
+        key_size: Bits for RSA, DSA and AES, else 0.
         public_key: DER SubjectPublicKeyInfo; empty for AES.
         private_key: As the key store holds it: PKCS#8, or the bytes of an AES key.
     """
@@ -93,23 +94,6 @@ class UnwrappedKey:
     key_size: int
     public_key: bytes
     private_key: bytes = field(repr=False)
-
-
-def _secret(key: AnyKey) -> bytes:
-    assert isinstance(key, SecretKey)  # noqa: S101 - `_require_wrapping_key` has checked the kind.
-    return key.value
-
-
-def _rsa_private(key: AnyKey) -> RSAPrivateKey:
-    assert isinstance(key, RSAPrivateKey)  # noqa: S101 - `unwrap` is given private keys.
-    return key
-
-
-def _rsa_public(key: AnyKey) -> RSAPublicKey:
-    if isinstance(key, RSAPrivateKey):
-        return key.public_key()
-    assert isinstance(key, RSAPublicKey)  # noqa: S101 - `_require_wrapping_key` has checked the kind.
-    return key
 
 
 # OAEP does not need a hash without collisions.
@@ -124,7 +108,7 @@ def _unwrap_pkcs1(key: AnyKey, wrapped: bytes) -> bytes:
     an error, that error would tell about the padding. So they unwrap to a key as well: one that depends on wrapping
     key and wrapped key alone, and that nobody can know.
     """
-    private = _rsa_private(key)
+    private = rsa_private(key)
     substitute = _substitute_key(private, wrapped)
     content = private.decrypt(wrapped, _PKCS1)
     return content if 8 * len(content) in AES_BITS else substitute
@@ -140,16 +124,16 @@ def _substitute_key(key: RSAPrivateKey, wrapped: bytes) -> bytes:
 
 def _entries() -> Iterator[WrapMethod]:
     def wrap(key: AnyKey, content: bytes) -> bytes:
-        return aes_key_wrap(_secret(key), content)
+        return aes_key_wrap(secret_value(key), content)
 
     def unwrap(key: AnyKey, wrapped: bytes) -> bytes:
-        return aes_key_unwrap(_secret(key), wrapped)
+        return aes_key_unwrap(secret_value(key), wrapped)
 
     def wrap_padded(key: AnyKey, content: bytes) -> bytes:
-        return aes_key_wrap_with_padding(_secret(key), content)
+        return aes_key_wrap_with_padding(secret_value(key), content)
 
     def unwrap_padded(key: AnyKey, wrapped: bytes) -> bytes:
-        return aes_key_unwrap_with_padding(_secret(key), wrapped)
+        return aes_key_unwrap_with_padding(secret_value(key), wrapped)
 
     yield WrapMethod("AES_WRAP", "AES", "AES", wrap, unwrap)
     yield WrapMethod("AES_WRAP_PAD", "AES", "AES", wrap_padded, unwrap_padded)
@@ -160,11 +144,11 @@ def _entries() -> Iterator[WrapMethod]:
         "RSA_WRAP_OAEP",
         "RSA",
         "AES",
-        lambda key, content: _rsa_public(key).encrypt(content, _OAEP),
-        lambda key, wrapped: _rsa_private(key).decrypt(wrapped, _OAEP),
+        lambda key, content: rsa_public(key).encrypt(content, _OAEP),
+        lambda key, wrapped: rsa_private(key).decrypt(wrapped, _OAEP),
     )
     yield WrapMethod(
-        "RSA_WRAP_PAD", "RSA", "AES", lambda key, content: _rsa_public(key).encrypt(content, _PKCS1), _unwrap_pkcs1
+        "RSA_WRAP_PAD", "RSA", "AES", lambda key, content: rsa_public(key).encrypt(content, _PKCS1), _unwrap_pkcs1
     )
 
 
@@ -201,7 +185,7 @@ def unwrap(key: PrivateKey | SecretKey, method: str, wrapped: bytes, *, allow_we
         key: The wrapping key.
         method: API name of the method.
         wrapped: The wrapped key, at most `MAX_WRAPPED_KEY` bytes.
-        allow_weak: Whether RSA 1024 is taken too (`hsm.allowWeakKeys`).
+        allow_weak: Whether RSA 1024 and DSA 1024 are taken too (`hsm.allowWeakKeys`).
 
     Returns:
         The key. With `RSA_WRAP_PAD` always one: a broken padding gives a key that nobody knows.
@@ -266,7 +250,7 @@ def wrap(key: PrivateKey | PublicKey | SecretKey, method: str, content: bytes, *
 
 
 def _require_wrapping_key(entry: WrapMethod, key: AnyKey) -> None:
-    kind = _kind(key)
+    kind = key_kind(key)
     if kind != entry.wrapping_key_type:
         methods = ", ".join(sorted(name for name, other in WRAP_METHODS.items() if other.wrapping_key_type == kind))
         raise KeyturnError(
@@ -277,12 +261,8 @@ def _require_wrapping_key(entry: WrapMethod, key: AnyKey) -> None:
         )
 
 
-def _kind(key: AnyKey) -> str:
-    return key.algorithm if isinstance(key, SecretKey) else key_kind(key)
-
-
 def _require_kind(entry: WrapMethod, key: AnyKey) -> None:
-    kind = _kind(key)
+    kind = key_kind(key)
     if kind != entry.wrapped_key_type:
         raise KeyturnError(
             ErrorCode.INVALID_KEY_TYPE,
