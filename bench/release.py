@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from keyturn.broker.approver_calls import ApprovalCall, Signer, TaskQuery
+from keyturn.broker.calls import CreateCall, SignCall
 from keyturn.broker.local import LocalExecutor
-from keyturn.broker.model import ApprovalCall, BrokerSettings, CreateCall, SignCall, Signer, TaskQuery
 from keyturn.broker.service import Broker
+from keyturn.broker.settings import BrokerSettings
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import RequestRow

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keyturn.api.app import MAX_BODY
-from keyturn.broker.model import Executed
+from keyturn.broker.answers import Executed
 from keyturn_testing.rest_app import in_process
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from keyturn.broker.model import SignCall
+    from keyturn.broker.calls import SignCall
 
 SIGN = {"signRequest": {"payload": "YQ==", "signKeyName": "k", "signatureAlgorithm": "SHA256_WITH_RSA"}}
 JSON = {"content-type": "application/json"}

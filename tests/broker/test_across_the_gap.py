@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keyturn.broker.airgapped import AirGappedExecutor
-from keyturn.broker.model import OFFLINE_RESULT, CreateCall, ModifyCall, SignCall
+from keyturn.broker.answers import OFFLINE_RESULT
+from keyturn.broker.calls import CreateCall, ModifyCall, SignCall
 from keyturn.broker.states import RequestStatus
 from keyturn.clock import SystemClock
 from keyturn.crypto.registry import verify

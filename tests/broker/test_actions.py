@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from keyturn.broker.calls import CreateCall, DecryptCall, ModifyCall, RequestKind, SignCall, StatusCall, UnwrapCall
 from keyturn.broker.executor import ExecutionRefusedError
-from keyturn.broker.model import CreateCall, DecryptCall, ModifyCall, RequestKind, SignCall, StatusCall, UnwrapCall
 from keyturn.broker.states import RequestStatus
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action

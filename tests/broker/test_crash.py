@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from keyturn.broker.model import Executed, RequestView, SignCall
+    from keyturn.broker.answers import Executed, RequestView
+    from keyturn.broker.calls import SignCall
     from keyturn_testing.broker_world import World
 
 ADA, BEN, EVE = Officer("ada", "P-256"), Officer("ben", "RSA"), Officer("eve", "ED")

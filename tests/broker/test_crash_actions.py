@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from keyturn.broker.model import CreateCall, DecryptCall, StatusCall, UnwrapCall
+from keyturn.broker.calls import CreateCall, DecryptCall, StatusCall, UnwrapCall
 from keyturn.broker.states import RequestStatus
 from keyturn_testing import broker_world, dying_broker
 from keyturn_testing.broker_world import local_world
@@ -24,7 +24,7 @@ from keyturn_testing.officers import Officer, make_policy, quorum
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keyturn.broker.model import RequestView
+    from keyturn.broker.answers import RequestView
     from keyturn_testing.broker_world import World
     from keyturn_testing.hsm_process import HsmProcess
 

@@ -16,7 +16,7 @@ from keyturn_testing.officers import Officer, make_policy, quorum
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keyturn.broker.model import AttestedKey, Executed
+    from keyturn.broker.answers import AttestedKey, Executed
     from keyturn_testing.hsm_process import HsmProcess
 
 ADA, BEN = Officer("ada", "P-256"), Officer("ben", "RSA")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.broker.approver_calls import Signer, WithdrawCall
 from keyturn.broker.executor import ROLLED_BACK, ExecutionRefusedError
-from keyturn.broker.model import Signer, WithdrawCall
 from keyturn.broker.states import RequestStatus
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import encode_policy
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from keyturn.broker.model import Executed, SignCall, TaskView
+    from keyturn.broker.answers import Executed, TaskView
+    from keyturn.broker.calls import SignCall
     from keyturn.broker.storage.rows import RequestRow
     from keyturn.ska.decision import IntegrityKey
 

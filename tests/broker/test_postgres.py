@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import create_engine, select
 
-from keyturn.broker.model import BrokerSettings
+from keyturn.broker.settings import BrokerSettings
 from keyturn.broker.storage import postgres as module
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import Database, StaleError

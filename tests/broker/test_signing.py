@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keyturn.broker.model import OFFLINE_RESULT, SignCall
+from keyturn.broker.answers import OFFLINE_RESULT
+from keyturn.broker.calls import SignCall
 from keyturn.broker.states import RequestStatus
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import EMPTY_POLICY, Rule

@@ -14,7 +14,7 @@ from keyturn_testing.officers import Officer, make_policy, quorum
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keyturn.broker.model import RequestView
+    from keyturn.broker.answers import RequestView
     from keyturn_testing.broker_world import World
     from keyturn_testing.hsm_process import HsmProcess
 

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Executable, select
 
 from keyturn.broker.approvals import REJECTED
-from keyturn.broker.model import Page, RequestKind, Signer, SortOrder
+from keyturn.broker.approver_calls import Page, Signer, SortOrder
+from keyturn.broker.calls import RequestKind
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage.tables import evidence, spent_timestamps
 from keyturn.clock import iso
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from keyturn.broker.model import TaskView
+    from keyturn.broker.answers import TaskView
     from keyturn_testing.broker_world import World
 
 ADA, BEN, EVE = Officer("ada", "P-256"), Officer("ben", "RSA"), Officer("eve", "ED")

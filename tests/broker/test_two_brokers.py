@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keyturn.broker import withdrawals
-from keyturn.broker.model import Signer, WithdrawCall
+from keyturn.broker.approver_calls import Signer, WithdrawCall
 from keyturn.broker.states import RequestStatus
 from keyturn.client.connection import ServerRefusedError
 from keyturn.errors import ErrorCode, KeyturnError

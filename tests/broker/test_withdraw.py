@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
+from keyturn.broker.approver_calls import Signer, WithdrawCall
+from keyturn.broker.calls import SignCall
 from keyturn.broker.executor import ExecutionRefusedError
-from keyturn.broker.model import SignCall, Signer, WithdrawCall
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import WithdrawalRow
@@ -22,8 +23,8 @@ from keyturn_testing.officers import Officer, group, make_policy, quorum, token
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from keyturn.broker.answers import TaskView
     from keyturn.broker.executor import Withdrawal
-    from keyturn.broker.model import TaskView
     from keyturn_testing.broker_world import World
     from keyturn_testing.hsm_process import HsmProcess
 

@@ -23,28 +23,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.airgapped import AirGappedExecutor
+from keyturn.broker.answers import AttestedKey, Executed
+from keyturn.broker.approver_calls import ApprovalCall, RejectCall, Signer, TaskQuery
+from keyturn.broker.calls import CertifyCall, CreateCall, DecryptCall, ModifyCall, SignCall, UnwrapCall
 from keyturn.broker.deriving_executors import AirGappedDeriving
 from keyturn.broker.enciphering_executors import AirGappedEnciphering
 from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp, Withdrawal
 from keyturn.broker.local import LocalExecutor
-from keyturn.broker.model import (
-    ApprovalCall,
-    AttestedKey,
-    BrokerSettings,
-    CertifyCall,
-    CreateCall,
-    DecryptCall,
-    Executed,
-    ModifyCall,
-    Profile,
-    RejectCall,
-    SignCall,
-    Signer,
-    TaskQuery,
-    UnwrapCall,
-)
 from keyturn.broker.service import Broker
 from keyturn.broker.serving_executors import AirGappedServing
+from keyturn.broker.settings import BrokerSettings, Profile
 from keyturn.broker.transfer_executors import AirGappedTransfer
 from keyturn.clock import ManualClock, SystemClock, iso
 from keyturn.crypto.keys import PrivateKey, generate, make_spec, public_spki
@@ -62,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from keyturn.broker.answers import RequestView, TaskView
     from keyturn.broker.executor import Executor
-    from keyturn.broker.model import RequestView, TaskView
     from keyturn_testing.hsm_process import HsmProcess
     from keyturn_testing.officers import Officer
 

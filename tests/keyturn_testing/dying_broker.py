@@ -19,16 +19,18 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from keyturn.broker.approver_calls import ApprovalCall, Signer
 from keyturn.broker.local import LocalExecutor
-from keyturn.broker.model import ApprovalCall, BrokerSettings, Signer
 from keyturn.broker.service import Broker
+from keyturn.broker.settings import BrokerSettings
 from keyturn.clock import SystemClock
 from keyturn.hsm.client import HsmClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from keyturn.broker.model import AttestedKey, DecryptCall, Executed, SignCall, UnwrapCall
+    from keyturn.broker.answers import AttestedKey, Executed
+    from keyturn.broker.calls import DecryptCall, SignCall, UnwrapCall
 
 T = TypeVar("T", bound="bytes | AttestedKey")
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.local import LocalExecutor
-from keyturn.broker.model import BrokerSettings
 from keyturn.broker.service import Broker
+from keyturn.broker.settings import BrokerSettings
 from keyturn.clock import ManualClock, iso
 from keyturn.hsm.client import HsmClient
 from keyturn.hsm.service import HsmService

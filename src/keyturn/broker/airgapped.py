@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from keyturn.broker.certificates import ENDPOINTS
 from keyturn.broker.deriving_executors import AirGappedDeriving
 from keyturn.broker.enciphering_executors import AirGappedEnciphering
-from keyturn.broker.model import Profile
 from keyturn.broker.register import Register, attested_of, parsed, record_of
 from keyturn.broker.serving_executors import AirGappedServing
+from keyturn.broker.settings import Profile
 from keyturn.broker.transfer_executors import AirGappedTransfer
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
@@ -17,8 +17,9 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from keyturn.broker.answers import AttestedKey, Executed
+    from keyturn.broker.calls import CertifyCall, CreateCall, DecryptCall, SignCall, UnwrapCall
     from keyturn.broker.executor import KeyRecord, SignedStamp, Withdrawal
-    from keyturn.broker.model import AttestedKey, CertifyCall, CreateCall, DecryptCall, Executed, SignCall, UnwrapCall
     from keyturn.ska.actions import Action
     from keyturn.ska.decision import IntegrityKey
 

@@ -23,10 +23,11 @@ from keyturn.ska.signatures import wrap_signature
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from keyturn.broker.approver_calls import ApprovalCall, RejectCall
     from keyturn.broker.execution import Execution
     from keyturn.broker.locks import RequestLocks
-    from keyturn.broker.model import ApprovalCall, BrokerSettings, RejectCall
     from keyturn.broker.prediction import Step
+    from keyturn.broker.settings import BrokerSettings
     from keyturn.broker.storage.database import Database, Transaction
     from keyturn.clock import Clock
     from keyturn.ska.approver_keys import ApproverKey

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keyturn.broker.calls import certify_call, decrypt_call, sign_call, unwrap_call
-from keyturn.broker.model import RequestKind
+from keyturn.broker.calls import RequestKind
+from keyturn.broker.stored_calls import certify_call, decrypt_call, sign_call, unwrap_call
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.bound_key import BoundKey
 from keyturn.ska.policy import encode_policy

@@ -1,181 +1,292 @@
-"""Stored requests as calls of an HSM, and back: what stands beside payload and algorithm, as JSON.
+"""What is asked of the broker about keys: frozen values, already decoded from JSON and base64.
 
-What approvers approve stands in the payload (ska-wire-format.md section 7), or in the statement of a bound key. For an
-unwrap the payload is the bytes that bind attributes, wrapped key and new label, for a bound key the wrapped key; here
-stands what the call says beside it.
+`api` builds them from request bodies; nothing here knows JSON names. All `bytes` are raw. What approvers ask for and
+send stands in `approver_calls`, what comes back in `answers`.
+
+Source: rest-api.md sections 3.1 to 3.5 (fields), 4 (enumerations).
 """
 
 from __future__ import annotations
 
-import json
-import uuid
-from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from keyturn.broker.model import CertifyCall, DecryptCall, Executed, RequestKind, SignCall, UnwrapCall
-from keyturn.crypto.schemes import API_OPTIONS, SignOptions
-from keyturn.ska.messages import decode_unwrap_payload
-from keyturn.ska.policy import decode_policy, encode_policy
+from keyturn.crypto.schemes import NO_OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-    from keyturn.broker.executor import Executor
-    from keyturn.broker.storage.rows import RequestRow
+    from keyturn.crypto.schemes import SignOptions
+    from keyturn.ska.policy import Policy
 
 
-async def execute(executor: Executor, request: RequestRow, approvals: Sequence[bytes]) -> Executed[bytes | None]:
-    """Have a stored request executed, under its own id as operation id and as request id of the receipt.
+class RequestKind(StrEnum):
+    """What is asked for (rest-api.md section 4.12); later kinds are appended."""
+
+    SIGN = "sign"
+    MODIFY = "modify"
+    BLOCK = "block"
+    UNBLOCK = "unblock"
+    DECRYPT = "decrypt"
+    UNWRAP = "unwrap"
+    CSR = "csrsign"
+    ISSUE = "crtsign"
+    SELFSIGN = "selfsign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignCall:
+    """A request for a signature: `signRequest`.
 
     Args:
-        executor: The side that acts.
-        request: The request.
-        approvals: Authorization blobs.
-
-    Returns:
-        What is kept as its result: a signature, a certificate, decrypted data, None where the change is the result.
-
-    Raises:
-        KeyturnError: What the executor raises.
+        payload: Bytes to be signed, at most 64 KiB, decoded (from hexadecimal text for payload type `HEX`).
+        key_name: Label of the key.
+        algorithm: API name of the signature algorithm.
+        signature_type: `DER`, `RAW`, `ETH` or empty (the algorithm's own form).
+        payload_type: One of rest-api.md section 4.6; a claim shown to approvers.
+        meta_data: Free information for approvers, a claim.
+        meta_data_signature: Relayed with it, never checked here.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+        options: Further parameters, for algorithms that take them.
     """
-    operation_id = uuid.UUID(request.id).bytes
-    label, password = request.key_label, request.sealed_password or b""
-    match RequestKind(request.kind):
-        case RequestKind.SIGN:
-            signed = await executor.sign(operation_id, sign_call(request), approvals, request_id=request.id)
-            return Executed(signed.value, signed.receipt, signed.receipt_signature)
-        case RequestKind.DECRYPT:
-            decrypted = await executor.decrypt(operation_id, decrypt_call(request), approvals, request_id=request.id)
-            return Executed(decrypted.value, decrypted.receipt, decrypted.receipt_signature)
-        case RequestKind.CSR | RequestKind.ISSUE | RequestKind.SELFSIGN:
-            certified = await executor.certify(operation_id, certify_call(request), approvals, request_id=request.id)
-            return Executed(certified.value, certified.receipt, certified.receipt_signature)
-        case RequestKind.UNWRAP:
-            done = await executor.unwrap(operation_id, unwrap_call(request), approvals, request_id=request.id)
-        case RequestKind.BLOCK:
-            done = await executor.block(operation_id, label, approvals, request_id=request.id, sealed_password=password)
-        case RequestKind.UNBLOCK:
-            done = await executor.unblock(
-                operation_id, label, approvals, request_id=request.id, sealed_password=password
-            )
-        case _:
-            done = await executor.modify(
-                operation_id, label, request.payload, approvals, request_id=request.id, sealed_password=password
-            )
-    return Executed(None, done.receipt, done.receipt_signature)
+
+    payload: bytes
+    key_name: str
+    algorithm: str
+    signature_type: str = ""
+    payload_type: str = "UNSPECIFIED"
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
+    options: SignOptions = NO_OPTIONS
 
 
-def sign_call(request: RequestRow) -> SignCall:
-    """The call that a stored request for a signature makes."""
-    return SignCall(
-        payload=request.payload,
-        key_name=request.key_label,
-        algorithm=request.algorithm,
-        signature_type=request.signature_type,
-        payload_type=request.payload_type,
-        sealed_password=request.sealed_password or b"",
-        options=sign_options(request),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModifyCall:
+    """A request to replace a key's policy: `modifyRequest`.
+
+    Args:
+        key_name: Label of the key.
+        policy: The new policy, all four rules.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+    """
+
+    key_name: str
+    policy: Policy
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
-def sign_parameters(call: SignCall) -> str | None:
-    """What a request for a signature keeps in `parameters`; nothing where the call has none."""
-    given = call.options.given
-    return json.dumps({"options": {name: _text(value) for name, value in given.items()}}) if given else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecryptCall:
+    """A request to decrypt: `decryptRequest`.
+
+    Args:
+        payload: Ciphertext, its MAC included, at most 64 KiB.
+        key_name: Label of the key.
+        algorithm: API name of the cipher (rest-api.md section 4.4).
+        iv: Initialization vector, or None where the cipher has none.
+        aad: Additional authenticated data, or None.
+        tag_length: Bits of the MAC, 0 for the cipher's own.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+    """
+
+    payload: bytes
+    key_name: str
+    algorithm: str
+    iv: bytes | None = None
+    aad: bytes | None = None
+    tag_length: int = 0
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
-def sign_options(request: RequestRow) -> SignOptions:
-    """Further parameters of a stored request for a signature."""
-    kept = _kept(request).get("options", {})
-    return SignOptions(**{field: _bytes(kept.get(name)) for field, name in API_OPTIONS.items()})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnwrapCall:
+    """A request to unwrap a key into a new one: `unwrapKeyRequest`.
+
+    Args:
+        wrapped_key: The wrapped key, at most 64 KiB.
+        key_name: Label of the unwrapping key.
+        method: Wrap method (rest-api.md section 4.11).
+        new_label: Label of the new key.
+        attributes: Attribute names of the new key as in the API to booleans.
+        policy: The new key's policy, or None for an ordinary key.
+        blocked: Whether the new key starts blocked.
+        key_id: The API's `id` of the new key, or None.
+        allowed_operations: The new key's limits, empty for none (R9).
+        allowed_algorithms: Likewise, API names.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+    """
+
+    wrapped_key: bytes
+    key_name: str
+    method: str
+    new_label: str
+    attributes: Mapping[str, bool]
+    policy: Policy | None = None
+    blocked: bool = False
+    key_id: str | None = None
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
-def decrypt_parameters(call: DecryptCall) -> str:
-    """What a request to decrypt keeps in `parameters`."""
-    return json.dumps({"iv": _text(call.iv), "aad": _text(call.aad), "tagLength": call.tag_length})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateOrder:
+    """A request for a certificate, or a certificate, to be made: what is asked, not yet the bytes to be signed.
+
+    Args:
+        kind: `csr` (a request for the key itself), `issue` (a certificate for another key) or `selfsign`.
+        key_name: Label of the key that signs.
+        algorithm: API name of the signature algorithm.
+        subject: Members of `standardCertificateAttributes`; empty where the request to be answered says it.
+        request: For `issue`: the request that is answered, DER.
+        days: How long the certificate is valid.
+        certificate_authority: Whether the subject may issue certificates.
+        key_usages: API names.
+        extended_key_usages: API names.
+        names: Alternative names, pairs of type and value.
+        copy_extensions: For `issue`: whether harmless extensions of the request are taken over.
+        attach_to: For `issue`: label of the key that the certificate is for, in the same HSM; empty for none.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+    """
+
+    kind: str
+    key_name: str
+    algorithm: str
+    subject: Mapping[str, str] = field(default_factory=dict)
+    request: bytes = b""
+    days: int = 0
+    certificate_authority: bool = False
+    key_usages: tuple[str, ...] = ()
+    extended_key_usages: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+    copy_extensions: bool = False
+    attach_to: str = ""
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
-def decrypt_call(request: RequestRow) -> DecryptCall:
-    """The call that a stored request to decrypt makes."""
-    kept = _kept(request)
-    return DecryptCall(
-        payload=request.payload,
-        key_name=request.key_label,
-        algorithm=request.algorithm,
-        iv=_bytes(kept["iv"]),
-        aad=_bytes(kept["aad"]),
-        tag_length=kept["tagLength"],
-        sealed_password=request.sealed_password or b"",
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifyCall:
+    """A request for a certificate, or a certificate, to be signed: the exact bytes (R17).
+
+    Args:
+        kind: As in `CertificateOrder`.
+        to_be_signed: CertificationRequestInfo or TBSCertificate, DER.
+        key_name: Label of the key that signs.
+        algorithm: API name of the signature algorithm.
+        certificate_authority: Whether the subject is made an authority.
+        attach_to: As in `CertificateOrder`.
+        sealed_password: The key's password, sealed to the HSM; empty for none.
+    """
+
+    kind: str
+    to_be_signed: bytes
+    key_name: str
+    algorithm: str
+    certificate_authority: bool = False
+    attach_to: str = ""
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
-CERTIFICATE_KINDS: Final = {RequestKind.CSR: "csr", RequestKind.ISSUE: "issue", RequestKind.SELFSIGN: "selfsign"}
-"""Kinds of requests whose result is a certificate or a request for one, and what the HSM and statements call them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusCall:
+    """A request to block or unblock a key with a policy: `blockRequest`, `unblockRequest`.
+
+    Args:
+        key_name: Label of the key.
+        meta_data: As in `SignCall`.
+        meta_data_signature: As in `SignCall`.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+    """
+
+    key_name: str
+    meta_data: bytes | None = None
+    meta_data_signature: bytes | None = None
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
-def certify_parameters(call: CertifyCall) -> str:
-    """What a request for a certificate keeps in `parameters`."""
-    return json.dumps({"certificateAuthority": call.certificate_authority, "attachTo": call.attach_to})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateCall:
+    """A key to be created.
+
+    Args:
+        label: Its label.
+        algorithm: `RSA`, `EC` or `ED`.
+        curve_oid: Dotted OID for EC and ED, else empty.
+        key_size: Bits for RSA, else 0.
+        attributes: Attribute names as in the API to booleans.
+        policy: Its policy, or None for an ordinary key.
+        blocked: Whether it starts blocked (`keyStatus.blocked`).
+        key_id: The API's `id`, or None.
+        allowed_operations: The only uses, among sign, decrypt and unwrap; empty for no limit (R9).
+        allowed_algorithms: API names of the only algorithms; empty for no limit.
+        sealed_password: The key's password, sealed to the HSM (`keyturn.ska.sealed_password`); empty for none.
+        address_format: `BTC`, `ETH`, `XRP` or `XLM`; empty for none.
+    """
+
+    label: str
+    algorithm: str
+    address_format: str = ""
+    curve_oid: str = ""
+    key_size: int = 0
+    attributes: Mapping[str, bool] = field(default_factory=dict)
+    policy: Policy | None = None
+    blocked: bool = False
+    key_id: str | None = None
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
+    sealed_password: bytes = field(default=b"", repr=False)
 
 
-def certify_call(request: RequestRow) -> CertifyCall:
-    """The call that a stored request for a certificate makes: its bytes were fixed when it was opened."""
-    kept = _kept(request)
-    return CertifyCall(
-        kind=CERTIFICATE_KINDS[RequestKind(request.kind)],
-        to_be_signed=request.payload,
-        key_name=request.key_label,
-        algorithm=request.algorithm,
-        certificate_authority=kept["certificateAuthority"],
-        attach_to=kept["attachTo"],
-        sealed_password=request.sealed_password or b"",
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportCall:
+    """What was made elsewhere and is to be taken in.
 
+    Args:
+        label: Its label.
+        algorithm: API name of the kind of key.
+        private_key: PKCS#8, DER; empty for none.
+        public_key: SPKI, DER; empty for none.
+        secret_key: Bytes of a symmetric key; empty for none.
+        certificate: X.509, DER; empty for none.
+        attributes: As in `CreateCall`; None where there is neither private nor secret key.
+        policy: As in `CreateCall`.
+        blocked: As in `CreateCall`.
+        key_id: As in `CreateCall`.
+        allowed_operations: As in `CreateCall`.
+        allowed_algorithms: As in `CreateCall`.
+        sealed_password: As in `CreateCall`.
+        address_format: As in `CreateCall`.
+    """
 
-def unwrap_parameters(call: UnwrapCall) -> str:
-    """What a request to unwrap keeps in `parameters`."""
-    return json.dumps(
-        {
-            "method": call.method,
-            "label": call.new_label,
-            "attributes": dict(call.attributes),
-            "policy": None if call.policy is None else _text(encode_policy(call.policy)),
-            "blocked": call.blocked,
-            "keyId": call.key_id,
-            "allowedOperations": call.allowed_operations,
-            "allowedAlgorithms": call.allowed_algorithms,
-        }
-    )
-
-
-def unwrap_call(request: RequestRow) -> UnwrapCall:
-    """The call that a stored request to unwrap makes."""
-    kept = _kept(request)
-    policy = _bytes(kept["policy"])
-    bound = request.bound_statement is not None
-    return UnwrapCall(
-        wrapped_key=request.payload if bound else decode_unwrap_payload(request.payload).wrapped_key,
-        key_name=request.key_label,
-        method=kept["method"],
-        new_label=kept["label"],
-        attributes=kept["attributes"],
-        policy=None if policy is None else decode_policy(policy),
-        blocked=kept["blocked"],
-        key_id=kept["keyId"],
-        allowed_operations=tuple(kept.get("allowedOperations", ())),
-        allowed_algorithms=tuple(kept.get("allowedAlgorithms", ())),
-        sealed_password=request.sealed_password or b"",
-    )
-
-
-def _kept(request: RequestRow) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads(request.parameters or "{}")
-    return kept
-
-
-def _text(data: bytes | None) -> str | None:
-    return None if data is None else b64encode(data).decode("ascii")
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else b64decode(text)
+    label: str
+    algorithm: str
+    private_key: bytes = field(default=b"", repr=False)
+    public_key: bytes = b""
+    secret_key: bytes = field(default=b"", repr=False)
+    certificate: bytes = b""
+    attributes: Mapping[str, bool] | None = None
+    policy: Policy | None = None
+    blocked: bool = False
+    key_id: str | None = None
+    allowed_operations: tuple[str, ...] = ()
+    allowed_algorithms: tuple[str, ...] = ()
+    sealed_password: bytes = field(default=b"", repr=False)
+    address_format: str = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keyturn.broker.model import CertifyCall, RequestKind
+from keyturn.broker.calls import CertifyCall, RequestKind
 from keyturn.crypto.certificate_signatures import identifier_of
 from keyturn.crypto.certificates import (
     CertificateFields,
@@ -25,8 +25,8 @@ from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.to_be_signed import split_signed
 
 if TYPE_CHECKING:
+    from keyturn.broker.calls import CertificateOrder
     from keyturn.broker.executor import KeyRecord
-    from keyturn.broker.model import CertificateOrder
     from keyturn.broker.storage.rows import RequestRow
 
 RANDOM_SIZE: Final = 16

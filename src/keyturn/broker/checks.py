@@ -29,8 +29,8 @@ from keyturn.ska.policy_json import policy_from_json, policy_to_json
 from keyturn.ska.policy_rules import check_policy, is_protected
 
 if TYPE_CHECKING:
+    from keyturn.broker.calls import CertifyCall, DecryptCall, SignCall, UnwrapCall
     from keyturn.broker.executor import KeyRecord
-    from keyturn.broker.model import CertifyCall, DecryptCall, SignCall, UnwrapCall
     from keyturn.ska.policy import Policy
 
 MAX_PAYLOAD: Final = 65_536

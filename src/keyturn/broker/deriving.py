@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keyturn.broker.model import AttestedKey
+    from keyturn.broker.answers import AttestedKey
     from keyturn.ska.policy import Policy
 
 

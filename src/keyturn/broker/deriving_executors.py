@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from keyturn.broker.answers import AttestedKey
 from keyturn.broker.asking import asked
-from keyturn.broker.model import AttestedKey
 from keyturn.broker.register import parsed
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import encode_policy

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keyturn.broker.model import DirectoryEntry
+from keyturn.broker.answers import DirectoryEntry
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import ApproverRow
 from keyturn.errors import ErrorCode, FormatError, KeyturnError

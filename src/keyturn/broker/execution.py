@@ -18,16 +18,16 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.broker import progress
-from keyturn.broker.calls import CERTIFICATE_KINDS, execute, sign_options
+from keyturn.broker.calls import RequestKind
 from keyturn.broker.certificates import require_certified
 from keyturn.broker.executor import ROLLED_BACK, ExecutionRefusedError
-from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import StepKind, last_closing, next_step
 from keyturn.broker.scheduler import AFTER_AN_ERROR, MOST_AT_A_LOOK, TAKE_OVER
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import EVIDENCE_REFUSED_APPROVAL, RequestRow, TaskRow, TaskState
+from keyturn.broker.stored_calls import CERTIFICATE_KINDS, execute, sign_options
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action

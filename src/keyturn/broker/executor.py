@@ -18,16 +18,9 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from keyturn.broker.model import (
-        AttestedKey,
-        CertifyCall,
-        CreateCall,
-        DecryptCall,
-        Executed,
-        Profile,
-        SignCall,
-        UnwrapCall,
-    )
+    from keyturn.broker.answers import AttestedKey, Executed
+    from keyturn.broker.calls import CertifyCall, CreateCall, DecryptCall, SignCall, UnwrapCall
+    from keyturn.broker.settings import Profile
     from keyturn.ska.actions import Action
     from keyturn.ska.decision import IntegrityKey
 

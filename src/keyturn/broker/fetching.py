@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keyturn.broker.calls import CERTIFICATE_KINDS
-from keyturn.broker.model import RequestKind, SortOrder, TaskView
+from keyturn.broker.answers import TaskView
+from keyturn.broker.approver_calls import SortOrder
+from keyturn.broker.calls import RequestKind
 from keyturn.broker.signers import digest_of, load_signer, no_signer, require_fresh, require_service, require_signature
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.rows import FetchedRow
+from keyturn.broker.stored_calls import CERTIFICATE_KINDS
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
 from keyturn.ska.signatures import wrap_signature
 
 if TYPE_CHECKING:
+    from keyturn.broker.answers import AttestedKey
+    from keyturn.broker.approver_calls import TaskQuery
     from keyturn.broker.executor import Executor
-    from keyturn.broker.model import AttestedKey, BrokerSettings, TaskQuery
+    from keyturn.broker.settings import BrokerSettings
     from keyturn.broker.storage.database import Database, Transaction
     from keyturn.clock import Clock
 

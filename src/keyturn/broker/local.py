@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from keyturn.broker.answers import AttestedKey, Executed
 from keyturn.broker.asking import asked as _asked
 from keyturn.broker.deriving_executors import LocalDeriving
 from keyturn.broker.enciphering_executors import LocalEnciphering
 from keyturn.broker.executor import KeyRecord, SignedStamp
-from keyturn.broker.model import AttestedKey, Executed, Profile
 from keyturn.broker.serving_executors import LocalServing
+from keyturn.broker.settings import Profile
 from keyturn.broker.transfer_executors import LocalTransfer
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.decision import IntegrityKey
@@ -23,8 +24,8 @@ from keyturn.ska.policy import encode_policy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from keyturn.broker.calls import CertifyCall, CreateCall, DecryptCall, SignCall, UnwrapCall
     from keyturn.broker.executor import Withdrawal
-    from keyturn.broker.model import CertifyCall, CreateCall, DecryptCall, SignCall, UnwrapCall
     from keyturn.broker.witness import WitnessBook
     from keyturn.hsm import protocol
     from keyturn.hsm.client import HsmClient

@@ -11,9 +11,9 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from keyturn.broker.calls import certify_call, decrypt_call, sign_options, unwrap_call
-from keyturn.broker.model import RequestKind
+from keyturn.broker.calls import RequestKind
 from keyturn.broker.prediction import collected
+from keyturn.broker.stored_calls import certify_call, decrypt_call, sign_options, unwrap_call
 from keyturn.broker.timestamps import awaits_stamp, timestamp_request
 from keyturn.ska.policy import decode_policy
 from keyturn.ska.policy_json import policy_to_json

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from keyturn.broker import checks, progress
 from keyturn.broker.bound import covered_by_approvals, is_bound, with_statement
-from keyturn.broker.calls import certify_parameters, decrypt_parameters, sign_parameters, unwrap_parameters
-from keyturn.broker.certificates import RANDOM_SIZE, REQUEST_KINDS, to_be_signed
-from keyturn.broker.model import (
+from keyturn.broker.calls import (
     CertificateOrder,
     DecryptCall,
     ModifyCall,
@@ -25,6 +23,7 @@ from keyturn.broker.model import (
     StatusCall,
     UnwrapCall,
 )
+from keyturn.broker.certificates import RANDOM_SIZE, REQUEST_KINDS, to_be_signed
 from keyturn.broker.prediction import StepKind, last_change, next_step, parsed_policy, stamp_seconds
 from keyturn.broker.stamping import Stamping
 from keyturn.broker.statement import statement_for
@@ -32,6 +31,7 @@ from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import RequestRow
+from keyturn.broker.stored_calls import certify_parameters, decrypt_parameters, sign_parameters, unwrap_parameters
 from keyturn.broker.timestamps import tells_uses_apart
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action

@@ -10,8 +10,8 @@ import binascii
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keyturn.broker.calls import certify_call, decrypt_call, sign_call, unwrap_call
-from keyturn.broker.model import RequestKind
+from keyturn.broker.calls import RequestKind
+from keyturn.broker.stored_calls import certify_call, decrypt_call, sign_call, unwrap_call
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska.policy import encode_policy
 from keyturn.ska.receipt import Expected, Receipt, require_receipt_about, verify_receipt

@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from keyturn.broker import progress
+from keyturn.broker.answers import AttestedKey
 from keyturn.broker.executor import KeyRecord
-from keyturn.broker.model import AttestedKey
 from keyturn.broker.storage import gap_statements, statements
 from keyturn.broker.storage.rows import OfflineKeyRow
 from keyturn.broker.witness import ATTESTATION, RECEIPT, Seen, seen

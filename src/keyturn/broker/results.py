@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keyturn.broker import progress
-from keyturn.broker.calls import CERTIFICATE_KINDS, sign_options, unwrap_call
+from keyturn.broker.calls import RequestKind
 from keyturn.broker.certificates import require_certified
 from keyturn.broker.execution import REPLAYABLE, TRIES
 from keyturn.broker.executor import ROLLED_BACK
-from keyturn.broker.model import RequestKind
 from keyturn.broker.prediction import last_closing
 from keyturn.broker.receipts import checked_receipt, given_receipt
 from keyturn.broker.register import (
@@ -44,6 +43,7 @@ from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import OfflineKeyRow
+from keyturn.broker.stored_calls import CERTIFICATE_KINDS, sign_options, unwrap_call
 from keyturn.clock import iso
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, KeyturnError

@@ -39,29 +39,21 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping, Sequence
 
-    from keyturn.broker.executor import Executor, SignedStamp
-    from keyturn.broker.model import (
-        ApprovalCall,
-        AttestedKey,
-        BrokerSettings,
+    from keyturn.broker.answers import AttestedKey, DirectoryEntry, Executed, RequestView, TaskView
+    from keyturn.broker.approver_calls import ApprovalCall, RejectCall, TaskQuery, WithdrawCall
+    from keyturn.broker.calls import (
         CertificateOrder,
         CertifyCall,
         CreateCall,
         DecryptCall,
-        DirectoryEntry,
-        Executed,
         ModifyCall,
-        Profile,
-        RejectCall,
-        RequestView,
         SignCall,
         StatusCall,
-        TaskQuery,
-        TaskView,
         UnwrapCall,
-        WithdrawCall,
     )
+    from keyturn.broker.executor import Executor, SignedStamp
     from keyturn.broker.register import Register
+    from keyturn.broker.settings import BrokerSettings, Profile
     from keyturn.broker.states import RequestStatus
     from keyturn.clock import Clock
     from keyturn.ska.actions import Action

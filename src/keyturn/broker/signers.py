@@ -16,7 +16,8 @@ from keyturn.ska.approver_keys import ApproverKey, load_approver_certificate, lo
 from keyturn.ska.signatures import SignatureScheme, scheme_for, verify
 
 if TYPE_CHECKING:
-    from keyturn.broker.model import BrokerSettings, Signer
+    from keyturn.broker.approver_calls import Signer
+    from keyturn.broker.settings import BrokerSettings
 
 _ISO_8601: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", flags=re.ASCII)
 _FRACTION: Final = re.compile(r"\.\d+")

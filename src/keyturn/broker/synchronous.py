@@ -18,19 +18,18 @@ from keyturn.ska.policy import encode_policy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from keyturn.broker.execution import Execution
-    from keyturn.broker.executor import Executor
-    from keyturn.broker.model import (
-        AttestedKey,
+    from keyturn.broker.answers import AttestedKey, Executed
+    from keyturn.broker.calls import (
         CertificateOrder,
         CertifyCall,
         DecryptCall,
-        Executed,
         ModifyCall,
         SignCall,
         StatusCall,
         UnwrapCall,
     )
+    from keyturn.broker.execution import Execution
+    from keyturn.broker.executor import Executor
 
     T = TypeVar("T")
 

@@ -10,7 +10,8 @@ import uuid
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from keyturn.broker.model import AttestedKey, ExportedKey, ImportCall
+    from keyturn.broker.answers import AttestedKey, ExportedKey
+    from keyturn.broker.calls import ImportCall
 
 
 class TransferExecutor(Protocol):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from keyturn.broker.answers import AttestedKey, ExportedKey
 from keyturn.broker.asking import asked
-from keyturn.broker.model import AttestedKey, ExportedKey
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import encode_policy
 
 if TYPE_CHECKING:
-    from keyturn.broker.model import ImportCall
+    from keyturn.broker.calls import ImportCall
     from keyturn.hsm.client import HsmClient
 
 

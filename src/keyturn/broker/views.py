@@ -9,8 +9,8 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keyturn.broker import progress
-from keyturn.broker.calls import CERTIFICATE_KINDS
-from keyturn.broker.model import OFFLINE_RESULT, RequestKind, RequestView
+from keyturn.broker.answers import OFFLINE_RESULT, RequestView
+from keyturn.broker.calls import RequestKind
 from keyturn.broker.offline_input import offline_input
 from keyturn.broker.prediction import (
     collected,
@@ -22,6 +22,7 @@ from keyturn.broker.prediction import (
 )
 from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage.rows import TaskState
+from keyturn.broker.stored_calls import CERTIFICATE_KINDS
 from keyturn.broker.timestamps import awaits_stamp
 from keyturn.clock import iso
 from keyturn.crypto.foreign_certificates import pem

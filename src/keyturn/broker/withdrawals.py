@@ -29,10 +29,10 @@ from keyturn.ska.signatures import wrap_signature
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from keyturn.broker.approver_calls import WithdrawCall
     from keyturn.broker.execution import Execution
     from keyturn.broker.executor import Executor
     from keyturn.broker.locks import RequestLocks
-    from keyturn.broker.model import WithdrawCall
     from keyturn.broker.storage.database import Database, Transaction
     from keyturn.clock import Clock
 

@@ -133,8 +133,8 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
         from keyturn.api.app import Application
         from keyturn.api.http import Services
         from keyturn.api.server import run
-        from keyturn.broker.model import BrokerSettings
         from keyturn.broker.service import Broker
+        from keyturn.broker.settings import BrokerSettings
         from keyturn.clock import SystemClock
         from keyturn.transport.station import Station
 

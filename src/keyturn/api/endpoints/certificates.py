@@ -30,7 +30,7 @@ from keyturn.api.schemas.certificates import (
     SynchronousSelfSignBody,
     SynchronousSignCertificateBody,
 )
-from keyturn.broker.model import CertificateOrder, CertifyCall
+from keyturn.broker.calls import CertificateOrder, CertifyCall
 from keyturn.crypto.foreign_certificates import MAX_CERTIFICATE, pem, request_from_text
 from keyturn.errors import FormatError
 

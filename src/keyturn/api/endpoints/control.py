@@ -21,7 +21,7 @@ from keyturn.api.schemas.control import (
     SynchronousUnblockBody,
     UnblockBody,
 )
-from keyturn.broker.model import ModifyCall, StatusCall
+from keyturn.broker.calls import ModifyCall, StatusCall
 
 if TYPE_CHECKING:
     from keyturn.api.schemas.control import BlockRequest, ModifyRequest, UnblockRequest

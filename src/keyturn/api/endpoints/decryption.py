@@ -14,7 +14,7 @@ from keyturn.api.fields import optional_base64, payload_bytes, tag_length
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.decryption import DecryptBody, SynchronousDecryptBody
-from keyturn.broker.model import DecryptCall
+from keyturn.broker.calls import DecryptCall
 from keyturn.crypto.ciphers import cipher_algorithm
 
 if TYPE_CHECKING:

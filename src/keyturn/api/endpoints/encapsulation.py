@@ -18,7 +18,7 @@ from keyturn.api.fields import keyed_base64, payload_bytes
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.encapsulation import DecapsulateBody, EncapsulateBody, SynchronousDecapsulateBody
-from keyturn.broker.model import DecryptCall
+from keyturn.broker.calls import DecryptCall
 from keyturn.crypto.ciphers import DECAPSULATION
 from keyturn.crypto.kem import encapsulate as encapsulate_for
 

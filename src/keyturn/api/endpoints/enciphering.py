@@ -13,8 +13,8 @@ from keyturn.api.fields import optional_base64, payload_bytes, tag_length
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.enciphering import EncryptBody, SynchronousHmacBody, WrapBody
+from keyturn.broker.calls import SignCall
 from keyturn.broker.enciphering import EncryptCall, WrapCall
-from keyturn.broker.model import SignCall
 
 HMAC: Final = "HMAC_SHA256"
 """The one algorithm of `/v1/synchronousHmac` and `verifyHmacRequest`."""

@@ -14,7 +14,7 @@ from keyturn.api.http import Call, Route, Services
 from keyturn.api.passwords import sealed_password
 from keyturn.api.policies import new_policy
 from keyturn.api.schemas.keys import CreateKeyBody, KeyLabelBody
-from keyturn.broker.model import CreateCall
+from keyturn.broker.calls import CreateCall
 
 if TYPE_CHECKING:
     from keyturn.ska.policy import Policy

@@ -19,7 +19,7 @@ from keyturn.ska.attestation import attestation_to_json
 if TYPE_CHECKING:
     from keyturn.api.schemas.common import RequestSignature
     from keyturn.api.schemas.keys import CreateKeyBody
-    from keyturn.broker.model import AttestedKey, Executed
+    from keyturn.broker.answers import AttestedKey, Executed
 
 
 class MetaFields(TypedDict):

@@ -22,7 +22,7 @@ from keyturn.errors import ErrorCode, FormatError, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keyturn.broker.model import RequestView
+    from keyturn.broker.answers import RequestView
     from keyturn.transport.station import Station
 
 MAX_EXTRA: Final = 256

@@ -20,7 +20,7 @@ from keyturn.api.fields import (
 from keyturn.api.http import Call, Route, Services
 from keyturn.api.passwords import sealed_password
 from keyturn.api.schemas.signing import SignBody, SynchronousSignBody, VerifyBody
-from keyturn.broker.model import SignCall
+from keyturn.broker.calls import SignCall
 from keyturn.crypto.registry import signature_algorithm
 from keyturn.crypto.schemes import NO_OPTIONS, SignOptions
 from keyturn.errors import FormatError

@@ -13,13 +13,14 @@ from keyturn.api.codec import read_json
 from keyturn.api.fields import from_base64, keyed_base64
 from keyturn.api.http import AnyRoute, Call, Route, Services
 from keyturn.api.schemas.approval import ApprovalBody, RejectBody, TaskQueryBody, WithdrawBody
-from keyturn.broker.model import ApprovalCall, Page, RejectCall, RequestKind, Signer, SortOrder, TaskQuery, WithdrawCall
+from keyturn.broker.approver_calls import ApprovalCall, Page, RejectCall, Signer, SortOrder, TaskQuery, WithdrawCall
+from keyturn.broker.calls import RequestKind
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from keyturn.broker.model import TaskView
+    from keyturn.broker.answers import TaskView
 
 _SIGNED_REQUESTS: Final = (
     "signedSignRequest",

@@ -22,7 +22,7 @@ from keyturn.api.passwords import sealed_password
 from keyturn.api.policies import new_policy
 from keyturn.api.schemas.keys import KeyLabelBody
 from keyturn.api.schemas.transfer import ChangePasswordBody, ImportKeyBody
-from keyturn.broker.model import ImportCall
+from keyturn.broker.calls import ImportCall
 
 if TYPE_CHECKING:
     from keyturn.ska.policy import Policy

@@ -22,7 +22,7 @@ from keyturn.api.http import Call, Route, Services
 from keyturn.api.passwords import sealed_password
 from keyturn.api.policies import new_policy
 from keyturn.api.schemas.unwrapping import SynchronousUnwrapBody, UnwrapBody
-from keyturn.broker.model import UnwrapCall
+from keyturn.broker.calls import UnwrapCall
 from keyturn.crypto.wrapping import wrap_method
 
 if TYPE_CHECKING:
