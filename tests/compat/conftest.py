@@ -1,4 +1,4 @@
-"""A real server with its HSM process for each module of this room, and a caller who knows nothing of keyturn."""
+"""A real server with its HSM process for each process of the test run, and a caller who knows nothing of keyturn."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
     """A `keyturn serve --profile local`."""
     with ServeProcess(tmp_path_factory.mktemp("compat")) as started:
         yield started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def api(server: ServeProcess) -> Iterator[PlainClient]:
     """A client of it that sends documented bodies."""
     with PlainClient(server.url) as client:

@@ -279,7 +279,7 @@ DIGESTS = [f"{family}-{bits}" for family in ("SHA", "SHA3") for bits in (224, 25
 def test_digest_of_an_approver(api: PlainClient, digest: str, works: bool) -> None:
     """An approver proves who they are."""
     assert works
-    officer = Officer("Ada", "ED" if digest == "EdDSA" else "P-256")
+    officer = Officer("Dora", "ED" if digest == "EdDSA" else "P-256")
     timestamp = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     query = {
         "timestamp": timestamp,

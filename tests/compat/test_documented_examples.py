@@ -27,8 +27,6 @@ from keyturn_testing.officers import Officer
 from keyturn_testing.plain_client import P256, SECP256K1, PlainClient, b64, unb64
 from keyturn_testing.rest_server import ServeProcess, proof, signed_approval
 
-pytestmark = pytest.mark.xdist_group("compat-examples")
-
 ADA, BEN, EVE = Officer("Ada", "P-256"), Officer("Ben", "RSA"), Officer("Eve", "ED")
 UNRULED = {"ruleUse": None, "ruleBlock": None, "ruleUnblock": None, "ruleModify": None}
 NEVER = {"tokens": None}
