@@ -45,6 +45,7 @@ class Room:
     def _begin(self, store: Store) -> None:
         self.store = store
         self.guard = ClockGuard(self.clock, store)
+        self.workers = WorkerPool(1)
         self.engine = Engine(
             store=store,
             system_keys=SystemKeys.open(store, now=int(self.clock.now())),
@@ -52,7 +53,7 @@ class Room:
             clock=self.clock,
             settings=HsmSettings(data_dir=str(self.directory)),
             isolation="none",
-            workers=WorkerPool(1),
+            workers=self.workers,
         )
 
     def again(self) -> None:

@@ -2,8 +2,9 @@
 
 One loop, one writer: a call is decided and its effect applied in one turn of the event loop, without an `await` in
 between. So two calls never see half of each other, and what was acknowledged holds for everything decided later
-(R31): after the answer to a block no result of a use leaves, the stored one of a repeated call included. Two calls
-wait, and are decided after waiting: the making of a slow key, and a timestamp that would not count yet.
+(R31): after the answer to a block no result of a use leaves, the stored one of a repeated call included. Three
+things wait, and are decided after waiting: the making of a slow key, a slow signature, and a timestamp that would not
+count yet.
 
 Refusals consume nothing and store nothing; every one is a line of the decision log, as is everything granted that
 touches a private key, changes a key, stamps or attests. Reading (`info`, `list`, `lookup`, `verify`, `statistics`)

@@ -1,9 +1,9 @@
 """Making and deleting keys.
 
-The only act of the HSM that takes its time is the making of a slow key; its label is reserved meanwhile, and the
-effect is applied in one turn at the end.
+The making of a slow key takes its time. Its label is reserved meanwhile, so that nobody else takes it; the effect is
+applied in one turn at the end, unless the store has turned out to be an older one since the key was asked for (R6).
 
-Source: rest-api.md section 3.1; docs/security/rules.md R4, R18.
+Source: rest-api.md section 3.1; docs/security/rules.md R4, R6, R18.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Making:
         async def make() -> protocol.Answer:
             try:
                 pair = await context.workers.generate(plan.spec, allow_weak=context.settings.allow_weak_keys)
+                # From here to the end nothing waits. What `plan_creation` checked cannot have changed.
+                context.rollback.require_current(call)
                 return self._put(call, plan, digest, pair)
             except Exception as error:
                 return context.journal.refuse(call, error, "")
