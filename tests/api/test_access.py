@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import ssl
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,11 +24,16 @@ from keyturn.api.access.bearer import BearerTokens, load_jwks
 from keyturn.api.access.gate import Gate
 from keyturn.api.access.request_signers import RequestSigners, compacted
 from keyturn.api.access.roles import ROLES, Role, roles_of, without_token
+from keyturn.api.app import Application
 from keyturn.api.endpoints import ROUTES
 from keyturn.api.errors import HttpError
-from keyturn.api.schemas.common import RequestSignature
+from keyturn.api.http import Services
+from keyturn.api.schemas.common import RequestSignature, SignableBody
 from keyturn.api.tls import server_context
+from keyturn.broker.answers import ExportedKey
+from keyturn.clock import SystemClock
 from keyturn.errors import KeyturnError
+from keyturn.transport.station import Station
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.rest_server import ServeProcess, create_ec_key, fetch, moment, proof
 from keyturn_testing.tls import CertificateAuthority
@@ -319,6 +325,48 @@ def test_a_request_must_be_signed_by_one_who_is_listed() -> None:
         with pytest.raises(KeyturnError) as caught:
             signers.check(raw, signature)
         assert caught.value.code.number == number
+
+
+# Calls of the operations and certificates groups that make no private key of a user act.
+USES_NO_KEY = {
+    "/v1/encapsulate",
+    "/v1/certificate/import/plain",
+    "/v1/certificate/{keyName}",
+    "/v1/synchronousTimestamp",
+}
+
+
+def test_every_call_that_uses_a_key_is_signed_or_refused_where_signatures_are_asked_for() -> None:
+    """A new endpoint must be signable, be refused then, or be named above with a reason."""
+    for route in ROUTES:
+        if route.tag not in {"operations", "certificates"} and "export" not in route.path:
+            assert not route.unsigned_use
+            continue
+        body = route.form.body if route.form else route.body
+        signable = body is not None and issubclass(body, SignableBody)
+        assert signable + route.unsigned_use + (route.path in USES_NO_KEY) == 1, route.path
+
+
+async def test_what_cannot_be_signed_is_refused_where_signatures_are_asked_for(tmp_path: Path) -> None:
+    signers = RequestSigners([load_pem_x509_certificate(certificate_of(SIGNERS["RS256"]))])
+
+    async def export(*_: object) -> ExportedKey:
+        return ExportedKey(private_key=b"", public_key=b"", secret_key=b"1")
+
+    broker: Any = SimpleNamespace(transfer=SimpleNamespace(export=export))
+    services = Services(broker=broker, station=Station(tmp_path, SystemClock()))
+    unsigned = [route for route in ROUTES if route.unsigned_use]
+    for asked_for in (signers, None):
+        app = Application(services, None, None, asked_for)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+            for route in unsigned:
+                answer = await http.request(route.method, route.path.replace("{keyName}", "k"), json={"label": "k"})
+                word = answer.json().get("refusal")
+                assert (word == "request.cannot-be-signed") is (asked_for is not None), route.path
+                if asked_for is not None:
+                    assert (answer.status_code, answer.json()["errorCode"]) == (400, 415)
+            assert (await http.get("/v1/key/k/export/plain")).status_code == (400 if asked_for else 200)
+            assert (await http.get("/v3/api-docs")).status_code == 200
 
 
 # --- the real server -----------------------------------------------------------------------------------

@@ -111,6 +111,8 @@ class Application:
         if self._gate is not None:
             certificate = scope.get("state", {}).get(CLIENT_CERTIFICATE, False)
             self._gate.check(route.path, api_key, authorization, certificate=certificate)
+        if route.unsigned_use and self._request_signers is not None:
+            self._request_signers.refuse_unsigned_use(route.path)
         raw = body = None
         if route.body is not None:
             _require_json(content_type)

@@ -144,6 +144,8 @@ class Route(Generic[BodyT, AnswerT]):
         hidden: Whether the document leaves it out.
         media: Media types of a `Reply` or `Stream` with their descriptions.
         form: For a body of `multipart/form-data`, its parts; the endpoint gets an `Upload` and gives a `Stream`.
+        unsigned_use: Whether it uses or gives away a private key though its documented body has no place for a request
+            signature; refused where requests must be signed (ADR 0121).
     """
 
     method: str
@@ -158,6 +160,7 @@ class Route(Generic[BodyT, AnswerT]):
     hidden: bool = False
     media: Mapping[str, str] = field(default_factory=dict)
     form: Form | None = None
+    unsigned_use: bool = False
 
 
 AnyRoute = Route[Any, Any]

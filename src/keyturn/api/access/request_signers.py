@@ -1,5 +1,8 @@
 """Signed requests: where signers are configured, a request without a signature of one of them is refused.
 
+Some documented calls use a private key and have no place for a signature. Where requests must be signed those are
+refused, too: left open, they would be the way around it. Calls that manage keys are left to their role (ADR 0121).
+
 The signature covers the text of the inner object (`signRequest`, …) with the insignificant white space taken out, in
 the order in which it was sent; so it is verified over what arrived and never over what was parsed.
 
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -79,6 +82,23 @@ class RequestSigners:
                 "white space between its parts.",
                 refusal="request.signature",
             ) from None
+
+    def refuse_unsigned_use(self, path: str) -> NoReturn:
+        """Refuse a call that uses a private key and cannot be signed.
+
+        Args:
+            path: The route's.
+
+        Raises:
+            KeyturnError: 415 `request.cannot-be-signed`, always.
+        """
+        raise KeyturnError(
+            ErrorCode.REQUEST_SIGNER_NOT_ALLOWED,
+            f"{path} uses a private key and its body has no place for a signature, which this server asks for "
+            "(general.allowedRequestCertificates). Take the call that has one: /v1/certificate/request, /sign or "
+            "/selfsign in place of /v1/certificate/synchronous/..., /v1/wrap in place of an export.",
+            refusal="request.cannot-be-signed",
+        )
 
 
 def compacted(text: bytes) -> bytes:

@@ -73,7 +73,10 @@ def text(data: bytes) -> str:
 
 
 def check_form(signature: RequestSignature | None) -> None:
-    """Check the form of a request signature, and nothing more (rest-api.md section 1.6)."""
+    """Check the form of a request signature (rest-api.md section 1.6).
+
+    Whether it verifies was checked before, where it is asked for (`api.access.request_signers`).
+    """
     if signature is not None:
         from_base64("requestSignature.signature", signature.signature)
         keyed_base64("requestSignature.publicKey", signature.public_key)

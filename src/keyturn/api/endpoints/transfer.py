@@ -143,8 +143,17 @@ That the device is the right one shows only in a certificate that you got by ano
 
 ROUTES: Final = (
     Route("POST", "/v1/key/changePassword", change_password, ChangePasswordBody, Done, tag="keys"),
-    Route("POST", "/v1/key/export/plain", export_key, KeyLabelBody, ExportedKey, tag="keys"),
-    Route("GET", "/v1/key/{keyName}/export/plain", export_key_by_path, None, ExportedKey, tag="keys", deprecated=True),
+    Route("POST", "/v1/key/export/plain", export_key, KeyLabelBody, ExportedKey, tag="keys", unsigned_use=True),
+    Route(
+        "GET",
+        "/v1/key/{keyName}/export/plain",
+        export_key_by_path,
+        None,
+        ExportedKey,
+        tag="keys",
+        deprecated=True,
+        unsigned_use=True,
+    ),
     Route("POST", "/v1/key/import/plain", import_key, ImportKeyBody, SignedKeyAttributes, 201, tag="keys"),
     Route(
         "POST",

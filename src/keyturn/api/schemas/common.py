@@ -53,7 +53,10 @@ class Body(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
 
 
 class RequestSignature(Body, frozen=True, rename="camel"):
-    """A signature of the business application over the inner object, compacted. Its form is checked, nothing more."""
+    """A signature of the business application over the inner object, compacted.
+
+    Its form is always checked; whether it verifies and whose it is, where signers are configured.
+    """
 
     signature: RequiredBase64
     digest_algorithm: NonEmpty
