@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -16,7 +17,9 @@ from keyturn.errors import KeyturnError
 from keyturn.hsm import loading, migrations, state
 from keyturn.hsm import store as store_module
 from keyturn.hsm.audit import verify
+from keyturn.hsm.container import Container
 from keyturn.hsm.ledger import LedgerKind, Withdrawn, consumed, last
+from keyturn.hsm.sealing import open_header
 from keyturn.hsm.segments import entries, segment_of
 from keyturn.hsm.state import open_root, seal_root
 from keyturn.hsm.store import Store
@@ -32,7 +35,6 @@ from keyturn_testing.hsm_store import (
 )
 
 if TYPE_CHECKING:
-    from keyturn.hsm.container import Container
     from keyturn.hsm.sealing import SealingKeys
     from keyturn.hsm.segments import ConsumedStatement
 
@@ -258,6 +260,24 @@ def test_version_unknown(directory: Path) -> None:
     with behind_its_back(directory) as disk:
         disk.execute("UPDATE header SET version = ?", (migrations.STORE_VERSION,))
     open_store(directory).close()
+
+
+@pytest.mark.parametrize(
+    ("golden", "target", "table", "fields"),
+    [("v1", 2, "ledger", 7), ("v2", 3, "keys", 17), ("v3", 4, "keys", 24), ("v3-consumed", 5, "keys", 24)],
+)
+def test_a_step_writes_the_records_of_its_own_version_whatever_those_of_today_have(
+    directory: Path, golden: str, target: int, table: str, fields: int
+) -> None:
+    """The numbers are those of what such stores have on disks since; another field belongs to another version."""
+    shutil.copytree(GOLDEN / golden, directory)
+    container = Container(directory / "hsm.db")
+    version, header = container.read_header()
+    migrations.migrate(container, open_header(header, GOLDEN_PASSPHRASE), version, target=target)
+    found = [msgspec.msgpack.decode(content) for _, content in container.read_rows(table)]
+    container.close()
+    assert {len(record) for record in found} == {fields}
+    assert {"KeyRecord", "LedgerRecord"}.isdisjoint(vars(migrations))
 
 
 # --- a version 6 that exists in this test only: its step seals the root anew ---------------------------------

@@ -5,6 +5,10 @@ keys; it checks what it reads against the sealed root record of version n, write
 their root record. All steps and the new version number commit together. Before the first step the file is copied beside
 itself (`hsm.db.version-<n>`, sealed as it was), so that going back is a rename.
 
+A step reads and writes the keys and lines of its own two versions. They stand here as they were then, since those of
+`keyturn.hsm.records` go on changing, and a step must write what the next one reads. Only the root record is today's:
+each version reads those before it.
+
 Version 1 is the first. Version 2 has a ledger (docs/adr/0052), version 3 limits of operations and algorithms in every
 key record (docs/adr/0076), and room for what single-use keys have consumed, of which older versions have nothing
 (docs/adr/0078). Version 4 appends to key records what the whole API knows of a key: password, certificate, when it was
@@ -20,11 +24,8 @@ from typing import Final, TypeVar
 from msgspec.structs import astuple, replace
 
 from keyturn.hsm.container import Container
-from keyturn.hsm.ledger import LedgerKind
 from keyturn.hsm.merkle import AuthenticatedMap
 from keyturn.hsm.records import (
-    KeyRecord,
-    LedgerRecord,
     Record,
     SegmentRecord,
     decode_record,
@@ -40,29 +41,6 @@ STORE_VERSION: Final = 5
 """Version that this program writes."""
 
 Migration = Callable[[Container, SealingKeys], None]
-
-
-def _add_ledger(container: Container, sealing: SealingKeys) -> None:
-    """Version 1 to 2: add the ledger.
-
-    Version 1 did not note when a key was modified. Whatever was stamped so far may have served, so the ledger says that
-    every key with a policy was modified at the newest time used: a timestamp for a modify counts if it is later (R15).
-    """
-    root = open_root(sealing, container.read_root(), 1)
-    keys = read_table(container, "keys", AuthenticatedMap("keys"), root.maps.get("keys", b""))
-    now = int(root.clock_mark)
-    lines = [
-        LedgerRecord(key.uuid, LedgerKind.MODIFIED, b"", b"", max(now, key.created))
-        for key in (decode_record(KeyRecord, content) for content in keys.values())
-        if key.policy
-    ]
-    ledger = AuthenticatedMap("ledger")
-    container.add_table("ledger")
-    for line in lines:
-        content = encode_record(line)
-        container.insert("ledger", line.row, content)
-        ledger.set(line.row, content)
-    container.replace_root(seal_root(sealing, replace(root, maps={**root.maps, "ledger": ledger.root()}), 2))
 
 
 class _KeyOfVersion2(Record, frozen=True):
@@ -92,6 +70,53 @@ class _KeyOfVersion3(_KeyOfVersion2, frozen=True):
     allowed_algorithms: tuple[str, ...] = ()
 
 
+class _KeyOfVersion4(_KeyOfVersion3, frozen=True):
+    """A key record as versions 4 and 5 have it."""
+
+    password: bytes = b""
+    certificate: bytes = b""
+    deleted: int = 0
+    restored: int = 0
+    master: str = ""
+    path: str = ""
+    address_format: str = ""
+
+
+class _LineOfVersion2(Record, frozen=True):
+    """A line of the ledger as versions 2 to 5 have it."""
+
+    uuid: str
+    kind: str
+    statement: bytes
+    signer: bytes
+    time: int
+    stamp: int | None = None
+    operation: bytes = b""
+
+
+def _add_ledger(container: Container, sealing: SealingKeys) -> None:
+    """Version 1 to 2: add the ledger.
+
+    Version 1 did not note when a key was modified. Whatever was stamped so far may have served, so the ledger says that
+    every key with a policy was modified at the newest time used: a timestamp for a modify counts if it is later (R15).
+    """
+    root = open_root(sealing, container.read_root(), 1)
+    keys = read_table(container, "keys", AuthenticatedMap("keys"), root.maps.get("keys", b""))
+    now = int(root.clock_mark)
+    lines = [
+        _LineOfVersion2(key.uuid, "modified", b"", b"", max(now, key.created))
+        for key in (decode_record(_KeyOfVersion2, content) for content in keys.values())
+        if key.policy
+    ]
+    ledger = AuthenticatedMap("ledger")
+    container.add_table("ledger")
+    for line in lines:
+        row, content = f"{line.uuid}/{line.kind}/".encode(), encode_record(line)
+        container.insert("ledger", row, content)
+        ledger.set(row, content)
+    container.replace_root(seal_root(sealing, replace(root, maps={**root.maps, "ledger": ledger.root()}), 2))
+
+
 _KeyT = TypeVar("_KeyT", bound=_KeyOfVersion2)
 
 
@@ -100,7 +125,7 @@ def _widen_keys(
     sealing: SealingKeys,
     version: int,
     kind: type[_KeyT],
-    widened: Callable[[_KeyT], _KeyOfVersion2 | KeyRecord],
+    widened: Callable[[_KeyT], _KeyOfVersion2],
 ) -> None:
     """Append fields to every key record.
 
@@ -141,7 +166,7 @@ def _add_limits(container: Container, sealing: SealingKeys) -> None:
 
 def _add_whole_api(container: Container, sealing: SealingKeys) -> None:
     """Version 3 to 4: key records have room for what the whole API knows; those there are, have nothing of it."""
-    _widen_keys(container, sealing, 3, _KeyOfVersion3, lambda old: KeyRecord(*astuple(old)))
+    _widen_keys(container, sealing, 3, _KeyOfVersion3, lambda old: _KeyOfVersion4(*astuple(old)))
 
 
 def _regroup_consumed(container: Container, sealing: SealingKeys) -> None:
