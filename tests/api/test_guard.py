@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from keyturn.api.errors import HttpError
-from keyturn.api.guard import guard_for, is_loopback, require_loopback
+from keyturn.api.guard import guard_for
+from keyturn.config.exposure import is_loopback, require_loopback
 from keyturn.errors import KeyturnError
 
 GUARD = guard_for(["127.0.0.1"], 8080)

@@ -7,12 +7,11 @@ server's own, and bodies must be `application/json`, which a foreign page cannot
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keyturn.api.errors import HttpError
-from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.errors import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,37 +85,6 @@ class SameOriginGuard:
                 "the client's certificate, which a browser shows for any page.",
                 refusal="http.origin",
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a bind address is reachable from this machine only.
-
-    Args:
-        host: Address or `localhost`; other names are not looked up and count as reachable from elsewhere.
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def require_loopback(host: str) -> None:
-    """Refuse to bind anything but loopback while there is no authentication (decisions 3).
-
-    Args:
-        host: Address or name to be bound.
-
-    Raises:
-        KeyturnError: With 301.
-    """
-    if not is_loopback(host):
-        raise KeyturnError(
-            ErrorCode.CONFIG_NOT_VALID,
-            f"Will not listen on {host}: no authentication is configured, so whoever reaches that address could use "
-            "every key. Listen on 127.0.0.1, or configure API keys, bearer tokens or client certificates "
-            "(docs/configuration.md).",
-            refusal="serve.public-without-authentication",
-        )
 
 
 def guard_for(bound: Iterable[str], port: int, *, tls: bool = False) -> HostGuard:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from keyturn.api.access.api_keys import ApiKeys
-from keyturn.api.access.bearer import BearerTokens, load_jwks
 from keyturn.api.access.certificates import load_certificates
 from keyturn.api.access.gate import Gate
 from keyturn.api.access.request_signers import RequestSigners
 from keyturn.api.access.roles import Role
 from keyturn.api.endpoints import ROUTES
 from keyturn.api.guard import SameOriginGuard, guard_for
-from keyturn.api.tls import server_context
 
 if TYPE_CHECKING:
     import ssl
@@ -42,14 +40,6 @@ class Access:
     request_signers: RequestSigners | None
     tls: ssl.SSLContext | None
     timestamp_services: frozenset[bytes]
-
-
-def asks_for(settings: Settings) -> list[str]:
-    """What a client must show, in words; empty if nothing."""
-    asked = ["API keys"] if settings.api_keys_enabled else []
-    asked += ["bearer tokens"] if settings.jwks_file else []
-    asked += ["client certificates"] if settings.tls_client_authentication != "none" else []
-    return asked
 
 
 def make_access(settings: Settings, port: int, clock: Clock) -> Access:
@@ -79,6 +69,8 @@ def make_access(settings: Settings, port: int, clock: Clock) -> Access:
             }
         )
     if settings.jwks_file is not None:
+        from keyturn.api.access.bearer import BearerTokens, load_jwks
+
         bearer = BearerTokens(
             load_jwks(settings.jwks_file),
             issuer=settings.jwt_issuer,
@@ -91,6 +83,8 @@ def make_access(settings: Settings, port: int, clock: Clock) -> Access:
         paths = {route.path for route in ROUTES}
         gate = Gate(paths, api_keys=api_keys, bearer=bearer, certificate_is_enough=clients == "want")
     if settings.tls_certificate is not None and settings.tls_key is not None:
+        from keyturn.api.tls import server_context
+
         tls = server_context(
             settings.tls_certificate,
             settings.tls_key,

@@ -134,8 +134,7 @@ def warnings_of(settings: Settings, file: Path) -> Iterator[str]:
     Yields:
         One sentence each.
     """
-    from keyturn.api.guard import is_loopback
-    from keyturn.cli.access import asks_for
+    from keyturn.config.exposure import asks_for, is_loopback
 
     asked = asks_for(settings)
     if not asked:

@@ -22,6 +22,7 @@ from keyturn import __version__
 from keyturn.cli.examples import examples
 from keyturn.cli.progress import working
 from keyturn.config import PROFILES, Settings, load_settings
+from keyturn.config.exposure import asks_for, is_loopback, require_loopback
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.plain import system_reason
 
@@ -112,9 +113,7 @@ def _make_directory(directory: Path) -> None:
 
 
 async def _serve(settings: Settings, *, as_json: bool) -> None:
-    from keyturn.api.guard import require_loopback
     from keyturn.api.listening import bind
-    from keyturn.cli.access import asks_for, make_access
 
     if not asks_for(settings):
         require_loopback(settings.host)
@@ -131,10 +130,11 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
         await asyncio.sleep(0)  # The HSM process begins its own start while the broker's modules load here.
 
         from keyturn.api.app import Application
-        from keyturn.api.http import Services
+        from keyturn.api.http import BESIDE_FILE, Services
         from keyturn.api.server import run
         from keyturn.broker.service import Broker
         from keyturn.broker.settings import BrokerSettings
+        from keyturn.cli.access import make_access
         from keyturn.clock import SystemClock
         from keyturn.transport.station import Station
 
@@ -150,6 +150,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
                 max_timestamp_age=settings.max_timestamp_age,
                 max_timestamp_ahead=settings.max_timestamp_ahead,
                 timestamp_services=access.timestamp_services,
+                max_spooled=settings.max_spooled,
             ),
             executor,
             clock,
@@ -161,6 +162,8 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
             station=Station(settings.data_dir, clock),
             allow_seconds=settings.allow_seconds,
             swagger_ui=settings.swagger_ui,
+            max_file_size=settings.max_file_size,
+            max_request_size=settings.max_file_request_size or settings.max_file_size + BESIDE_FILE,
         )
         app = Application(services, access.guard, access.gate, access.request_signers)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -282,9 +285,6 @@ def banner(settings: Settings, url: str, info: dict[str, Any], notices: tuple[st
         info: What `GET /v1/versionInfo` says about the HSM.
         notices: What an HSM started beside the server wants to be shown.
     """
-    from keyturn.api.guard import is_loopback
-    from keyturn.cli.access import asks_for
-
     yield f"keyturn {__version__}, profile {settings.profile}, ready at {url} (description: {url}/swagger-ui)"
     if settings.profile == "local" and not settings.hsm_address:
         yield "  HSM       started beside this server:"

@@ -8,7 +8,6 @@ from keyturn.config.refusing import refuse, unknown
 from keyturn.config.settings import ALIASES, NAMES, Settings
 from keyturn.config.together import check_together
 from keyturn.config.values import from_text, typed
-from keyturn.config.yaml_file import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,6 +63,8 @@ def read_settings(
         places[field] = where
 
     if file is not None:
+        from keyturn.config.yaml_file import read_file  # A start without a file reads no YAML.
+
         for name, value, where in read_file(file):
             if NAMES[name] in found:
                 raise refuse(

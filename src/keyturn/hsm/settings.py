@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
-import yaml
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.addresses import Address, TlsFiles, parse_address
@@ -217,6 +216,8 @@ def _read(file: Path) -> dict[str, object]:
             f"else (chmod go-w)",
             refusal="config.writable",
         )
+    import yaml  # A start without a file reads no YAML.
+
     try:
         value = yaml.safe_load(text) if len(text) <= _MAX_CONFIG else None
     except yaml.YAMLError as error:

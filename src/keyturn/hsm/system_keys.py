@@ -311,7 +311,8 @@ def _record(
 
 
 def _attestation_signer(store: Store, record: SystemKeyRecord) -> AttestationSigner:
-    key = load_der_private_key(store.open_system_key(record), None)
+    # What was sealed was made here and has not been changed since: its primes need no proof at every start.
+    key = load_der_private_key(store.open_system_key(record), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey) or record.signature_algorithm != ATTESTATION_ALGORITHM:
         raise store_error(
             "record-damaged",
