@@ -94,6 +94,9 @@ def test_one_setting_in_two_variables_is_refused() -> None:
         ("profile: local", "profile: remote", "local, air-gapped"),
         ("profile: local", "profile: ''", "not empty"),
         ("dataDir: x", "dataDir: 7", "text"),
+        ("files: {maxSize: 10MB}", "files: {maxSize: 10 megabytes}", "such as 10MB"),
+        ("files: {maxSize: 1024}", "files: {maxSize: -1}", "between 1 and"),
+        ("files: {maxWaiting: 1TB}", "files: {maxWaiting: 99999999999999999999TB}", "between 1 and"),
         (
             "profile: air-gapped\nofflineHsm: {attestationCertificates: [a.pem]}",
             "profile: air-gapped\nofflineHsm: {attestationCertificates: a.pem}",
@@ -136,6 +139,9 @@ _TLS: dict[str, object] = {"tls.certificate": Path("c.pem"), "tls.key": Path("k.
         ({"apiAuthentication.jwt.roleClaim": "groups"}, "does nothing without"),
         ({"tls.certificate": Path("c.pem")}, "both tls.certificate and tls.key"),
         ({"tls.minimumVersion": "TLSv1.3"}, "does nothing without TLS"),
+        ({"files.maxSize": "2GB", "files.maxWaiting": "1GB"}, "fits into files.maxWaiting"),
+        ({"files.maxWaiting": "1GB"}, "fits into files.maxWaiting"),
+        ({"files.maxSize": "2GB", "files.maxRequestSize": "1GB"}, "at least as large"),
         (_TLS | {"tls.clientAuthentication": "need"}, "go together"),
         (_TLS | {"tls.clientCa": Path("ca.pem")}, "go together"),
         (_TLS | {"tls.clientCa": Path("ca.pem"), "tls.clientAuthentication": "want"}, "everybody could come in"),
@@ -144,6 +150,16 @@ _TLS: dict[str, object] = {"tls.certificate": Path("c.pem"), "tls.key": Path("k.
 def test_settings_that_would_do_nothing_are_refused(flags: dict[str, object], why: str) -> None:
     with pytest.raises(KeyturnError, match=why):
         load_settings(file=None, environment={}, flags=flags)
+
+
+def test_sizes_have_units_and_the_documented_names_of_limits_are_known_too(tmp_path: Path) -> None:
+    settings = from_text(tmp_path, "spring: {servlet: {multipart: {max-file-size: 10MB, max-request-size: 20 MB}}}")
+    assert (settings.max_file_size, settings.max_file_request_size) == (10 << 20, 20 << 20)
+    settings = load_settings(
+        file=None, environment={"KEYTURN_SPRING__SERVLET__MULTIPART__MAX_FILE_SIZE": "3GB"}, flags={}
+    )
+    assert settings.max_file_size == 3 << 30
+    assert from_text(tmp_path, "files: {maxSize: 7B, maxWaiting: 4KB}").max_spooled == 4096
 
 
 def test_every_setting_is_documented_and_no_other() -> None:

@@ -40,7 +40,7 @@ async def _read(body: bytes, step: int) -> tuple[bytes, str, str]:
     async def take_file(piece: bytes) -> None:
         content.extend(piece)
 
-    name = await Upload(pieces(), b"b", MOST, lambda _raw, _body: None).read(FORM, take_json, take_file)
+    name = await Upload(pieces(), b"b", MOST, 1 << 20, lambda _raw, _body: None).read(FORM, take_json, take_file)
     return bytes(content), names[0], name
 
 

@@ -17,7 +17,7 @@ from keyturn.api.errors import HttpError, render, status_of, unexpected
 from keyturn.api.http import Call, Reply, Services, Stream
 from keyturn.api.router import Router
 from keyturn.api.schemas.common import SignableBody
-from keyturn.api.uploads import Arriving, require_own_page, send_stream, upload_of
+from keyturn.api.uploads import Arriving, require_fitting, require_own_page, send_stream, upload_of
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -79,10 +79,11 @@ class Application:
             status, content, headers = _refusal(unexpected(error, what))
         size = content.size if isinstance(content, Stream) else len(content)
         headers.append((b"content-length", b"%d" % size))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        head = {"type": "http.response.start", "status": status, "headers": headers}
         if isinstance(content, Stream):
-            await send_stream(content, send, f"{scope['method']} {scope['path']!r}")
+            await send_stream(content, head, send, f"{scope['method']} {scope['path']!r}")
             return
+        await send(head)
         await send({"type": "http.response.body", "body": content})
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes | Stream, list[tuple[bytes, bytes]]]:
@@ -122,20 +123,27 @@ class Application:
                 self._request_signers.check(raw, body.request_signature)
         call = Call(method, path, parameter, scope["query_string"], raw or b"")
         if route.form is not None:
-            return await self._answer_upload(route, call, scope, receive, content_type)
+            return await self._answer_upload(route, call, scope, receive, content_type, length)
         answer = await route.handler(self._services, call, body)
         if isinstance(answer, Reply):
             return answer.status, answer.content, _headers_of(answer)
         return route.status, encode(answer), [_JSON, _NO_STORE, _NO_SNIFFING]
 
     async def _answer_upload(
-        self, route: AnyRoute, call: Call, scope: Scope, receive: Receive, content_type: bytes | None
+        self,
+        route: AnyRoute,
+        call: Call,
+        scope: Scope,
+        receive: Receive,
+        content_type: bytes | None,
+        length: bytes | None,
     ) -> tuple[int, bytes | Stream, list[tuple[bytes, bytes]]]:
         """Answer a request with a file, whose body is read by the endpoint as it arrives."""
         require_own_page(scope["headers"])
         arriving = Arriving(receive)
-        upload = upload_of(arriving, content_type, self._services.max_file_size, self._check_signature)
+        upload = upload_of(arriving, content_type, self._services, self._check_signature)
         try:
+            require_fitting(length, self._services.max_request_size)
             stream: Stream = await route.handler(self._services, call, upload)
         except KeyturnError as error:
             # A client that is still sending would not see an answer: the rest is read first, within reason.

@@ -23,8 +23,10 @@ BodyT = TypeVar("BodyT")
 AnswerT = TypeVar("AnswerT")
 
 MAX_QUERY_FIELDS: Final = 16
-MAX_FILE: Final = 64 << 30
+MAX_FILE: Final = 16 << 30
 """Largest file that is encrypted or decrypted, in bytes; as much room is needed on the disk while it is worked on."""
+BESIDE_FILE: Final = 1 << 20
+"""Most bytes of a request beside its file, where nothing else is configured: part heads, JSON, what stands around."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Services:
         allow_seconds: Whether policies may hold times that are no whole minutes (decisions 19).
         swagger_ui: Whether `/swagger-ui` is served (`swaggerUI.enabled`).
         max_file_size: Largest file taken, in bytes.
+        max_request_size: Largest request taken that brings a file, in bytes.
     """
 
     broker: Broker
@@ -44,6 +47,7 @@ class Services:
     allow_seconds: bool = False
     swagger_ui: bool = True
     max_file_size: int = MAX_FILE
+    max_request_size: int = MAX_FILE + BESIDE_FILE
 
 
 @dataclass(frozen=True, slots=True)

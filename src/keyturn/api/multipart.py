@@ -54,12 +54,14 @@ class Upload:
         pieces: The octets as they come.
         boundary: What stands between the parts.
         most: Most octets of the file.
+        most_in_all: Most octets of the body: what stands before, between and behind the parts has no bound of its own.
         check: Gets the JSON part as it was sent, and its struct; raises where the sender may not send it.
     """
 
     pieces: AsyncIterator[bytes]
     boundary: bytes
     most: int
+    most_in_all: int
     check: Callable[[bytes, Any], None]
 
     async def read(
@@ -83,8 +85,11 @@ class Upload:
             HttpError: 413 `upload.too-large`.
         """
         reader = _FormReader(self.boundary, form.part)
-        size = 0
+        size = arrived = 0
         async for piece in self.pieces:
+            arrived += len(piece)
+            if arrived > self.most_in_all:
+                raise request_too_large(self.most_in_all)
             for event in reader.feed(piece):
                 if isinstance(event, bytes):
                     size += len(event)
@@ -242,5 +247,20 @@ def _refused(message: str, word: str) -> FormatError:
 
 def _too_large(most: int) -> HttpError:
     return HttpError(
-        413, ErrorCode.INVALID_PAYLOAD, f"The file has more than {most} bytes.", refusal="upload.too-large", close=True
+        413,
+        ErrorCode.INVALID_PAYLOAD,
+        f"The file has more than {most} bytes (files.maxSize).",
+        refusal="upload.too-large",
+        close=True,
+    )
+
+
+def request_too_large(most: int) -> HttpError:
+    """The refusal of a body of too many octets."""
+    return HttpError(
+        413,
+        ErrorCode.INVALID_PAYLOAD,
+        f"The request has more than {most} bytes (files.maxRequestSize).",
+        refusal="upload.request-too-large",
+        close=True,
     )

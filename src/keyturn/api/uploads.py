@@ -15,13 +15,13 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn.api.errors import HttpError
-from keyturn.api.multipart import Upload, boundary_of
+from keyturn.api.multipart import Upload, boundary_of, request_too_large
 from keyturn.errors import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 
-    from keyturn.api.http import Stream
+    from keyturn.api.http import Services, Stream
     from keyturn.api.schemas.common import SignableBody
 
     Message = MutableMapping[str, Any]
@@ -73,20 +73,36 @@ class Arriving:
 
 
 def upload_of(
-    arriving: Arriving, content_type: bytes | None, most: int, check: Callable[[bytes, SignableBody], None]
+    arriving: Arriving, content_type: bytes | None, services: Services, check: Callable[[bytes, SignableBody], None]
 ) -> Upload:
     """The upload in a body.
 
     Args:
         arriving: The body.
         content_type: The header, None if absent.
-        most: Largest file taken, in bytes.
+        services: They know how large it may be.
         check: Called with the JSON part as it was sent and its struct.
 
     Raises:
         HttpError: 415, 400: it is no `multipart/form-data` with a boundary.
     """
-    return Upload(arriving.pieces(), boundary_of(content_type), most, check)
+    return Upload(
+        arriving.pieces(), boundary_of(content_type), services.max_file_size, services.max_request_size, check
+    )
+
+
+def require_fitting(length: bytes | None, most: int) -> None:
+    """Refuse a body that is announced to be too large before any of it is kept.
+
+    Args:
+        length: The header `Content-Length`, None if absent: then the octets are counted as they come.
+        most: Most octets.
+
+    Raises:
+        HttpError: 413 `upload.request-too-large`.
+    """
+    if length is not None and length.isdigit() and int(length.lstrip(b"0")[:20] or b"0") > most:
+        raise request_too_large(most)
 
 
 def require_own_page(headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -109,15 +125,17 @@ def require_own_page(headers: Iterable[tuple[bytes, bytes]]) -> None:
             )
 
 
-async def send_stream(stream: Stream, send: Send, what: str) -> None:
-    """Send the body of an answer whose head has left.
+async def send_stream(stream: Stream, head: Message, send: Send, what: str) -> None:
+    """Send an answer of any size.
 
     Args:
         stream: The answer.
+        head: The message that begins it.
         send: The server's.
         what: Method and path, for the log.
     """
     try:
+        await send(head)
         async for piece in stream.pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     except Exception:

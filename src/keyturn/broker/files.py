@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import tempfile
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 BATCH: Final = 1 << 20
 """Octets that are worked on at once, beside the event loop."""
+KEPT_FREE: Final = 256 << 20
+"""Octets that files leave free on the disk: the broker's own store lies there, too, and must always be writable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +45,69 @@ class Produced:
     pieces: AsyncIterator[bytes]
 
 
+class SpoolRoom:
+    """The place on disk for all files under way, and how much of it they may take together.
+
+    Args:
+        directory: Where; files have no name there.
+        most: Most octets of all of them at once.
+    """
+
+    def __init__(self, directory: Path, most: int) -> None:
+        self.directory = directory
+        self._most = most
+        self._taken = 0
+        self._lock = threading.Lock()  # Files are written in threads.
+
+    def take(self, size: int) -> None:
+        """Set room aside. Raises 703 `file.too-many` when others have taken it, `file.no-room` on a full disk."""
+        disk = os.statvfs(self.directory)
+        if disk.f_bavail * disk.f_frsize - size < KEPT_FREE:
+            raise _no_room("its disk is full")
+        with self._lock:
+            if self._taken + size > self._most:
+                raise KeyturnError(
+                    ErrorCode.IO,
+                    "The server works on as much of files as it may at once (files.maxWaiting). Try again when others "
+                    "are done.",
+                    refusal="file.too-many",
+                )
+            self._taken += size
+
+    def give_back(self, size: int) -> None:
+        """Let go of what was set aside."""
+        with self._lock:
+            self._taken -= size
+
+
 class _Spool:
     """Octets that wait on disk, encrypted.
 
     Args:
-        directory: Where; the file has no name there.
+        room: Where.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._file: BinaryIO = tempfile.TemporaryFile(dir=directory, prefix="spool-")  # noqa: SIM115 - See `close`.
+    def __init__(self, room: SpoolRoom) -> None:
+        # It vanishes when it is closed: see `close`.
+        self._file: BinaryIO = tempfile.TemporaryFile(dir=room.directory, prefix="spool-")  # noqa: SIM115
+        self._room = room
+        self._taken = 0
+        self._lock = threading.Lock()
         self.size = 0
 
     def write(self, content: bytes) -> None:
+        self._room.take(len(content))
+        with self._lock:
+            self._taken += len(content)
         try:
             self._file.write(content)
+        except ValueError:
+            # Closed while this thread was at it: what it has taken must be given back, too.
+            self.close()
+            raise
         except OSError as error:
-            raise _no_room(error) from error
+            full = error.errno == errno.ENOSPC
+            raise _no_room("its disk is full" if full else "its disk cannot be written") from error
         self.size += len(content)
 
     def read(self, offset: int, size: int) -> bytes:
@@ -65,17 +116,20 @@ class _Spool:
 
     def close(self) -> None:
         self._file.close()
+        with self._lock:
+            taken, self._taken = self._taken, 0
+        self._room.give_back(taken)
 
 
 class _Worker:
     """Collects pieces and works on them in batches, in a thread.
 
     Args:
-        spool: Directory for what waits.
+        room: Where what waits, waits.
     """
 
-    def __init__(self, spool: Path) -> None:
-        self._spool = _Spool(spool)
+    def __init__(self, room: SpoolRoom) -> None:
+        self._spool = _Spool(room)
         self._waiting = bytearray()
 
     async def __aenter__(self) -> Self:
@@ -108,11 +162,11 @@ class FileSealing(_Worker):
 
     Args:
         make_file_key: Seals a file's key to a key: takes a label and the key, gives the file's header.
-        spool: Directory for what waits.
+        room: Where what waits, waits.
     """
 
-    def __init__(self, make_file_key: Callable[[str, bytes], Awaitable[bytes]], spool: Path) -> None:
-        super().__init__(spool)
+    def __init__(self, make_file_key: Callable[[str, bytes], Awaitable[bytes]], room: SpoolRoom) -> None:
+        super().__init__(room)
         self._make_file_key = make_file_key
         self._file_key = new_file_key()
         self._encryptor = FileEncryptor(self._file_key)
@@ -145,11 +199,11 @@ class FileOpening(_Worker):
 
     Args:
         open_file_key: Opens a file's key: takes label, header and sealed password.
-        spool: Directory for what waits.
+        room: Where what waits, waits.
     """
 
-    def __init__(self, open_file_key: Callable[[str, bytes, bytes], Awaitable[bytes]], spool: Path) -> None:
-        super().__init__(spool)
+    def __init__(self, open_file_key: Callable[[str, bytes, bytes], Awaitable[bytes]], room: SpoolRoom) -> None:
+        super().__init__(room)
         self._open_file_key = open_file_key
         self._label = ""
         self._sealed_password = b""
@@ -210,8 +264,7 @@ class FileOpening(_Worker):
         yield decryptor.finish()
 
 
-def _no_room(error: OSError) -> KeyturnError:
-    why = "its disk is full" if error.errno == errno.ENOSPC else "its disk cannot be written"
+def _no_room(why: str) -> KeyturnError:
     return KeyturnError(
         ErrorCode.IO,
         f"The server cannot hold this file while it works on it: {why}. Make room in its data directory.",

@@ -20,6 +20,7 @@ from keyturn.broker.directory import Directory
 from keyturn.broker.enciphering import Enciphering
 from keyturn.broker.execution import Execution
 from keyturn.broker.fetching import Fetching
+from keyturn.broker.files import SpoolRoom
 from keyturn.broker.listing import listed_requests
 from keyturn.broker.locks import RequestLocks
 from keyturn.broker.opening import Opening
@@ -86,7 +87,7 @@ class Broker:
         self._cancelling = Cancelling(database, executor, self._scheduler, self._locks)
         self._synchronous = Synchronous(executor, self._execution)
         self.transfer = Transfer(executor)
-        self.serving = Serving(executor, settings.data_dir)
+        self.serving = Serving(executor, SpoolRoom(settings.data_dir, settings.max_spooled))
         self.deriving = Deriving(executor)
         self.enciphering = Enciphering(executor)
         self._directory = Directory(database, clock)

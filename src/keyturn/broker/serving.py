@@ -16,7 +16,8 @@ from keyturn.broker.files import FileOpening, FileSealing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from keyturn.broker.files import SpoolRoom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +81,12 @@ class Serving:
 
     Args:
         executor: The side that gives.
-        spool: Directory for what of a file does not fit into memory: encrypted, and without a name.
+        room: Where what of a file does not fit into memory waits: encrypted, and without a name.
     """
 
-    def __init__(self, executor: ServingExecutor, spool: Path) -> None:
+    def __init__(self, executor: ServingExecutor, room: SpoolRoom) -> None:
         self._executor = executor
-        self._spool = spool
+        self._room = room
 
     @property
     def license_flags(self) -> list[str]:
@@ -122,8 +123,8 @@ class Serving:
 
     def seal_file(self) -> FileSealing:
         """Begin to encrypt a file."""
-        return FileSealing(self._executor.make_file_key, self._spool)
+        return FileSealing(self._executor.make_file_key, self._room)
 
     def open_file(self) -> FileOpening:
         """Begin to decrypt a file."""
-        return FileOpening(self._executor.open_file_key, self._spool)
+        return FileOpening(self._executor.open_file_key, self._room)

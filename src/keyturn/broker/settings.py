@@ -33,6 +33,7 @@ class BrokerSettings:
             (`general.maxFutureTimestampDiffApprovalClient`; the documented default of 0 refuses honest clocks).
         timestamp_services: SHA-256 of the certificates (DER) of services that may read the tasks of all approvers
             (`general.allowedTimestampSigningCertificates`).
+        max_spooled: Most bytes of all files under way that wait on disk at once.
     """
 
     data_dir: Path
@@ -40,3 +41,4 @@ class BrokerSettings:
     max_timestamp_age: int = 600
     max_timestamp_ahead: int = 5
     timestamp_services: frozenset[bytes] = frozenset()
+    max_spooled: int = 64 << 30

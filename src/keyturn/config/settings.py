@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 PROFILES: Final = ("local", "air-gapped")
 DEFAULT_DATA_DIR: Final = Path("keyturn-data")
+Size: TypeAlias = int
+"""Bytes; written as a number or, as in `10MB`, with a unit of 1024."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,9 @@ class Settings:
         tls_client_ca: PEM file with the authorities that vouch for clients.
         timestamp_signing_certificates: PEM files with the services that may read the tasks of all approvers.
         request_certificates: PEM files with those who may sign requests; empty asks for no signature.
+        max_file_size: Largest file that is encrypted or decrypted, in bytes.
+        max_file_request_size: Largest request that brings one, in bytes; 0 for the largest file and a mebibyte.
+        max_spooled: Most bytes of all files that wait on disk at once.
     """
 
     profile: str = "local"
@@ -105,6 +110,9 @@ class Settings:
     tls_client_ca: Path | None = None
     request_certificates: tuple[Path, ...] = ()
     timestamp_signing_certificates: tuple[Path, ...] = ()
+    max_file_size: Size = 16 << 30
+    max_file_request_size: Size = 0
+    max_spooled: Size = 64 << 30
 
 
 NAMES: Final[dict[str, str]] = {
@@ -151,10 +159,17 @@ NAMES: Final[dict[str, str]] = {
     "tls.clientCa": "tls_client_ca",
     "general.allowedRequestCertificates": "request_certificates",
     "general.allowedTimestampSigningCertificates": "timestamp_signing_certificates",
+    "files.maxSize": "max_file_size",
+    "files.maxRequestSize": "max_file_request_size",
+    "files.maxWaiting": "max_spooled",
 }
 """Dotted name of every setting, and the field of `Settings` it fills."""
 
-ALIASES: Final = {"server.ssl.client-auth": "tls.clientAuthentication"}
+ALIASES: Final = {
+    "server.ssl.client-auth": "tls.clientAuthentication",
+    "spring.servlet.multipart.max-file-size": "files.maxSize",
+    "spring.servlet.multipart.max-request-size": "files.maxRequestSize",
+}
 """Other documented names of settings."""
 
 EMBEDDED: Final = (
@@ -188,4 +203,7 @@ RANGES: Final = {
     "hsm_deleted_key_retention_days": (0, 3_660),
     "hsm_clock_tolerance": (0, 3_600),
     "hsm_clock_bound": (60, 10 * 366 * 86_400),
+    "max_file_size": (1, 1 << 40),
+    "max_file_request_size": (1, 2 << 40),
+    "max_spooled": (1, 1 << 50),
 }

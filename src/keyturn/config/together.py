@@ -27,6 +27,7 @@ def check_together(settings: Settings, places: Mapping[str, str]) -> None:
     _check_hsm(settings, places)
     _check_tls(settings, places)
     _check_access(settings, places)
+    _check_files(settings, places)
 
 
 def _against(places: Mapping[str, str], name: str, message: str, refusal: str = "config.contradiction") -> KeyturnError:
@@ -109,4 +110,15 @@ def _check_access(settings: Settings, places: Mapping[str, str]) -> None:
             "tls.clientAuthentication",
             "with `want` alone everybody could come in without a certificate; take `need`, or ask for API keys or "
             "bearer tokens as well.",
+        )
+
+
+def _check_files(settings: Settings, places: Mapping[str, str]) -> None:
+    most = settings.max_file_size
+    if settings.max_spooled < most:
+        name = "files.maxSize" if "max_file_size" in places else "files.maxWaiting"
+        raise _against(places, name, "no file of files.maxSize fits into files.maxWaiting; make one of them other.")
+    if 0 < settings.max_file_request_size < most and "max_file_size" in places:
+        raise _against(
+            places, "files.maxRequestSize", "a file of files.maxSize needs a request at least as large; raise it."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,10 @@ from keyturn.config.settings import CHOICES, KINDS, RANGES
 
 MAX_DIGITS: Final = 100
 """No whole number has so many digits; the interpreter refuses to read very long ones."""
+
+_SIZE: Final = re.compile(r"([0-9]{1,20}) ?(B|KB|MB|GB|TB)?")
+_UNITS: Final = {None: 0, "B": 0, "KB": 10, "MB": 20, "GB": 30, "TB": 40}
+"""Units of sizes, each a power of two: as the documented settings count them."""
 
 
 def from_text(field: str, text: str, where: str) -> object:
@@ -62,6 +67,8 @@ def typed(field: str, value: object, where: str) -> object:
         return value
     if kind == "int":
         return _number(field, value, where)
+    if kind == "Size":
+        return _number(field, _size(value, where), where)
     if kind.startswith("tuple[str"):
         if isinstance(value, str):
             value = [value]
@@ -79,6 +86,15 @@ def typed(field: str, value: object, where: str) -> object:
     if field in CHOICES and value not in CHOICES[field]:
         raise refuse(f"{where}: must be one of {', '.join(CHOICES[field])}.", "config.wrong-value")
     return str(value)
+
+
+def _size(value: object, where: str) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise refuse(f"{where}: must be a number of bytes, or one with a unit, such as 10MB.", "config.wrong-type")
+    return int(match[1]) << _UNITS[match[2]]
 
 
 def _number(field: str, value: object, where: str) -> int:

@@ -15,7 +15,7 @@ from keyturn.ska.receipt import MAX_REQUEST_ID
 
 RequestStatus = Literal["PENDING", "APPROVED", "EXECUTED", "FAILED", "EXPIRED", "REJECTED", "CANCELLED"]
 DigestAlgorithm = Literal[
-    "SHA-224", "SHA-256", "SHA-384", "SHA-512", "SHA3-224", "SHA3-256", "SHA3-384", "SHA3-512", "EdDSA"
+    "SHA-224", "SHA-256", "SHA-384", "SHA-512", "SHA3-224", "SHA3-256", "SHA3-384", "SHA3-512", "EdDSA", "BLS"
 ]
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
@@ -53,10 +53,7 @@ class Body(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
 
 
 class RequestSignature(Body, frozen=True, rename="camel"):
-    """A signature of the business application over the inner object, compacted.
-
-    Its form is always checked; whether it verifies and whose it is, where signers are configured.
-    """
+    """A signature of the application over the inner object, compacted; verified where signers are configured."""
 
     signature: RequiredBase64
     digest_algorithm: NonEmpty
