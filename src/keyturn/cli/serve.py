@@ -22,6 +22,7 @@ from keyturn import __version__
 from keyturn.cli.examples import examples
 from keyturn.cli.progress import working
 from keyturn.config import PROFILES, Settings, load_settings
+from keyturn.config.exposure import asks_for, is_loopback, require_loopback
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.plain import system_reason
 
@@ -112,9 +113,7 @@ def _make_directory(directory: Path) -> None:
 
 
 async def _serve(settings: Settings, *, as_json: bool) -> None:
-    from keyturn.api.guard import require_loopback
     from keyturn.api.listening import bind
-    from keyturn.cli.access import asks_for, make_access
 
     if not asks_for(settings):
         require_loopback(settings.host)
@@ -135,6 +134,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
         from keyturn.api.server import run
         from keyturn.broker.service import Broker
         from keyturn.broker.settings import BrokerSettings
+        from keyturn.cli.access import make_access
         from keyturn.clock import SystemClock
         from keyturn.transport.station import Station
 
@@ -285,9 +285,6 @@ def banner(settings: Settings, url: str, info: dict[str, Any], notices: tuple[st
         info: What `GET /v1/versionInfo` says about the HSM.
         notices: What an HSM started beside the server wants to be shown.
     """
-    from keyturn.api.guard import is_loopback
-    from keyturn.cli.access import asks_for
-
     yield f"keyturn {__version__}, profile {settings.profile}, ready at {url} (description: {url}/swagger-ui)"
     if settings.profile == "local" and not settings.hsm_address:
         yield "  HSM       started beside this server:"
