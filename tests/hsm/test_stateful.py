@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from keyturn.clock import SystemClock
 from keyturn.crypto import registry
-from keyturn.errors import ErrorCode
+from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm import protocol
 from keyturn.hsm.client import HsmClient
 from keyturn.hsm.store import Store
 from keyturn.ska.actions import Action
@@ -19,13 +21,14 @@ from keyturn.ska.policy import encode_policy
 from keyturn.ska.policy_json import policy_from_json
 from keyturn_testing.hsm_actions import approve, refused, stamp
 from keyturn_testing.hsm_process import PASSPHRASE, HsmProcess
+from keyturn_testing.hsm_room import Room
 from keyturn_testing.keys import operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from keyturn.hsm.protocol import Attested
     from keyturn.ska.policy import Policy
 
 pytestmark = pytest.mark.rule("R28")
@@ -33,7 +36,7 @@ pytestmark = pytest.mark.rule("R28")
 ADA, BEN = Officer("ada"), Officer("ben", "ED")
 
 
-async def _create(client: HsmClient, label: str, policy: Policy | None = None, **attributes: bool) -> Attested:
+async def _create(client: HsmClient, label: str, policy: Policy | None = None, **attributes: bool) -> protocol.Attested:
     return await client.create(
         operation_id(),
         label,
@@ -122,29 +125,114 @@ async def test_r6_r28_a_restored_store_signs_no_more_with_its_stateful_keys(tmp_
             await client.close()
 
 
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
+    """An HSM with the LMS key `k`, whose store of that time is kept in `kept`."""
+    made = Room(tmp_path / "data")
+    answer = made.engine.handle(_lms("k"), "test")
+    assert isinstance(await answer, protocol.Attested)  # type: ignore[misc]  # It is slow to make.
+    assert _index(_signed(made, "k").signature) == 0
+    made.close()
+    shutil.copytree(made.directory, tmp_path / "kept")
+    made.open()
+    yield made
+    await made.workers.close()
+    made.close()
+
+
+def _lms(label: str) -> protocol.CreateKey:
+    return protocol.CreateKey(operation_id(), label, "LMS", "", 0, {"sign": True}, b"", blocked=False)
+
+
+def _signed(room: Room, label: str) -> Any:
+    return room.ask(protocol.Sign(operation_id(), label, b"x", "LMS", "", []))
+
+
+async def _ends_for_good(room: Room) -> None:
+    """The key does not sign, after a restart neither; one that is made now does."""
+    for _ in range(2):
+        refused = _signed(room, "k")
+        assert isinstance(refused, protocol.Refused)
+        assert (refused.code, refused.refusal) == ("IN_HSM", "stateful.restored")
+        assert parse_attestation(room.ask(protocol.Attest("k")).xml).remaining_signatures == 0
+        room.again()
+    assert isinstance(await room.engine.handle(_lms("new"), "test"), protocol.Attested)  # type: ignore[misc]
+    assert _index(_signed(room, "new").signature) == 0
+
+
 @pytest.mark.rule("R6")
-async def test_r6_r28_a_store_that_was_put_back_is_stopped_by_a_witness(tmp_path: Path) -> None:
-    with HsmProcess(tmp_path / "data") as hsm:
-        client = await HsmClient.connect(hsm.address)
-        await _create(client, "k")
-        await client.close()
-    kept = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir() if path.is_file()}
-    with HsmProcess(tmp_path / "data") as hsm:
-        client = await HsmClient.connect(hsm.address)
-        assert _index(await client.sign(operation_id(), "k", b"x", "LMS")) == 0
-        witness = await client.attest("k")
-        await client.close()
-    for path in (tmp_path / "data").iterdir():
-        path.unlink()
-    for name, content in kept.items():
-        (tmp_path / "data" / name).write_bytes(content)
-    (tmp_path / "data").chmod(0o700)
-    with HsmProcess(tmp_path / "data") as hsm:
-        client = await HsmClient.connect(hsm.address)
-        await client.witness("attestation", witness.xml.encode(), witness.signature)
-        stopped = await refused(client.sign(operation_id(), "k", b"y", "LMS"))
-        assert stopped.refusal == "stateful.restored"
-        await client.close()
+async def test_r6_r28_a_store_that_was_put_back_is_stopped_by_a_witness_and_stays_so_when_that_is_accepted(
+    room: Room, tmp_path: Path
+) -> None:
+    assert _index(_signed(room, "k").signature) == 1
+    attested = room.ask(protocol.Attest("k"))
+    room.close()
+    shutil.rmtree(room.directory)
+    shutil.copytree(tmp_path / "kept", room.directory)
+    room.open()
+    assert room.ask(protocol.Witness("attestation", attested.xml.encode(), attested.signature)) == protocol.Done()
+    refused = _signed(room, "k")
+    assert isinstance(refused, protocol.Refused)
+    assert refused.refusal == "stateful.restored"
+    # Nothing is promised that is not kept: it may be the administrator's to accept, but is not known.
+    assert parse_attestation(room.ask(protocol.Attest("k")).xml).remaining_signatures == 0
+    room.engine.rollback.accept(*(room.store.witnessed or (0, 0)))
+    assert room.store.witnessed is None
+    await _ends_for_good(room)
+
+
+@pytest.mark.rule("R6")
+@pytest.mark.parametrize(("lost", "refusal"), [((), "store.older-than-log"), (("decisions.log",), "store.log-missing")])
+async def test_r6_r28_an_older_file_that_was_put_back_ends_the_key_when_the_loss_of_the_log_is_accepted(
+    room: Room, tmp_path: Path, lost: tuple[str, ...], refusal: str
+) -> None:
+    for index in (1, 2, 3):
+        assert _index(_signed(room, "k").signature) == index
+        room.again()
+    room.close()
+    # The file alone, as the copy that a migration keeps is put back: beside a newer log, or without any.
+    shutil.copyfile(tmp_path / "kept" / "hsm.db", room.directory / "hsm.db")
+    for name in lost:
+        (room.directory / name).unlink()
+    with pytest.raises(KeyturnError) as stopped:
+        room.open()
+    assert stopped.value.refusal == refusal
+    room.open(accept_log_loss=True)
+    await _ends_for_good(room)
+
+
+@pytest.mark.rule("R6")
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_r6_r28_an_older_file_that_lacks_no_more_than_a_crash_may_cost_skips_what_its_log_tells_of(
+    room: Room, tmp_path: Path, lost: int
+) -> None:
+    room.again()
+    for index in range(1, 1 + lost):
+        assert _index(_signed(room, "k").signature) == index
+        # Lines about other things and refused signatures cost no index.
+        room.ask(protocol.Attest("k"))
+        assert isinstance(room.ask(protocol.Sign(operation_id(), "k", b"x", "EDDSA", "", [])), protocol.Refused)
+    room.close()
+    shutil.copyfile(tmp_path / "kept" / "hsm.db", room.directory / "hsm.db")
+    for index in (1 + lost, 2 + lost):
+        room.open()
+        assert room.store.log_losses == 0
+        assert _index(_signed(room, "k").signature) == index
+        room.close()
+    room.open()
+
+
+@pytest.mark.rule("R6")
+async def test_r6_r28_the_newest_file_goes_on_where_it_was(room: Room, tmp_path: Path) -> None:
+    """The counterpart of the tests above: nothing was lost, so nothing ends."""
+    assert _index(_signed(room, "k").signature) == 1
+    room.close()
+    shutil.copytree(room.directory, tmp_path / "elsewhere")
+    shutil.rmtree(room.directory)
+    shutil.copytree(tmp_path / "elsewhere", room.directory)
+    # Said where nothing is lost, it accepts nothing.
+    room.open(accept_log_loss=True)
+    assert _index(_signed(room, "k").signature) == 2
 
 
 @pytest.mark.slow

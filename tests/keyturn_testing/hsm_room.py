@@ -10,18 +10,18 @@ from keyturn.hsm import protocol
 from keyturn.hsm.clock_guard import ClockGuard
 from keyturn.hsm.engine import Engine
 from keyturn.hsm.settings import HsmSettings
+from keyturn.hsm.store import Store
 from keyturn.hsm.system_keys import SystemKeys
 from keyturn.hsm.worker import WorkerPool
 from keyturn.ska.messages import ApprovalToken
 from keyturn.ska.policy import encode_policy
 from keyturn.ska.signatures import wrap_signature
-from keyturn_testing.hsm_store import create_store, open_store
+from keyturn_testing.hsm_store import PASSPHRASE, create_store
 from keyturn_testing.keys import P256, operation_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keyturn.hsm.store import Store
     from keyturn.ska.actions import Action
     from keyturn.ska.policy import Policy
 
@@ -59,7 +59,11 @@ class Room:
     def again(self) -> None:
         """Close the store and open it again, as a restart does."""
         self.store.close()
-        self._begin(open_store(self.directory, self.clock))
+        self.open()
+
+    def open(self, *, accept_log_loss: bool = False) -> None:
+        """Open the store that `close` closed, or what has been put in its place."""
+        self._begin(Store.open(self.directory, PASSPHRASE, clock=self.clock, accept_log_loss=accept_log_loss))
 
     def close(self) -> None:
         """End it."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -29,6 +30,7 @@ from keyturn.hsm.records import store_error
 from keyturn.hsm.regular_file import open_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 GENESIS: Final = bytes(32)
@@ -128,11 +130,14 @@ class DecisionLog:
 
     Attributes:
         commit: Number of the last commit of the store begun; the store keeps it up to date.
+        uncovered: By UUID, how many signatures the lines grant that stood behind the committed head when it was opened.
+            The store knows nothing of them.
     """
 
-    def __init__(self, path: Path, head: LogHead) -> None:
+    def __init__(self, path: Path, head: LogHead, uncovered: Mapping[str, int] | None = None) -> None:
         self.path = path
         self.commit = 0
+        self.uncovered: Mapping[str, int] = uncovered or {}
         new = not path.exists()
         self._descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._sequence = head.sequence
@@ -249,14 +254,15 @@ def open_log(path: Path, committed: LogHead, commit: int = 0) -> tuple[DecisionL
         if committed.offset:
             raise store_error("log-missing", f"The decision log {path.name} is missing. {_LOSS_CURE}") from None
         return DecisionLog(path, committed), 0
+    uncovered: Counter[str] = Counter()
     with os.fdopen(descriptor, "rb") as file:
-        head, torn = _check(file, path, committed, commit)
+        head, torn = _check(file, path, committed, commit, uncovered)
     if torn:
         os.truncate(path, head.offset)
-    return DecisionLog(path, head), torn
+    return DecisionLog(path, head, uncovered), torn
 
 
-def _check(file: BinaryIO, path: Path, committed: LogHead, commit: int) -> tuple[LogHead, int]:
+def _check(file: BinaryIO, path: Path, committed: LogHead, commit: int, uncovered: Counter[str]) -> tuple[LogHead, int]:
     """Compare a log with the last commit; its head, and how many octets behind that are torn."""
     size = os.fstat(file.fileno()).st_size
     if size < committed.offset:
@@ -267,7 +273,7 @@ def _check(file: BinaryIO, path: Path, committed: LogHead, commit: int) -> tuple
     if size == 0:
         return committed, 0
     begin = _line_start(file, max(0, committed.offset - CHECKED_AT_OPEN))
-    return _walk(file, begin, committed, commit)
+    return _walk(file, begin, committed, commit, uncovered)
 
 
 def continue_log(path: Path, committed: LogHead, entry: LogEntry) -> DecisionLog:
@@ -323,11 +329,13 @@ def _line_start(file: BinaryIO, offset: int) -> int:
     return file.tell()
 
 
-def _walk(file: BinaryIO, begin: int, committed: LogHead | None, commit: int = 0) -> tuple[LogHead, int]:
+def _walk(
+    file: BinaryIO, begin: int, committed: LogHead | None, commit: int = 0, uncovered: Counter[str] | None = None
+) -> tuple[LogHead, int]:
     """Follow the chain from `begin` to the end of the file.
 
     The first line is taken as it is unless the walk begins at the file's beginning: what stands before is not looked
-    at.
+    at. Signatures that are granted behind the committed head are counted in `uncovered`.
     """
     file.seek(begin)
     offset = begin
@@ -363,6 +371,8 @@ def _walk(file: BinaryIO, begin: int, committed: LogHead | None, commit: int = 0
             )
         if committed is not None and offset > committed.offset > offset - len(content):
             raise _broken(number, "it reaches across the end of what the last commit covers")
+        if uncovered is not None and committed is not None and offset > committed.offset and _is_signature(line):
+            uncovered[line.uuid] += 1
     return head or LogHead(), 0
 
 
@@ -375,6 +385,10 @@ def _read_line(content: bytes, number: int) -> LogLine:
         return msgspec.json.decode(content, type=LogLine)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _broken(number, "it is not an entry of a decision log") from error
+
+
+def _is_signature(line: LogLine) -> bool:
+    return (line.kind, line.outcome) == ("sign", "granted")
 
 
 def _clipped(entry: LogEntry) -> LogEntry:

@@ -2,19 +2,27 @@
 
 Two signatures with one index give such a key away. So an index is used up in the change-set that carries the signature
 as its result, and that is on disk before the signature leaves; signing, counting and storing happen in one turn of the
-event loop. A repeated operation id gets the stored signature. Where nobody can know which indices have served, because
-the store was restored from a backup or is known to have been put back (R6), the key does not sign any more, for good:
-its capacity is worth less than its secret.
+event loop. A repeated operation id gets the stored signature. Where nobody can know which indices have served, the key
+does not sign any more, for good: its capacity is worth less than its secret. That is so where the store
+
+* was restored from a backup, or is known to have been put back, accepted or not (R6);
+* was opened without its whole decision log. An older file that was put back beside a newer log starts only that way,
+  and where the log is lost as well nothing tells whether the file is an older one.
+
+A file that lacks no more than a crash may cost starts as it is. The log, which is written before a signature leaves,
+tells of those that the file does not know; their indices are skipped.
 
 A key with a policy that protects it is for single use (R14), whatever its creation said: a repeated statement gets the
 stored signature instead of another index (R28).
 
-Source: NIST SP 800-208 section 7.1; docs/security/rules.md R6, R14, R28; docs/adr/0094.
+Source: NIST SP 800-208 section 7.1; docs/security/rules.md R6, R14, R28; docs/adr/0094, 0117.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from keyturn.crypto.key_types import KEY_TYPES
 from keyturn.errors import ErrorCode, KeyturnError
@@ -24,9 +32,15 @@ from keyturn.ska.policy import decode_policy
 from keyturn.ska.policy_rules import is_protected
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keyturn.hsm.change import Change
     from keyturn.hsm.records import KeyRecord
+    from keyturn.hsm.store import Store
     from keyturn.hsm.store_reader import StoreReader
+
+_LOSS: Final = 1 << 32
+"""What an accepted loss of the decision log adds to `_history`; epochs are far below."""
 
 
 def capacity_of(algorithm: str) -> int:
@@ -46,7 +60,7 @@ def first_state(reader: StoreReader, record: KeyRecord) -> LedgerRecord | None:
     """The state of a key that is being made; None for a kind that has none."""
     if not capacity_of(record.algorithm) or record.creation != "generated":
         return None
-    return LedgerRecord(record.uuid, LedgerKind.STATE, b"", b"", 0, reader.restore_epoch)
+    return _line(reader, record, 0)
 
 
 def remaining(reader: StoreReader, record: KeyRecord) -> int | None:
@@ -57,10 +71,8 @@ def remaining(reader: StoreReader, record: KeyRecord) -> int | None:
     if reader.key_by_uuid(record.uuid) is None:
         # It is being made; its state comes with it.
         return capacity
-    state = reader.ledger(record.uuid, LedgerKind.STATE).get(b"")
-    if state is None or state.stamp != reader.restore_epoch:
-        return 0
-    return max(0, capacity - state.time)
+    index = _certain_index(reader, record)
+    return 0 if index is None else max(0, capacity - index)
 
 
 def require_single_use(record: KeyRecord, policy: bytes) -> None:
@@ -98,30 +110,71 @@ def next_index(reader: StoreReader, record: KeyRecord) -> int | None:
     capacity = capacity_of(record.algorithm)
     if not capacity:
         return None
-    state = reader.ledger(record.uuid, LedgerKind.STATE).get(b"")
-    if state is None or state.stamp != reader.restore_epoch or reader.witnessed is not None:
+    index = _certain_index(reader, record)
+    if index is None:
         raise KeyturnError(
             ErrorCode.IN_HSM,
             f"the key {record.label!r} does not sign any more: it signs once with each of its indices, and since this "
-            "store was restored or put back nobody knows which of them have served. Make a new key",
+            "store was restored, put back or opened without its whole log nobody knows which of them have served. Make "
+            "a new key",
             refusal="stateful.restored",
         )
-    if state.time >= capacity:
+    if index >= capacity:
         raise KeyturnError(
             ErrorCode.IN_HSM,
             f"the key {record.label!r} has made all of its {capacity} signatures. Make a new key",
             refusal="stateful.exhausted",
         )
-    return state.time
+    return index
 
 
-def use_up(change: Change, record: KeyRecord, index: int, restore_epoch: int) -> None:
+def use_up(change: Change, reader: StoreReader, record: KeyRecord, index: int) -> None:
     """Note in the change that carries a signature that its index has served.
 
     Args:
         change: The open change-set.
+        reader: The store.
         record: The key.
         index: The index.
-        restore_epoch: Of the store.
     """
-    change.put_ledger(LedgerRecord(record.uuid, LedgerKind.STATE, b"", b"", index + 1, restore_epoch))
+    change.put_ledger(_line(reader, record, index + 1))
+
+
+def skip_indices(store: Store, signed: Mapping[str, int]) -> None:
+    """Skip the indices of signatures that the decision log tells of and the store does not know.
+
+    After a crash they never left; but after an older file was put back they may have.
+
+    Args:
+        store: The store, just opened.
+        signed: UUID of any key to the number of signatures.
+    """
+    found = {uuid: store.ledger(uuid, LedgerKind.STATE).get(b"") for uuid in signed}
+    states = [state for state in found.values() if state is not None]
+    if not states:
+        return
+    with store.change() as change:
+        for state in states:
+            if store.key_by_uuid(state.uuid) is None:
+                # Deleted, and brought back in the lost time: without a state it signs no more.
+                change.drop_ledger(state)
+            else:
+                change.put_ledger(replace(state, time=state.time + signed[state.uuid]))
+
+
+def _line(reader: StoreReader, record: KeyRecord, index: int) -> LedgerRecord:
+    """The state of a key: the index where other lines have a time, the history where others have a stamp."""
+    return LedgerRecord(record.uuid, LedgerKind.STATE, b"", b"", index, _history(reader))
+
+
+def _certain_index(reader: StoreReader, record: KeyRecord) -> int | None:
+    """The first index that has not served; None where nobody can know."""
+    state = reader.ledger(record.uuid, LedgerKind.STATE).get(b"")
+    if state is None or state.stamp != _history(reader) or reader.witnessed is not None:
+        return None
+    return state.time
+
+
+def _history(reader: StoreReader) -> int:
+    """A number that grows whenever something of the store's history may have been lost."""
+    return reader.restore_epoch + _LOSS * reader.log_losses

@@ -40,6 +40,7 @@ from keyturn.hsm.records import (
 )
 from keyturn.hsm.sealing import Domain, KdfParameters, create_header, rewrap_header
 from keyturn.hsm.state import StoreState, seal_root
+from keyturn.hsm.stateful import skip_indices
 from keyturn.hsm.store_reader import StoreReader
 
 if TYPE_CHECKING:
@@ -216,6 +217,9 @@ class Store(StoreReader):
         if lost:
             with store.change() as change:
                 change.mark_log_loss()
+        else:
+            skip_indices(store, log.uncovered)
+        if store.pending:
             store.commit_now()
             sync_path(directory)
         return store

@@ -122,12 +122,12 @@ class Using:
             with context.store.change() as change:
                 change.count_use(record.uuid)
                 if index is not None:
-                    use_up(change, record, index, context.store.restore_epoch)
+                    use_up(change, context.store, record, index)
                 answer = context.finish(change, call, digest, answer, record, context.journal.now(), decision)
         elif index is not None:
             with context.store.change() as change:
                 change.count_use(record.uuid)
-                use_up(change, record, index, context.store.restore_epoch)
+                use_up(change, context.store, record, index)
             answer = context.receipts.answered(call, answer, record)
         else:
             answer = context.receipts.answered(call, answer, record)
