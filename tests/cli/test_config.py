@@ -86,4 +86,8 @@ def test_a_new_api_key_and_its_hash_go_together() -> None:
 
     made = json.loads(run("api-key", "--json").stdout)
     assert ApiKeys({Role.SERVICE: [made["setting"]]}).roles(made["key"].encode()) == {Role.SERVICE}
-    assert made["key"] in run("api-key").output or made["key"] != ""
+    # The same in words, and another key each time.
+    words = run("api-key").stdout.split()
+    key, hashed = words[words.index("X-API-KEY:") + 1], words[-1]
+    assert ApiKeys({Role.SERVICE: [hashed]}).roles(key.encode()) == {Role.SERVICE}
+    assert key != made["key"]
