@@ -32,7 +32,7 @@ from keyturn.crypto.keys import (
     public_spki,
 )
 from keyturn.crypto.kinds import raw
-from keyturn.crypto.kinds.bls import BLS_OID, INFINITY, BlsPrivateKey, BlsPublicKey
+from keyturn.crypto.kinds.bls import BlsPrivateKey
 from keyturn.crypto.kinds.ml_kem import MlKem512PrivateKey, MlKem512PublicKey
 from keyturn.crypto.kinds.slh_dsa import SLH_DSA, SlhDsaPublicKey
 from keyturn.crypto.lms import LmsPrivateKey, LmsPublicKey
@@ -40,6 +40,7 @@ from keyturn.crypto.pq_schemes import PRE_HASHES
 from keyturn.crypto.schemes import NO_OPTIONS, SignOptions
 from keyturn.crypto.xmss import SHA256, SHAKE256, XmssPrivateKey, XmssPublicKey
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.ska.bls import BLS_OID, INFINITY, BlsPublicKey
 from keyturn_testing.bls_judge import G2Basic
 
 if TYPE_CHECKING:

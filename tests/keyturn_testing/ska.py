@@ -6,6 +6,7 @@ The keys are made once for each test run and remembered, so that stories stay sh
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,8 +15,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from keyturn.crypto.keys import public_spki
+from keyturn.crypto.kinds.bls import BlsPrivateKey
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.bls import BlsPublicKey
 from keyturn.ska.decision import IntegrityKey
 from keyturn.ska.messages import (
     ApprovalToken,
@@ -28,7 +32,9 @@ from keyturn.ska.messages import (
 from keyturn.ska.policy import Approver, Group, Policy, Rule, TimeUnit, Token
 from keyturn.ska.signatures import wrap_signature
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
+PrivateKey = (
+    rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey | BlsPrivateKey
+)
 
 LABEL = "payments"
 PAYLOAD = b"pay 100 to the miller"
@@ -44,6 +50,8 @@ class Person:
 
     @property
     def spki(self) -> bytes:
+        if isinstance(self.key, BlsPrivateKey):
+            return public_spki(BlsPublicKey(self.key.public_bytes))
         return self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     @property
@@ -96,6 +104,7 @@ KINDS = {
     "erin": "RSA",
     "frank": "P-384",
     "grace": "DSA",
+    "heidi": "BLS",
     "mallory": "P-256",
     "hsm": "P-256",
 }
@@ -112,6 +121,8 @@ def person(name: str) -> Person:
             key = rsa.generate_private_key(65537, 2048)
         case "DSA":
             key = dsa.generate_private_key(2048)
+        case "BLS":
+            key = BlsPrivateKey(secrets.randbits(254).to_bytes(32, "big"))
         case "secp256k1":
             key = ec.generate_private_key(ec.SECP256K1())
         case "P-384":
@@ -130,12 +141,15 @@ def _signed(name: str, data: bytes) -> tuple[str, bytes]:
         return "SHA256_WITH_ECDSA", key.sign(data, ec.ECDSA(hashes.SHA256()))
     if isinstance(key, dsa.DSAPrivateKey):
         return "SHA256_WITH_DSA", key.sign(data, hashes.SHA256())
+    if isinstance(key, BlsPrivateKey):
+        return "BLS", key.sign(data)
     return "EDDSA", key.sign(data)
 
 
 @cache
 def _certificate(name: str) -> bytes:
     key = person(name).key
+    assert not isinstance(key, BlsPrivateKey), "no library writes certificates of such keys"
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     start = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
     builder = (

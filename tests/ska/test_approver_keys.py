@@ -184,11 +184,10 @@ def test_points_off_the_curve_and_other_forms_are_refused() -> None:
         spki_of(EC + der.encode_oid("1.2.840.10045.3.1.1"), b"\4" + bytes(48)),
         spki_of(EC + der.encode_oid("1.3.132.0.1"), b"\4" + bytes(42)),
         spki_of(EC + der.encode(der.SEQUENCE, b""), b"\4"),
-        spki_of(der.encode_oid("1.3.6.1.4.1.44668.5.3.1.1"), bytes(48)),
         ed448.Ed448PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         x25519.X25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
     ],
-    ids=["prime192v1", "sect163k1", "explicit curve", "BLS", "Ed448", "X25519"],
+    ids=["prime192v1", "sect163k1", "explicit curve", "Ed448", "X25519"],
 )
 def test_other_kinds_of_keys_are_refused_601(spki: bytes) -> None:
     with pytest.raises(FormatError) as caught:

@@ -7,6 +7,7 @@ from asn1crypto import algos, core  # type: ignore[import-untyped] # It has no a
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
 
+from keyturn.crypto.kinds.bls import BlsPrivateKey
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska import der
 from keyturn.ska.approver_keys import load_approver_key
@@ -24,7 +25,7 @@ from keyturn.ska.signatures import (
 )
 from keyturn_testing.ska import person
 
-HOLDERS = {"RSA": "erin", "EC": "alice", "ED": "carol", "DSA": "grace"}
+HOLDERS = {"RSA": "erin", "EC": "alice", "ED": "carol", "DSA": "grace", "BLS": "heidi"}
 DIGESTS: dict[str, hashes.HashAlgorithm] = {
     "SHA-224": hashes.SHA224(),
     "SHA-256": hashes.SHA256(),
@@ -39,7 +40,7 @@ DIGESTS: dict[str, hashes.HashAlgorithm] = {
 
 def made_with(scheme: SignatureScheme, data: bytes) -> bytes:
     key = person(HOLDERS[scheme.kind]).key
-    if isinstance(key, ed25519.Ed25519PrivateKey):
+    if isinstance(key, ed25519.Ed25519PrivateKey | BlsPrivateKey):
         return key.sign(data)
     digest = DIGESTS[scheme.digest]
     if isinstance(key, rsa.RSAPrivateKey):
@@ -50,9 +51,9 @@ def made_with(scheme: SignatureScheme, data: bytes) -> bytes:
     return key.sign(data, ec.ECDSA(digest))
 
 
-def test_there_are_three_kinds_with_eight_digests_and_ed25519() -> None:
-    assert len(SCHEMES) == 25
-    assert len({scheme.oid for scheme in SCHEMES}) == 25
+def test_there_are_three_kinds_with_eight_digests_and_ed25519_and_bls() -> None:
+    assert len(SCHEMES) == 26
+    assert len({scheme.oid for scheme in SCHEMES}) == 26
     assert not any(scheme.digest == "SHA-1" for scheme in SCHEMES)
 
 
@@ -121,8 +122,8 @@ def test_wrappers_of_any_other_form_are_refused(bad: bytes) -> None:
 
 
 @pytest.mark.rule("decisions 26")
-@pytest.mark.parametrize("oid", [*SHA1_OIDS, "1.2.840.113549.1.1.10", "1.3.101.113", "1.3.6.1.4.1.44668.5.3.1.1"])
-def test_sha_1_pss_ed448_and_bls_are_refused_by_name(oid: str) -> None:
+@pytest.mark.parametrize("oid", [*SHA1_OIDS, "1.2.840.113549.1.1.10", "1.3.101.113"])
+def test_sha_1_pss_and_ed448_are_refused_by_name(oid: str) -> None:
     with pytest.raises(FormatError) as caught:
         unwrap_signature(wrapper_of(der.encode_oid(oid), NULL))
     assert caught.value.refusal == "approval.algorithm-not-allowed"
@@ -130,7 +131,7 @@ def test_sha_1_pss_ed448_and_bls_are_refused_by_name(oid: str) -> None:
 
 
 @pytest.mark.rule("decisions 26")
-@pytest.mark.parametrize("digest", ["SHA-1", "SHA1", "MD5", "sha-256", "SHA256", ""])
+@pytest.mark.parametrize("digest", ["SHA-1", "SHA1", "MD5", "sha-256", "SHA256", "bls", ""])
 def test_other_digest_names_are_refused_algorithm_not_allowed(digest: str) -> None:
     key = load_approver_key(person("alice").spki)
     with pytest.raises(KeyturnError) as caught:
@@ -139,15 +140,19 @@ def test_other_digest_names_are_refused_algorithm_not_allowed(digest: str) -> No
     assert scheme_for(key, "SHA-256").name == "SHA256_WITH_ECDSA"
 
 
-@pytest.mark.parametrize(("name", "digest"), [("alice", "EdDSA"), ("carol", "SHA-512"), ("erin", "EdDSA")])
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [("alice", "EdDSA"), ("carol", "SHA-512"), ("erin", "BLS"), ("heidi", "SHA-256"), ("heidi", "EdDSA")],
+)
 def test_a_digest_that_does_not_go_with_the_key_is_refused_key_mismatch(name: str, digest: str) -> None:
     with pytest.raises(KeyturnError) as caught:
         scheme_for(load_approver_key(person(name).spki), digest)
     assert caught.value.refusal == "approval.key-mismatch"
     assert scheme_for(load_approver_key(person("carol").spki), "EdDSA").name == "EDDSA"
+    assert scheme_for(load_approver_key(person("heidi").spki), "BLS").name == "BLS"
 
 
-@pytest.mark.parametrize("name", ["SHA1_WITH_ECDSA", "SHA256_WITH_RSA_PSS", "NONE_WITH_RSA", "BLS", ""])
+@pytest.mark.parametrize("name", ["SHA1_WITH_ECDSA", "SHA256_WITH_RSA_PSS", "NONE_WITH_RSA", "LMS", ""])
 def test_other_api_names_are_refused(name: str) -> None:
     with pytest.raises(KeyturnError) as caught:
         wrap_signature(name, b"")

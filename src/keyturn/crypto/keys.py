@@ -31,7 +31,7 @@ from keyturn.crypto.key_types import (
     kind_of,
     make_spec,
 )
-from keyturn.crypto.kinds.bls import BlsPrivateKey, BlsPublicKey
+from keyturn.crypto.kinds.bls import BlsPrivateKey
 from keyturn.crypto.kinds.ec import ED25519_OID
 from keyturn.crypto.kinds.ml_dsa import MlDsaPrivateKey, MlDsaPublicKey
 from keyturn.crypto.kinds.ml_kem import MlKemPrivateKey, MlKemPublicKey
@@ -40,6 +40,7 @@ from keyturn.crypto.kinds.secret import AES_BITS
 from keyturn.crypto.kinds.slh_dsa import SlhDsaPrivateKey, SlhDsaPublicKey
 from keyturn.crypto.kinds.stateful import StatefulPrivateKey, StatefulPublicKey
 from keyturn.errors import ErrorCode, FormatError
+from keyturn.ska.bls import BlsPublicKey
 from keyturn.ska.der import INTEGER, OID, SEQUENCE, DERReader, sequence_of
 
 __all__ = [

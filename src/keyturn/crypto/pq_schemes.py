@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.exceptions import InvalidSignature
 
-from keyturn.crypto.kinds import bls, slh_dsa
-from keyturn.crypto.kinds.bls import BlsPrivateKey, BlsPublicKey
+from keyturn.crypto.kinds import slh_dsa
+from keyturn.crypto.kinds.bls import BlsPrivateKey
 from keyturn.crypto.kinds.ml_dsa import MlDsaPrivateKey, MlDsaPublicKey
 from keyturn.crypto.kinds.slh_dsa import SlhDsaPrivateKey, SlhDsaPublicKey
 from keyturn.crypto.kinds.stateful import StatefulPrivateKey, StatefulPublicKey
 from keyturn.crypto.schemes import NO_OPTIONS, wrong_key
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.bls import BlsPublicKey
 from keyturn.ska.der import encode_oid
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 MAX_CONTEXT: Final = 255
 """Longest context in bytes."""
 MU_SIZE: Final = 64
-BLS_TAG: Final = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_NUL_"
-"""Domain of the basic scheme with minimal public keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,29 +204,21 @@ class SlhDsa:
 
 @dataclass(frozen=True, slots=True)
 class Bls:
-    """The basic scheme: the message hashed to the second group, times the scalar."""
+    """The basic scheme."""
 
     def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
         """See `Scheme`."""
         if not isinstance(key, BlsPrivateKey):
             wrong_key("BLS", key)
-        point = bls.library().BlstP2Element.hash_to_group(payload, BLS_TAG).scalar_mul(key.scalar)
-        return bytes(point.compress())
+        return key.sign(payload)
 
     def verify(
         self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
     ) -> None:
-        """See `Scheme`; points off the curve or outside the group are a `ValueError` of the library."""
+        """See `Scheme`."""
         if not isinstance(key, BlsPublicKey):
             wrong_key("BLS", key)
-        library = bls.library()
-        pair = library.miller_loop
-        signed = pair(library.BlstP1Element.uncompress(bls.GENERATOR), library.BlstP2Element.uncompress(signature))
-        expected = pair(
-            library.BlstP1Element.uncompress(key.public_bytes), library.BlstP2Element.hash_to_group(payload, BLS_TAG)
-        )
-        if not library.final_verify(signed, expected):
-            raise InvalidSignature
+        key.verify(signature, payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ identity is cheap and done for every signer; the checks of strength cost more an
 listed in a policy.
 
 Source: docs/security/rules.md R13; decisions 20; RFC 5280 section 4.1, RFC 3279 section 2.3, RFC 5480, RFC 8410,
-RFC 8017 section 3.1.
+RFC 8017 section 3.1; docs/adr/0125 (BLS).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.ska import der
+from keyturn.ska.bls import BLS_OID, BlsPublicKey
 from keyturn.ska.key_strength import check_dsa, check_ed25519, check_rsa
 
 MAX_SPKI: Final = 4096
@@ -29,14 +30,15 @@ MAX_SPKI: Final = 4096
 MAX_CERTIFICATE: Final = 16384
 """Largest certificate in bytes; what is read is remembered, and this bounds how much."""
 
-KeyKind = Literal["RSA", "EC", "ED", "DSA"]
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | dsa.DSAPublicKey
+KeyKind = Literal["RSA", "EC", "ED", "DSA", "BLS"]
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | dsa.DSAPublicKey | BlsPublicKey
 
 _RSA: Final = der.encode_oid("1.2.840.113549.1.1.1")
 _RSA_PSS: Final = der.encode_oid("1.2.840.113549.1.1.10")
 _EC: Final = der.encode_oid("1.2.840.10045.2.1")
 _ED25519: Final = der.encode_oid("1.3.101.112")
 _DSA: Final = der.encode_oid("1.2.840.10040.4.1")
+_BLS: Final = der.encode_oid(BLS_OID)
 _NULL: Final = der.encode(der.NULL, b"")
 _COMMON_NAME: Final = der.encode_oid("2.5.4.3")
 
@@ -69,7 +71,7 @@ class ApproverKey:
     Args:
         identity: The key in normal form: DER SubjectPublicKeyInfo; equal for all spellings of one key.
         public_key: The same key, ready for verifying.
-        kind: `RSA`, `EC`, `ED` or `DSA`.
+        kind: `RSA`, `EC`, `ED`, `DSA` or `BLS`.
         fingerprint: SHA-256 of `identity`, 64 hexadecimal digits.
     """
 
@@ -218,13 +220,15 @@ def _read(spki: bytes) -> tuple[bytes, PublicKey, KeyKind]:
             return _read_ed25519(algorithm, bits)
         if oid == _DSA:
             return _read_dsa(algorithm, bits)
+        if oid == _BLS:
+            return _read_bls(algorithm, bits)
     except FormatError as error:
         if error.refusal != "format.invalid":
             raise
         raise _bad_key(error.message) from None
     except ValueError:
         raise _bad_key("its numbers do not make a key") from None
-    raise _unsupported("Only RSA, EC, Ed25519 and DSA keys can approve.")
+    raise _unsupported("Only RSA, EC, Ed25519, DSA and BLS12-381 keys can approve.")
 
 
 def _read_rsa(algorithm: der.DERReader, parameters: int, bits: bytes) -> tuple[bytes, PublicKey, KeyKind]:
@@ -282,6 +286,12 @@ def _read_dsa(algorithm: der.DERReader, bits: bytes) -> tuple[bytes, PublicKey, 
     key = dsa.DSAPublicNumbers(y, dsa.DSAParameterNumbers(p, q, g)).public_key()
     parameters = der.encode(der.SEQUENCE, b"".join(der.encode_unsigned(number) for number in (p, q, g)))
     return _spki(_DSA + parameters, bits), key, "DSA"
+
+
+def _read_bls(algorithm: der.DERReader, bits: bytes) -> tuple[bytes, PublicKey, KeyKind]:
+    # Reading is all the checking there is: curve, group, infinity, and that a point has one encoding.
+    algorithm.finish()
+    return _spki(_BLS, bits), BlsPublicKey(bits), "BLS"
 
 
 def _spki(algorithm: bytes, bits: bytes) -> bytes:

@@ -5,7 +5,7 @@ a name in the REST API, and follows from the kind of key and the digest name tha
 known only to be refused (decisions 26); RSA is always PKCS#1 v1.5.
 
 The wrapper is `SEQUENCE { SEQUENCE { OID, NULL }, BIT STRING }`. We write the NULL everywhere, as all samples do,
-and read it with or without (ska-wire-format.md 9.3).
+and read it with or without (ska-wire-format.md 9.3). For Ed25519 and BLS the identifier is that of the key.
 
 Source: ska-wire-format.md sections 5 and 6; rest-api.md sections 4.3 and 4.5; decisions 26.
 """
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding,
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska import der
+from keyturn.ska.bls import BLS_OID, BlsPublicKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,10 @@ _DIGESTS: Final[dict[str, type[hashes.HashAlgorithm]]] = {
 }
 EDDSA: Final = "EdDSA"
 """The word that stands in for a digest name with Ed25519 (rest-api.md section 4.5)."""
+BLS: Final = "BLS"
+"""The same with BLS keys, whose scheme hashes by itself; the document names none (docs/adr/0125)."""
+_OWN_WORD: Final[dict[KeyKind, str]] = {"ED": EDDSA, "BLS": BLS}
+"""Kinds of keys that go with one word instead of a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,8 @@ class SignatureScheme:
 
     Args:
         name: API name, such as `SHA256_WITH_ECDSA`.
-        kind: Kind of key: `RSA`, `EC`, `ED`, `DSA`.
-        digest: Digest name of rest-api.md section 4.5, such as `SHA-256`; `EdDSA` for Ed25519.
+        kind: Kind of key: `RSA`, `EC`, `ED`, `DSA`, `BLS`.
+        digest: Digest name of rest-api.md section 4.5, such as `SHA-256`; `EdDSA` for Ed25519, `BLS` for BLS.
         oid: Dotted object identifier.
     """
 
@@ -83,6 +88,7 @@ def _table() -> tuple[SignatureScheme, ...]:
             for digest, oid in zip(_DIGESTS, of_kind, strict=True)
         ),
         SignatureScheme("EDDSA", "ED", EDDSA, "1.3.101.112"),
+        SignatureScheme("BLS", "BLS", BLS, BLS_OID),
     )
 
 
@@ -138,7 +144,7 @@ def unwrap_signature(wrapped: bytes) -> tuple[SignatureScheme, bytes]:
             "The signature was made with SHA-1, which does not count for approvals; sign with SHA-256 or stronger."
             if oid in _SHA1
             else "The signature names an algorithm that does not count for approvals; use RSA PKCS#1 v1.5, ECDSA or "
-            "DSA with SHA-2 or SHA-3, or Ed25519.",
+            "DSA with SHA-2 or SHA-3, Ed25519 or BLS.",
             code=ErrorCode.INVALID_SIGNATURE,
             refusal="approval.algorithm-not-allowed",
         )
@@ -175,7 +181,7 @@ def scheme_for(key: ApproverKey, digest_name: str) -> SignatureScheme:
 
     Args:
         key: Approver key.
-        digest_name: `SHA-224` to `SHA-512`, `SHA3-224` to `SHA3-512`, or `EdDSA` for Ed25519.
+        digest_name: `SHA-224` to `SHA-512`, `SHA3-224` to `SHA3-512`; `EdDSA` for Ed25519, `BLS` for BLS.
 
     Returns:
         The scheme.
@@ -187,8 +193,8 @@ def scheme_for(key: ApproverKey, digest_name: str) -> SignatureScheme:
     scheme = _BY_KIND.get((key.kind, digest_name))
     if scheme is not None:
         return scheme
-    if digest_name in _DIGESTS or digest_name == EDDSA:
-        fitting = EDDSA if key.kind == "ED" else "one of the SHA-2 and SHA-3 digests"
+    if digest_name in _DIGESTS or digest_name in _OWN_WORD.values():
+        fitting = _OWN_WORD.get(key.kind, "one of the SHA-2 and SHA-3 digests")
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
             f"The digest algorithm {digest_name} does not go with this approver's {key.kind} key; give {fitting}.",
@@ -196,8 +202,8 @@ def scheme_for(key: ApproverKey, digest_name: str) -> SignatureScheme:
         )
     raise KeyturnError(
         ErrorCode.VALIDATION_FAILED,
-        f"The digest algorithm must be one of {', '.join(_DIGESTS)}, or {EDDSA} for Ed25519 keys; SHA-1 does not "
-        "count for approvals.",
+        f"The digest algorithm must be one of {', '.join(_DIGESTS)}, or {EDDSA} for Ed25519 and {BLS} for BLS keys; "
+        "SHA-1 does not count for approvals.",
         refusal="approval.algorithm-not-allowed",
     )
 
@@ -211,7 +217,7 @@ def scheme_from_api(name: str) -> SignatureScheme:
     """Find a scheme by its name in the REST API.
 
     Args:
-        name: Such as `SHA256_WITH_RSA`, `SHA3256_WITH_ECDSA` or `EDDSA`.
+        name: Such as `SHA256_WITH_RSA`, `SHA3256_WITH_ECDSA`, `EDDSA` or `BLS`.
 
     Returns:
         The scheme.
@@ -224,7 +230,7 @@ def scheme_from_api(name: str) -> SignatureScheme:
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
             "Approvals and timestamps are signed with RSA PKCS#1 v1.5, ECDSA or DSA and a SHA-2 or SHA-3 digest, such "
-            "as SHA256_WITH_ECDSA, or with EDDSA.",
+            "as SHA256_WITH_ECDSA, or with EDDSA or BLS.",
             refusal="approval.algorithm-not-allowed",
         )
     return scheme
@@ -236,7 +242,8 @@ def verify(key: ApproverKey, scheme: SignatureScheme, signature: bytes, data: by
     Args:
         key: The signer's key.
         scheme: The scheme the signature claims.
-        signature: Bare signature: RSA block, DER `SEQUENCE {r, s}` for ECDSA and DSA, 64 bytes for Ed25519.
+        signature: Bare signature: RSA block, DER `SEQUENCE {r, s}` for ECDSA and DSA, 64 bytes for Ed25519, 96
+            for BLS.
         data: The bytes that were signed, all of them.
 
     Raises:
@@ -283,9 +290,16 @@ def _verify_ed(key: ApproverKey, _digest: str, signature: bytes, data: bytes) ->
     key.public_key.verify(signature, data)
 
 
+def _verify_bls(key: ApproverKey, _digest: str, signature: bytes, data: bytes) -> None:
+    if not isinstance(key.public_key, BlsPublicKey):
+        raise InvalidSignature
+    key.public_key.verify(signature, data)
+
+
 _VERIFIERS: Final[dict[KeyKind, Callable[[ApproverKey, str, bytes, bytes], None]]] = {
     "RSA": _verify_rsa,
     "EC": _verify_ec,
     "DSA": _verify_dsa,
     "ED": _verify_ed,
+    "BLS": _verify_bls,
 }
