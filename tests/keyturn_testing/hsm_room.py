@@ -35,10 +35,12 @@ class Room:
     Args:
         directory: Of the store; it is made.
         now: Its first time, seconds since the epoch.
+        **switches: Settings that differ from the defaults.
     """
 
-    def __init__(self, directory: Path, now: float = NOW) -> None:
+    def __init__(self, directory: Path, now: float = NOW, **switches: Any) -> None:
         self.directory = directory
+        self.settings = HsmSettings(data_dir=str(directory), **switches)
         self.clock = ManualClock(now)
         self._begin(create_store(directory, self.clock))
 
@@ -51,7 +53,7 @@ class Room:
             system_keys=SystemKeys.open(store, now=int(self.clock.now())),
             clock_guard=self.guard,
             clock=self.clock,
-            settings=HsmSettings(data_dir=str(self.directory)),
+            settings=self.settings,
             isolation="none",
             workers=self.workers,
         )

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 from keyturn.crypto.ciphers import require_single_meaning_decrypt
 from keyturn.crypto.derivation import decode_extended, derivation_curve, derive, split_extended
 from keyturn.crypto.keys import private_key_from_stored
+from keyturn.crypto.kinds.dsa import WEAK_DSA_BITS
 from keyturn.crypto.registry import require_no_options, require_single_meaning
 from keyturn.crypto.schemes import NO_OPTIONS
 from keyturn.errors import ErrorCode, KeyturnError
@@ -118,7 +119,7 @@ class Door:
 
         Raises:
             NotAuthorisedError: The approvals do not authorise this act.
-            KeyturnError: `key.blocked`, `key.attribute` (606), `payload.double-meaning`, the words of
+            KeyturnError: `key.blocked`, `key.attribute` (606), `algorithm.cut-digest` (607), the words of
                 `require_allowed`, `require_single_meaning` and `require_single_meaning_decrypt`, those of
                 `Authority.require`, and `store.…` when the sealed key cannot be opened.
         """
@@ -261,6 +262,7 @@ def _require_single_meaning(record: KeyRecord, act: Act) -> None:
                     f"The key {record.label!r} takes bound approvals; have it approved as a certificate",
                     refusal="payload.certificate",
                 )
+            _require_whole_digest(record, act.algorithm)
             require_single_meaning(act.algorithm, act.payload, curve_oid=record.curve_oid)
             if not record.bound:
                 require_no_options(act.options)
@@ -270,3 +272,17 @@ def _require_single_meaning(record: KeyRecord, act: Act) -> None:
             # Built by the HSM itself; neither of the others takes such bytes, nor a statement.
             if not record.bound:
                 decode_unwrap_payload(act.approved or b"")
+
+
+def _require_whole_digest(record: KeyRecord, algorithm: str) -> None:
+    """Refuse digests for a DSA key of 1024 bits: its subgroup has 160, and of any longer digest it signs the beginning.
+
+    The one digest that would fit is that of SHA-1, of which two documents can be made.
+    """
+    if algorithm == "NONE_WITH_DSA" and record.key_size == WEAK_DSA_BITS:
+        raise KeyturnError(
+            ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
+            f"NONE_WITH_DSA is not available for the protected key {record.label!r} of {WEAK_DSA_BITS} bits: it signs "
+            "the first 160 bits of a digest, and others have the same. Take SHA256_WITH_DSA, or a key of 2048 bits.",
+            refusal="algorithm.cut-digest",
+        )

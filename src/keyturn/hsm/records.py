@@ -33,19 +33,19 @@ class KeyRecord(Record, frozen=True):
         uuid: UUID text; the key's identity (rule R18).
         label: The name callers use.
         generation: How many keys have borne this label, this one included, from 1.
-        algorithm: API name: `RSA`, `EC`, `ED`, `AES`.
+        algorithm: API name of its kind, such as `RSA`, `EC` or `AES`.
         curve_oid: Dotted OID for EC and ED, else "".
-        key_size: Bits for RSA and AES, else 0.
+        key_size: Bits where a kind has several sizes (RSA, DSA, AES, …), else 0.
         creation: `generated`, `imported` or `derived`.
         created: Seconds since the epoch.
         attributes: Attribute names as in the API to booleans.
         policy: Binary policy blob; empty for an ordinary key.
         blocked: Whether it is blocked.
         key_id: The API's `id`, or None.
-        public_key: SPKI, DER; empty for AES.
+        public_key: SPKI, DER; empty for a symmetric key.
         changed_at: State counter of the store at the key's last change; set by the store.
-        private_key: Sealed PKCS#8, or the bytes of an AES key, with everything above as associated data; set by the
-            store. Empty when there is none.
+        private_key: Sealed PKCS#8, or the bytes of a symmetric key, with everything above as associated data; set by
+            the store. Empty when there is none.
         allowed_operations: Some of `sign`, `decrypt`, `unwrap`, sorted: what it is used for at most; empty for no limit
             (R9).
         allowed_algorithms: API names of algorithms, ciphers and wrap methods, sorted; empty for no limit (R9).
