@@ -18,7 +18,6 @@ class ErrorCode(Enum):
 
     TECHNICAL = (1, "res.error.technical", 500)
     CONNECTIVITY = (2, "res.error.connectivity", 500)
-    NOT_IMPLEMENTED = (101, "res.error.not.implemented", 501)
     CONFIG_NOT_VALID = (301, "res.error.config.not.valid", 500)
     SECURITY_NOT_ALLOWED = (400, "res.error.security.not.allowed", 403)
     MISSING_APPROVAL = (401, "res.error.missing.approval", 400)
@@ -60,19 +59,19 @@ class ErrorCode(Enum):
     CSR_FORMAT = (628, "res.error.csr.invalid.format", 400)
     UNSUPPORTED_CIPHER = (629, "res.error.unsupported.cipher", 400)
     INVALID_ADDRESS_ON_NON_SKA_KEY = (630, "res.error.invalid.address.on.non.ska.key", 400)
-    DERIVATION_NOT_SUPPORTED = (634, "res.error.derivation.not.supported.by.algorithm", 400)
-    ENCODING = (635, "res.error.encoding.exception", 400)
     INVALID_API_KEY = (631, "res.error.invalid.api.key", 401)
     APPROVER_ALREADY_EXISTING = (632, "res.error.approver.already.existing", 400)
+    DERIVATION_NOT_SUPPORTED = (634, "res.error.derivation.not.supported.by.algorithm", 400)
+    ENCODING = (635, "res.error.encoding.exception", 400)
     KEY_NOT_EXISTENT = (650, "res.error.key.not.existent", 404)
     REQUEST_NOT_EXISTENT = (651, "res.error.request.not.existent", 404)
     TASK_NOT_EXISTENT = (652, "res.error.task.not.existent", 404)
     DATA_OBJECT_NOT_EXISTENT = (653, "res.error.data.object.not.existent", 404)
     APPROVER_NOT_EXISTENT = (654, "res.error.approver.not.existent", 404)
-    IN_HSM = (701, "res.error.in.hsm", 400)
-    """A refusal by the HSM. The documented server answers 500; keyturn says 400, because the caller can cure it."""
     HSM_FAILURE = (700, "res.error.in.subystem", 500)
     """The HSM itself is unwell (store, clock, sealed), spelled as the documented table spells it."""
+    IN_HSM = (701, "res.error.in.hsm", 400)
+    """A refusal by the HSM. The documented server answers 500; keyturn says 400, because the caller can cure it."""
     CREATION_INTEGRITY_KEY = (702, "res.error.creation.integrity.key", 500)
     """The key that signs timestamps cannot be made: there is no root key store yet, or the clock is not believed."""
     IO = (703, "res.error.io", 500)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keyturn.approver.first_trust import certificate_pem
+from keyturn.errors import ErrorCode
 from keyturn_testing.approval_tasks import PaperHsm, b64
 from keyturn_testing.officers import Officer, make_policy, quorum
 
@@ -100,6 +101,18 @@ def test_the_carried_files_show_the_same_words_on_the_online_side(officers: Offi
     for number, word in enumerate(words["device certificate"].split(), 1):
         assert f"{number:2} {word}" in text
     assert "integrity key: integrity-1" in text
+
+
+def test_attributes_that_are_no_json_are_refused_by_name(officers: Officers, offline: TaskServer) -> None:
+    shown(officers, offline)
+    broken = officers.home / "broken.json"
+    broken.write_text((officers.home / "attributes.json").read_text()[:-1])
+    show = ("trust", "show", "--cert", officers.home / "device.pem", "--attributes")
+    outcome = officers.run(*show, broken)
+    assert outcome.refusal == "first-trust.attributes"
+    assert outcome.error is not None
+    assert outcome.error.code is ErrorCode.INVALID_JSON
+    assert officers.run(*show, officers.home / "attributes.json").code == 0
 
 
 def test_an_hsm_without_keys_shows_its_certificate_and_says_what_is_missing(
