@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
+from keyturn.crypto.ciphers import CIPHER_ALGORITHMS
+from keyturn.crypto.key_types import KEY_TYPES
+from keyturn.crypto.registry import SIGNATURE_ALGORITHMS
+from keyturn.crypto.wrapping import WRAP_METHODS
 from keyturn.ska.key_lint import lint_key
 from keyturn.ska.policy import Policy, Rule
 from keyturn_testing.officers import Officer, make_policy, quorum
@@ -49,6 +55,23 @@ def test_r9_a_protected_key_that_signs_data_and_digests_is_pointed_out() -> None
     assert "data-and-digests" not in words("decrypt", algorithm="RSA")
     ciphers = ("NONE_WITH_RSA", "RSA_PADDING_OAEP_WITH_SHA256")
     assert "data-and-digests" not in words("sign", "decrypt", algorithm="RSA", algorithms=ciphers)
+
+
+@pytest.mark.parametrize("kind", KEY_TYPES)
+def test_r9_the_linter_knows_of_every_algorithm_whether_its_payload_is_a_digest(kind: str) -> None:
+    """Held against the registry, which this room must not know."""
+    prehashed = {name: entry.prehashed for name, entry in SIGNATURE_ALGORITHMS.items() if kind in entry.key_types}
+    both = set(prehashed.values()) == {True, False}
+    assert ("data-and-digests" in words("sign", algorithm=kind)) == both
+    for pair in itertools.combinations(prehashed, 2):
+        differ = prehashed[pair[0]] != prehashed[pair[1]]
+        assert ("data-and-digests" in words("sign", algorithm=kind, algorithms=pair)) == differ, pair
+
+
+@pytest.mark.parametrize("other", [*CIPHER_ALGORITHMS, *WRAP_METHODS])
+def test_r9_ciphers_and_wrap_methods_are_no_signatures(other: str) -> None:
+    for signature in ("NONE_WITH_RSA", "SHA256_WITH_RSA"):
+        assert "data-and-digests" not in words("sign", "decrypt", algorithm="RSA", algorithms=(signature, other))
 
 
 @pytest.mark.rule("R7")

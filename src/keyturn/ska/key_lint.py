@@ -1,6 +1,7 @@
 """Weak but legal shapes of a protected key: what its attributes and limits leave open to whoever carries approvals.
 
-`policy_lint` looks at the policy; this looks at what the key may do under it. These warnings stop nothing.
+`policy_lint` looks at the policy; this looks at what the key may do under it. These warnings stop nothing. `verify`,
+`encrypt` and `wrap` are not looked at: the public half does that, and it is everybody's (docs/adr/0091).
 
 Source: docs/security/rules.md R7, R9.
 """
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
     from keyturn.ska.policy import Policy
 
 _OPERATIONS: Final = ("sign", "decrypt", "unwrap")
-_BOTH_FORMS: Final = frozenset({"RSA", "EC"})
-"""Kinds of keys that sign data and digests unless a list says otherwise."""
+_BOTH_FORMS: Final = ("RSA", "EC", "DSA", "ML-DSA")
+"""Kinds of keys that sign data and digests unless a list says otherwise; parameter sets follow a hyphen."""
+_WHOLE: Final = ("ML_DSA", "SLH_DSA", "EDDSA", "BLS", "LMS", "XMSS-")
+"""How the names of signature algorithms begin that take data as it is and name no digest."""
+_DIGESTS: Final = ("NONE", "ML_DSA_M")
+"""How the names of signature algorithms begin whose payload is a digest; the second signs `mu`, which is one."""
 
 
 def lint_key(
@@ -53,10 +58,16 @@ def lint_key(
 
 def _signs_both(algorithm: str, allowed: Sequence[str]) -> bool:
     if not allowed:
-        return algorithm in _BOTH_FORMS
-    signing = [name for name in allowed if "_WITH_" in name and not name.startswith(("RSA_PADDING", "AES_"))]
-    digests = [name for name in signing if name.startswith("NONE")]
+        return algorithm in _BOTH_FORMS or algorithm.rpartition("-")[0] in _BOTH_FORMS
+    signing = [name for name in allowed if _signs(name)]
+    digests = [name for name in signing if name.startswith(_DIGESTS)]
     return bool(digests) and len(digests) < len(signing)
+
+
+def _signs(algorithm: str) -> bool:
+    return algorithm.startswith(_WHOLE) or (
+        "_WITH_" in algorithm and not algorithm.startswith(("RSA_PADDING", "RSA_WRAP", "AES_"))
+    )
 
 
 def _warnings(operations: Sequence[str], *, mixed: bool) -> Iterator[LintWarning]:
