@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fuzz.catalogue import CORPUS, CRASHES, stored
+from fuzz.engine import REACHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ INPUT_SECONDS: Final = 25
 """Wall time after which libFuzzer calls one input endless."""
 
 _EXECUTED: Final = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
+_REACHED: Final = re.compile(rf"{REACHED} (\S+)")
 _COVERED: Final = re.compile(r"cov: (\d+)")
 
 
@@ -40,6 +42,7 @@ class Outcome:
     Args:
         executions: How many inputs were tried; 0 when libFuzzer could not say, as after a hang.
         covered: Most edges of our code that were reached.
+        reached: Names of the targets that got an input.
         findings: Target's name and input of each finding; at most one for each session.
         discovered: Target's name and input of what reached something new.
         log: What the engine said.
@@ -47,16 +50,17 @@ class Outcome:
 
     executions: int
     covered: int
+    reached: frozenset[str]
     findings: tuple[tuple[str, bytes], ...]
     discovered: tuple[tuple[str, bytes], ...]
     log: str
 
 
 def fuzz(targets: Sequence[AnyTarget], seconds: int, scratch: Path, *, seed: int = 0) -> Outcome:
-    """Fuzz targets of one module together.
+    """Fuzz targets together, in one process.
 
     Args:
-        targets: The targets.
+        targets: The targets, at most 256: one byte of the input tells them apart.
         seconds: How long.
         scratch: An empty folder for the session.
         seed: Of the engine's randomness; 0 takes one from the clock.
@@ -64,7 +68,6 @@ def fuzz(targets: Sequence[AnyTarget], seconds: int, scratch: Path, *, seed: int
     Returns:
         What was found; the engine ends at the first finding.
     """
-    module = targets[0].name.partition(".")[0]
     folders = {name: scratch / name for name in ("found", "begin", "findings")}
     for folder in folders.values():
         folder.mkdir(parents=True)
@@ -73,7 +76,7 @@ def fuzz(targets: Sequence[AnyTarget], seconds: int, scratch: Path, *, seed: int
         for place, data in enumerate(sorted(known)):
             (folders["begin"] / f"{number}-{place}").write_bytes(bytes([number]) + data)
     command = [
-        *(sys.executable, "-m", "fuzz.engine", module, ",".join(target.name for target in targets)),
+        *(sys.executable, "-m", "fuzz.engine", ",".join(target.name for target in targets)),
         f"-max_total_time={seconds}",
         f"-max_len={LONGEST}",
         f"-timeout={INPUT_SECONDS}",
@@ -87,6 +90,7 @@ def fuzz(targets: Sequence[AnyTarget], seconds: int, scratch: Path, *, seed: int
     return Outcome(
         executions=int(found[1]) if (found := _EXECUTED.search(log)) else 0,
         covered=max(map(int, _COVERED.findall(log)), default=0),
+        reached=frozenset(_REACHED.findall(log)),
         findings=_read(folders["findings"], targets),
         discovered=_read(folders["found"], targets),
         log=log,
