@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.errors import ErrorCode
 from keyturn_testing.actions import refused, sign_body
@@ -70,3 +72,14 @@ def test_a_point_that_is_no_bls_key_enters_no_policy(rest: RestClient) -> None:
     found = refused(lambda: create_ec_key(rest, "nobody", make_policy(quorum(1, nobody))))
     assert (found.code, found.refusal) == (ErrorCode.PARSING_KEY, "approver.malformed-key")
     create_ec_key(rest, "nobody", make_policy(quorum(1, HEIDI)))
+
+
+def test_a_stranger_with_a_weak_key_is_not_judged_and_sees_nothing(rest: RestClient) -> None:
+    """Judging a key can take seconds, and anybody may ask; where keys are listed, it is judged."""
+    stranger = Officer("Weak", "P-256")
+    weak = dsa.generate_private_key(1024)  # noqa: S505 - Weak on purpose.
+    stranger.key, stranger.digest = weak, "SHA-256"
+    stranger.spki = weak.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert fetch(rest, stranger) == []
+    found = refused(lambda: create_ec_key(rest, "weak", make_policy(quorum(1, stranger))))
+    assert (found.code, found.refusal) == (ErrorCode.VALIDATION_FAILED, "approver.weak-key")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa
 
+from keyturn.broker.approver_calls import Signer
+from keyturn.broker.signers import load_signer
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.ska import der, policy_json
-from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska import der, key_strength, policy_json
+from keyturn.ska.approver_keys import identity_of, load_approver_key, read_approver_key
 from keyturn.ska.key_effort import KeyEffort
 from keyturn.ska.policy import Approver, Group, Policy, Rule, TimeUnit, Token
 from keyturn.ska.policy_json import policy_from_json
@@ -146,3 +148,49 @@ def test_keys_that_are_none_cost_nothing_and_are_refused_by_their_own_name() -> 
         check_policy(listing(b"no key"))
     assert caught.value.refusal == "approver.malformed-key"
     check_policy(listing(person("alice").spki))
+
+
+@pytest.fixture
+def primality(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers that were tested for being prime, which is what takes seconds; none is taken for one."""
+    tested: list[int] = []
+
+    def is_prime(number: int) -> bool:
+        tested.append(number)
+        return False
+
+    monkeypatch.setattr(key_strength, "_is_prime", is_prime)
+    return tested
+
+
+def test_the_key_of_whoever_turns_up_is_read_and_not_judged(primality: list[int]) -> None:
+    """A broker that judged it would stand still for seconds for every stranger who asks for tasks."""
+    spki = dsa_of_its_own(77)
+    assert read_approver_key(spki).identity == identity_of(spki) == load_signer(Signer(spki=spki)).identity
+    assert primality == []
+    key = person("grace").key
+    assert isinstance(key, dsa.DSAPrivateKey)
+    # Another generator makes it a domain that nobody has judged yet.
+    domain = key.parameters().parameter_numbers()
+    square = pow(domain.g, 2, domain.p)
+    listed = dsa_spki(domain.p, domain.q, square, pow(square, 3, domain.p))
+    with pytest.raises(FormatError, match="prime"):
+        load_approver_key(listed)
+    assert primality == [domain.q]
+
+
+@pytest.mark.parametrize("which", ["p", "q", "g", "y"])
+@pytest.mark.parametrize("bits", [4097, 20_000, 32_000])
+def test_dsa_keys_with_giant_numbers_are_refused_before_anything_is_computed(
+    primality: list[int], which: str, bits: int
+) -> None:
+    key = person("grace").key
+    assert isinstance(key, dsa.DSAPrivateKey)
+    numbers = key.public_key().public_numbers()
+    domain = numbers.parameter_numbers
+    good = {"p": domain.p, "q": domain.q, "g": domain.g, "y": numbers.y}
+    with pytest.raises(FormatError) as caught:
+        load_approver_key(dsa_spki(**{**good, which: 2**bits + 1}))
+    assert caught.value.refusal in ("approver.malformed-key", "approver.weak-key")
+    assert primality == []
+    assert read_approver_key(dsa_spki(**good)).kind == "DSA"

@@ -21,6 +21,7 @@ from keyturn.ska.unwrap_flags import unwrap_payload_for
 from keyturn.ska.words import APPROVAL_DOMAIN, checksum_words
 from keyturn.transport.bundle import Bundle
 from keyturn.transport.contents import RequestContents, ResultContents, read_contents, strict_json
+from keyturn_testing.bls_officer import BlsOfficer
 from keyturn_testing.carriers import ALICE, REQUEST_ID
 from keyturn_testing.officers import Officer, make_policy, quorum
 
@@ -124,6 +125,16 @@ def test_what_is_no_approval_is_marked_and_spoils_no_other(item: str) -> None:
     assert good.problems == ()
     assert bad.token is None
     assert bad.problems
+
+
+@pytest.mark.parametrize("officer", [Officer("grace", "DSA"), BlsOfficer("heidi")], ids=["DSA", "BLS"])
+def test_approvals_with_rarer_keys_are_verified_too(officer: Officer) -> None:
+    token = ApprovalToken(Action.USE, b"treasury", None, None, b"pay 5")
+    signature = officer.sign(encode_approval(token))
+    wrong = officer.approve(token, signature=signature[:-1] + bytes([signature[-1] ^ 1]))
+    good, bad = views(sign_request(officer.approve(token), wrong))
+    assert (good.problems, good.signer) == ((), load_approver_key(officer.spki).fingerprint)
+    assert any("not valid" in problem for problem in bad.problems)
 
 
 def test_a_certificate_shows_its_name() -> None:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import ErrorCode, KeyturnError
-from keyturn.ska.approver_keys import ApproverKey, load_approver_certificate, load_approver_key
+from keyturn.ska.approver_keys import ApproverKey, certificate_spki, load_approver_certificate, read_approver_key
 from keyturn.ska.signatures import SignatureScheme, scheme_for, verify
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ _FRACTION: Final = re.compile(r"\.\d+")
 
 
 def load_signer(signer: Signer) -> ApproverKey:
-    """Load an approver's key from what they sent.
+    """Read an approver's key from what they sent.
+
+    It is not judged: only listed keys matter, and those were; judging one that was made for it takes seconds (R13).
 
     Args:
         signer: Public key or certificate.
@@ -39,8 +41,8 @@ def load_signer(signer: Signer) -> ApproverKey:
     if (signer.spki is None) == (signer.certificate is None):
         raise no_signer()
     if signer.certificate is not None:
-        return load_approver_certificate(signer.certificate)
-    return load_approver_key(signer.spki or b"")
+        return read_approver_key(certificate_spki(signer.certificate))
+    return read_approver_key(signer.spki or b"")
 
 
 def no_signer() -> KeyturnError:

@@ -118,6 +118,26 @@ def public_key_of(spki: bytes) -> PublicKey:
     return _read(spki)[1]
 
 
+@lru_cache(maxsize=1024)
+def read_approver_key(spki: bytes) -> ApproverKey:
+    """Read the key of whoever turns up, without judging its strength; cheap whatever the key.
+
+    Anybody may be able to sign for such a key. That gives nobody anything: only listed keys have a say, and those were
+    judged when they entered their policy, and are again by the HSM.
+
+    Args:
+        spki: DER SubjectPublicKeyInfo, at most `MAX_SPKI` bytes.
+
+    Returns:
+        The key.
+
+    Raises:
+        FormatError: As `identity_of`.
+    """
+    identity, key, kind = _read(spki)
+    return ApproverKey(identity, key, kind, hashlib.sha256(identity).hexdigest())
+
+
 @lru_cache(maxsize=4096)
 def load_approver_key(spki: bytes) -> ApproverKey:
     """Load a public key that is to stand, or stands, in a policy, and check that nobody else can sign for it.
@@ -132,7 +152,8 @@ def load_approver_key(spki: bytes) -> ApproverKey:
         FormatError: `approver.malformed-key` (407) for what is no public key, `approver.unsupported-key` (601) for
             a type or curve that cannot approve, `approver.weak-key` (600) for one that is too weak (R13).
     """
-    identity, key, kind = _read(spki)
+    known = read_approver_key(spki)
+    key = known.public_key
     if isinstance(key, rsa.RSAPublicKey):
         rsa_numbers = key.public_numbers()
         check_rsa(rsa_numbers.n, rsa_numbers.e)
@@ -142,7 +163,7 @@ def load_approver_key(spki: bytes) -> ApproverKey:
         check_dsa(domain.p, domain.q, domain.g, dsa_numbers.y)
     elif isinstance(key, ed25519.Ed25519PublicKey):
         check_ed25519(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
-    return ApproverKey(identity, key, kind, hashlib.sha256(identity).hexdigest())
+    return known
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyturn.errors import FormatError, KeyturnError
 from keyturn.ska.actions import Action
-from keyturn.ska.approver_keys import certificate_name, load_approver_certificate, load_approver_key
+from keyturn.ska.approver_keys import certificate_name, certificate_spki, read_approver_key
 from keyturn.ska.bound_request import differing_members, statement_kind
 from keyturn.ska.messages import decode_approval, decode_authorization, decode_timestamp
 from keyturn.ska.policy import decode_policy, encode_policy
@@ -89,10 +89,10 @@ def view_approval(data: bytes, asked: Asked) -> ApprovalView:
     signer = name = ""
     try:
         if authorization.certificate is not None:
-            key = load_approver_certificate(authorization.certificate)
+            key = read_approver_key(certificate_spki(authorization.certificate))
             name = certificate_name(authorization.certificate)
         else:
-            key = load_approver_key(authorization.spki or b"")
+            key = read_approver_key(authorization.spki or b"")
         signer = key.fingerprint
         scheme, bare = unwrap_signature(authorization.signature)
         verify(key, scheme, bare, authorization.approval)

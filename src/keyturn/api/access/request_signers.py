@@ -19,7 +19,7 @@ import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.approver_keys import load_approver_key, read_approver_key
 from keyturn.ska.signatures import scheme_for, verify
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class RequestSigners:
         if signature is None:
             raise _not_allowed("The request is not signed")
         try:
-            signer = load_approver_key(base64.b64decode(signature.public_key, validate=True))
+            signer = read_approver_key(base64.b64decode(signature.public_key, validate=True))
             bare = base64.b64decode(signature.signature, validate=True)
         except ValueError:
             raise FormatError(
