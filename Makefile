@@ -6,6 +6,9 @@ ATTACKS := --attack-records=$(RECORDS) --attack-page=docs/security/attacks.md
 ROWS := .pytest_cache/compatibility.json
 COMPAT := --compat-records=$(ROWS) --compat-page=docs/compatibility.md
 
+# Where the environment keeps Python from writing bytecode, every process that the tests start would compile all anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo test test-all check attacks compatibility fuzz bench openapi client offline-bundle lock clean
 
 help: ## Show this list
