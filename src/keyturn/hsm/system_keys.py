@@ -250,28 +250,24 @@ def _find(store: Store, purpose: str, name: str) -> SystemKeyRecord | None:
 
 def _make_attestation(name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"keyturn HSM {instance_id}")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.fromtimestamp(now, tz=UTC))
-        .not_valid_after(_NO_END)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_signature_only(), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return _record(name, ATTESTATION, ATTESTATION_ALGORITHM, now, key, certificate.public_bytes(Encoding.DER))
+    certificate = _self_signed(key, f"keyturn HSM {instance_id}", now)
+    return _record(name, ATTESTATION, ATTESTATION_ALGORITHM, now, key, certificate)
 
 
 def _make_timestamping(name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
     """A key for timestamps of RFC 3161 with its certificate, whose one extended usage is critical (section 2.3)."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"keyturn timestamps {instance_id}")])
-    certificate = (
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
+    certificate = _self_signed(key, f"keyturn timestamps {instance_id}", now, usage)
+    return _record(name, RFC_TIMESTAMP, RFC_TIMESTAMP_ALGORITHM, now, key, certificate)
+
+
+def _self_signed(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, name: str, now: int, *critical: x509.ExtensionType
+) -> bytes:
+    """A certificate without end for a key that signs and is no authority, in DER."""
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -279,14 +275,11 @@ def _make_timestamping(name: str, instance_id: str, now: int) -> tuple[SystemKey
         .serial_number(x509.random_serial_number())
         .not_valid_before(datetime.fromtimestamp(now, tz=UTC))
         .not_valid_after(_NO_END)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_signature_only(), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
     )
-    content = certificate.public_bytes(Encoding.DER)
-    return _record(name, RFC_TIMESTAMP, RFC_TIMESTAMP_ALGORITHM, now, key, content)
+    for extension in (x509.BasicConstraints(ca=False, path_length=None), _signature_only(), *critical):
+        builder = builder.add_extension(extension, critical=True)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def _make(purpose: str, name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
