@@ -30,6 +30,8 @@ class ErrorCode(Enum):
     PARSING_CERTIFICATE = (409, "res.error.parsing.certificate", 400)
     DECRYPT_FAILED = (410, "res.error.decrypt.failed", 400)
     INVALID_CERTIFICATE_REQUEST = (411, "res.error.invalid.certificate.request", 400)
+    INVALID_ONE_TIME_CODE = (412, "res.error.invalid.onetimepassword", 400)
+    APPROVER_NOT_ONBOARDED = (414, "res.error.approver.not.onboarded", 400)
     REQUEST_SIGNER_NOT_ALLOWED = (415, "res.error.request.signer.not.allowed", 400)
     MISSING_API_KEY = (416, "res.error.missing.api.key", 401)
     VALIDATION_FAILED = (600, "res.error.input.validation.failed", 400)

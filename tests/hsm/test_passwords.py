@@ -255,13 +255,13 @@ def test_ten_thousand_signatures_cost_one_hash(tmp_path: Path, monkeypatch: pyte
     room = Room(tmp_path / "store")
     spki = room.engine._context.system_keys.transport.spki
     hashes: list[bytes] = []
-    real = passwords._hash
+    real = passwords.slow_hash
 
     def counted(password: bytes, salt: bytes) -> bytes:
         hashes.append(salt)
         return real(password, salt)
 
-    monkeypatch.setattr(passwords, "_hash", counted)
+    monkeypatch.setattr(passwords, "slow_hash", counted)
     room.ask(
         protocol.CreateKey(
             operation_id(), "till", "EC", P256, 0, {"sign": True}, b"", False, sealed_password=seal(spki, "till", "pw")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from keyturn.broker.certificates import ENDPOINTS
 from keyturn.broker.deriving_executors import AirGappedDeriving
 from keyturn.broker.enciphering_executors import AirGappedEnciphering
+from keyturn.broker.onboarding_executors import AirGappedOnboarding
 from keyturn.broker.register import Register, attested_of, parsed, record_of
 from keyturn.broker.serving_executors import AirGappedServing
 from keyturn.broker.settings import Profile
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from keyturn.ska.decision import IntegrityKey
 
 
-class AirGappedExecutor(AirGappedServing, AirGappedTransfer, AirGappedDeriving, AirGappedEnciphering):
+class AirGappedExecutor(
+    AirGappedServing, AirGappedTransfer, AirGappedDeriving, AirGappedEnciphering, AirGappedOnboarding
+):
     """Stands in for an HSM that is out of reach.
 
     Args:

@@ -144,6 +144,23 @@ class UnwrapCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreCall:
+    """A request to restore an approver's file, or to change its backup password.
+
+    Args:
+        name: The approver's name.
+        purpose: `restore`, `forgot` or `change` (`keyturn.hsm.restoring`).
+        backup_password: The new backup password, sealed; empty for `restore`.
+        old_backup_password: For `change` the one so far, sealed.
+    """
+
+    name: str
+    purpose: str
+    backup_password: bytes = field(default=b"", repr=False)
+    old_backup_password: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateOrder:
     """A request for a certificate, or a certificate, to be made: what is asked, not yet the bytes to be signed.
 

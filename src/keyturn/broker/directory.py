@@ -78,20 +78,28 @@ class Directory:
         await self._database.write(store)
 
 
-def resolver(certificates: Mapping[str, bytes]) -> Resolve:
+def resolver(certificates: Mapping[str, bytes | None]) -> Resolve:
     """Make the look-up that `policy_from_json` takes.
 
     Args:
         certificates: Certificates by name (`Broker.approver_certificates`).
 
     Returns:
-        A function that raises 654 `approver.unknown` for a name that is not there.
+        A function that raises 654 `approver.unknown` for a name that is not there, and 414 `approver.not-onboarded` for
+        one whose holder does not have the key yet.
     """
 
     def resolve(name: str) -> bytes:
-        found = certificates.get(name)
-        if found is None:
+        if name not in certificates:
             raise _unknown(name)
+        found = certificates[name]
+        if found is None:
+            raise KeyturnError(
+                ErrorCode.APPROVER_NOT_ONBOARDED,
+                f"Approver with name {name[:128]!a} is not onboarded yet: nobody has the key. Onboard them with their "
+                "one-time code first.",
+                refusal="approver.not-onboarded",
+            )
         return found
 
     return resolve

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from keyturn.broker.deriving import DerivingExecutor
 from keyturn.broker.enciphering import EncipheringExecutor
+from keyturn.broker.onboarding import OnboardingExecutor
 from keyturn.broker.serving import ServingExecutor
 from keyturn.broker.transfer import TransferExecutor
 from keyturn.errors import ErrorCode, KeyturnError
@@ -142,7 +143,7 @@ class ExecutionRefusedError(KeyturnError):
         return self.refusal.startswith(("approval.", "approvals."))
 
 
-class Executor(ServingExecutor, TransferExecutor, DerivingExecutor, EncipheringExecutor, Protocol):
+class Executor(ServingExecutor, TransferExecutor, DerivingExecutor, EncipheringExecutor, OnboardingExecutor, Protocol):
     """The side that acts, or stands in for it.
 
     Every method raises `KeyturnError`: 650 for an unknown key, `ExecutionRefusedError` when the HSM refused,

@@ -14,6 +14,7 @@ from keyturn.broker.asking import asked as _asked
 from keyturn.broker.deriving_executors import LocalDeriving
 from keyturn.broker.enciphering_executors import LocalEnciphering
 from keyturn.broker.executor import KeyRecord, SignedStamp
+from keyturn.broker.onboarding_executors import LocalOnboarding
 from keyturn.broker.serving_executors import LocalServing
 from keyturn.broker.settings import Profile
 from keyturn.broker.transfer_executors import LocalTransfer
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from keyturn.ska.actions import Action
 
 
-class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving, LocalEnciphering):
+class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving, LocalEnciphering, LocalOnboarding):
     """Sends calls to an HSM.
 
     Args:

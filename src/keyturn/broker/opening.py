@@ -19,6 +19,7 @@ from keyturn.broker.calls import (
     DecryptCall,
     ModifyCall,
     RequestKind,
+    RestoreCall,
     SignCall,
     StatusCall,
     UnwrapCall,
@@ -31,7 +32,13 @@ from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import StaleError
 from keyturn.broker.storage.rows import RequestRow
-from keyturn.broker.stored_calls import certify_parameters, decrypt_parameters, sign_parameters, unwrap_parameters
+from keyturn.broker.stored_calls import (
+    certify_parameters,
+    decrypt_parameters,
+    restore_passwords,
+    sign_parameters,
+    unwrap_parameters,
+)
 from keyturn.broker.timestamps import tells_uses_apart
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.actions import Action
@@ -123,6 +130,32 @@ class Opening:
             parameters=unwrap_parameters(call),
         )
 
+    async def restore(self, restore: RestoreCall, call: UnwrapCall, original: bytes) -> str:
+        """Open a request to restore an approver's file: an unwrap with the backup key, which leaves no new key.
+
+        Args:
+            restore: What is asked for.
+            call: What is unwrapped, as the HSM says.
+            original: The request as approvers are shown it.
+
+        Returns:
+            Id of the request.
+        """
+        key = await self._executor.key(call.key_name)
+        return await self._open(
+            key,
+            Action.USE,
+            RequestKind.UNWRAP,
+            payload=call.wrapped_key
+            if is_bound(key)
+            else unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label),
+            original=original,
+            call=call,
+            algorithm=call.method,
+            parameters=unwrap_parameters(call, restore),
+            backup_passwords=restore_passwords(restore),
+        )
+
     async def certify(self, order: CertificateOrder, original: bytes) -> str:
         """Open a request for a certificate; arguments and errors as `Broker.open_certificate`.
 
@@ -192,6 +225,7 @@ class Opening:
         signature_type: str = "",
         payload_type: str = "UNSPECIFIED",
         parameters: str | None = None,
+        backup_passwords: bytes = b"",
     ) -> str:
         if key.has_password or call.sealed_password:
             # Found out now, and not when people have approved it.
@@ -224,7 +258,7 @@ class Opening:
             result=None,
             failure=progress.blocked_note(action, blocked=key.blocked),
             parameters=parameters,
-            sealed_password=call.sealed_password or None,
+            sealed_password=call.sealed_password or backup_passwords or None,
         )
         if is_bound(key):
             request = with_statement(request)

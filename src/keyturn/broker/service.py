@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json as json_module
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from keyturn.broker import progress
@@ -23,13 +24,16 @@ from keyturn.broker.fetching import Fetching
 from keyturn.broker.files import SpoolRoom
 from keyturn.broker.listing import listed_requests
 from keyturn.broker.locks import RequestLocks
+from keyturn.broker.onboarding import Onboarding
 from keyturn.broker.opening import Opening
 from keyturn.broker.prediction import collected, predict
 from keyturn.broker.results import Results
 from keyturn.broker.scheduler import Scheduler
 from keyturn.broker.serving import Serving
+from keyturn.broker.states import RequestStatus
 from keyturn.broker.storage import statements
 from keyturn.broker.storage.database import Database
+from keyturn.broker.stored_calls import restore_call
 from keyturn.broker.synchronous import Synchronous
 from keyturn.broker.transfer import Transfer
 from keyturn.broker.views import preflight_view, request_view
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
         CreateCall,
         DecryptCall,
         ModifyCall,
+        RestoreCall,
         SignCall,
         StatusCall,
         UnwrapCall,
@@ -55,7 +60,6 @@ if TYPE_CHECKING:
     from keyturn.broker.executor import Executor, SignedStamp
     from keyturn.broker.register import Register
     from keyturn.broker.settings import BrokerSettings, Profile
-    from keyturn.broker.states import RequestStatus
     from keyturn.clock import Clock
     from keyturn.ska.actions import Action
 
@@ -91,6 +95,9 @@ class Broker:
         self.deriving = Deriving(executor)
         self.enciphering = Enciphering(executor)
         self._directory = Directory(database, clock)
+        self.onboarding = Onboarding(
+            executor, self._directory, self._open_restore, enabled=settings.approver_management
+        )
         self._withdrawals = Withdrawals(database, self._execution, executor, clock, self._locks)
         self._working: set[asyncio.Task[Any]] = set()
 
@@ -290,7 +297,11 @@ class Broker:
     async def request(self, request_id: str) -> RequestView:
         """How a request stands. Raises 651 for an unknown one."""
         row, tasks = await self._database.read(lambda tx: progress.load(tx, request_id))
-        return request_view(row, tasks, connected=self._executor.connected)
+        view = request_view(row, tasks, connected=self._executor.connected)
+        restored = restore_call(row) if view.status is RequestStatus.EXECUTED else None
+        if restored is not None:
+            return replace(view, result=await self.onboarding.code_of(restored, row.id))
+        return view
 
     async def cancel(self, request_id: str) -> None:
         """Cancel a request: its tasks vanish.
@@ -355,6 +366,7 @@ class Broker:
         Raises:
             KeyturnError: 632 `approver.exists`, 600 `approver.name`, and what `load_approver_certificate` raises.
         """
+        await self.onboarding.require_free(name)
         await self._whole(self._directory.add(name, certificate))
 
     async def approvers(self) -> list[DirectoryEntry]:
@@ -365,9 +377,13 @@ class Broker:
         """Remove an approver; policies that list them stay as they are. Raises 654 for an unknown name."""
         await self._whole(self._directory.remove(name))
 
-    async def approver_certificates(self) -> Mapping[str, bytes]:
-        """Certificates by name; `directory.resolver` makes of it what `policy_from_json` takes."""
-        return {entry.name: entry.certificate for entry in await self._directory.entries()}
+    async def approver_certificates(self) -> Mapping[str, bytes | None]:
+        """Certificates by name; `directory.resolver` makes of it what `policy_from_json` takes.
+
+        Approvers whose keys the HSM made are among them; None for those who are not onboarded yet.
+        """
+        managed = await self.onboarding.certificates()
+        return {**managed, **{entry.name: entry.certificate for entry in await self._directory.entries()}}
 
     # --- across the gap ---
 
@@ -450,6 +466,9 @@ class Broker:
         """Do what is due by the clock, and return when it is done; the scheduler does it by itself, tests call it."""
         await self._withdrawals.deliver()
         await self._scheduler.run_due()
+
+    async def _open_restore(self, restore: RestoreCall, call: UnwrapCall, original: bytes) -> str:
+        return await self._whole(self._opening.restore(restore, call, original))
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end even if the caller goes away: a step begun is finished."""

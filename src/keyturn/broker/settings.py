@@ -41,4 +41,5 @@ class BrokerSettings:
     max_timestamp_age: int = 600
     max_timestamp_ahead: int = 5
     timestamp_services: frozenset[bytes] = frozenset()
+    approver_management: bool = False
     max_spooled: int = 64 << 30

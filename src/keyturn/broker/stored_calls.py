@@ -12,8 +12,10 @@ import uuid
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from keyturn.broker.answers import Executed
-from keyturn.broker.calls import CertifyCall, DecryptCall, RequestKind, SignCall, UnwrapCall
+from keyturn.broker.calls import CertifyCall, DecryptCall, RequestKind, RestoreCall, SignCall, UnwrapCall
 from keyturn.crypto.schemes import API_OPTIONS, SignOptions
 from keyturn.ska.messages import decode_unwrap_payload
 from keyturn.ska.policy import decode_policy, encode_policy
@@ -51,6 +53,10 @@ async def execute(executor: Executor, request: RequestRow, approvals: Sequence[b
         case RequestKind.CSR | RequestKind.ISSUE | RequestKind.SELFSIGN:
             certified = await executor.certify(operation_id, certify_call(request), approvals, request_id=request.id)
             return Executed(certified.value, certified.receipt, certified.receipt_signature)
+        case RequestKind.UNWRAP if (restore := restore_call(request)) is not None:
+            done = await executor.restore_approver(
+                operation_id, restore, unwrap_call(request), approvals, request_id=request.id
+            )
         case RequestKind.UNWRAP:
             done = await executor.unwrap(operation_id, unwrap_call(request), approvals, request_id=request.id)
         case RequestKind.BLOCK:
@@ -133,10 +139,12 @@ def certify_call(request: RequestRow) -> CertifyCall:
     )
 
 
-def unwrap_parameters(call: UnwrapCall) -> str:
-    """What a request to unwrap keeps in `parameters`."""
+def unwrap_parameters(call: UnwrapCall, restore: RestoreCall | None = None) -> str:
+    """What a request to unwrap keeps in `parameters`, and one that restores an approver's file."""
+    who = {} if restore is None else {"approver": restore.name, "purpose": restore.purpose}
     return json.dumps(
-        {
+        who
+        | {
             "method": call.method,
             "label": call.new_label,
             "attributes": dict(call.attributes),
@@ -167,6 +175,23 @@ def unwrap_call(request: RequestRow) -> UnwrapCall:
         allowed_algorithms=tuple(kept.get("allowedAlgorithms", ())),
         sealed_password=request.sealed_password or b"",
     )
+
+
+def restore_passwords(call: RestoreCall) -> bytes:
+    """What a request that restores keeps of passwords, where others keep their key's; it goes when the request ends."""
+    return msgspec.msgpack.encode([call.backup_password, call.old_backup_password])
+
+
+def restore_call(request: RequestRow) -> RestoreCall | None:
+    """What a stored request restores; None for any other request. Once it has ended, without the passwords."""
+    kept = _kept(request)
+    if request.kind != RequestKind.UNWRAP or "approver" not in kept:
+        return None
+    new, old = msgspec.msgpack.decode(request.sealed_password or restore_passwords(_NO_PASSWORDS), type=list[bytes])
+    return RestoreCall(name=kept["approver"], purpose=kept["purpose"], backup_password=new, old_backup_password=old)
+
+
+_NO_PASSWORDS: Final = RestoreCall(name="", purpose="")
 
 
 def _kept(request: RequestRow) -> dict[str, Any]:

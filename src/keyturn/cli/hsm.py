@@ -94,6 +94,15 @@ hsm.add_command(deleted)
 @click.option("--rfc-timestamp-key-name", help="Name of the key for timestamps of RFC 3161.")
 @click.option("--transport-key-name", help="Name of the key to which passwords of keys are sealed.")
 @click.option(
+    "--backup-key-name",
+    help="Label of the key under whose policy approver management keeps what it makes; without it there is none.",
+)
+@click.option(
+    "--allow-open-backup-key/--no-allow-open-backup-key",
+    default=None,
+    help="Weakens: let that key's policy be open, and make it so where there is none.",
+)
+@click.option(
     "--deleted-key-retention-days", type=int, help="Days that deleted keys lie sealed; default 30, 0 erases at once."
 )
 @click.option("--clock-tolerance", type=float, help="Seconds the clock may be behind the highest time used; default 2.")

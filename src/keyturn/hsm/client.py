@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.addresses import TlsFiles, parse_address
+from keyturn.hsm.calls.approvers import ApproverCalls
 from keyturn.hsm.calls.certificates import CertificateCalls
 from keyturn.hsm.calls.derivation import DerivationCalls
 from keyturn.hsm.calls.enciphering import EncipheringCalls
@@ -223,6 +224,7 @@ class HsmClient(
     ObjectCalls,
     GivingCalls,
     ServiceCalls,
+    ApproverCalls,
 ):
     """Calls to one HSM over one connection that is renewed when it breaks. Made by `connect`."""
 

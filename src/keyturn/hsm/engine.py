@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any, Final
 from keyturn import __version__
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm import protocol
+from keyturn.hsm.approvers import Approvers
 from keyturn.hsm.attesting import Attester
 from keyturn.hsm.authority import Authority, StatementServedError, protects
+from keyturn.hsm.backup_key import BackupKey
 from keyturn.hsm.certifying import Certifying
 from keyturn.hsm.context import EngineContext
 from keyturn.hsm.deleted_keys import DeletedKeys
@@ -45,6 +47,7 @@ from keyturn.hsm.operations import Operations, input_digest
 from keyturn.hsm.passwords import Passwords
 from keyturn.hsm.rate_limit import RateLimit
 from keyturn.hsm.receipts import Receipts, check_request_id
+from keyturn.hsm.restoring import TRIES, TRIES_PER_SECOND, Restoring
 from keyturn.hsm.rollback import RollbackGuard
 from keyturn.hsm.single_use import SingleUse
 from keyturn.hsm.stamping import Stamping
@@ -132,6 +135,11 @@ class Engine:
         self.deleted_keys = DeletedKeys(context)
         """What lies sealed after its deletion, for the administrator and the timer."""
         objects = Objects(context)
+        self._backup_key = BackupKey(context)
+        approvers = Approvers(context, self._backup_key)
+        restoring = Restoring(
+            context, self._backup_key, RateLimit("backup passwords", TRIES_PER_SECOND, TRIES, monotonic)
+        )
         giving = Giving(
             context,
             random=_limit("random bytes", settings.random_per_second, monotonic),
@@ -150,7 +158,7 @@ class Engine:
             protocol.GetAddress: deriving.address,
             protocol.Sign: self._once(using.sign, use=True, optional=True),
             protocol.Decrypt: self._once(using.decrypt, use=True, optional=True),
-            protocol.Unwrap: self._once(Unwrapping(context).unwrap, use=True),
+            protocol.Unwrap: self._once(Unwrapping(context, restoring).unwrap, use=True),
             protocol.SignCertificate: self._once(certifying.sign, use=True),
             protocol.AttachCertificate: self._once(certifying.attach),
             protocol.Block: self._once(status.block),
@@ -175,6 +183,13 @@ class Engine:
             protocol.DateWithRfc3161: giving.date,
             protocol.MakeFileKey: FileKeys(context).make,
             protocol.OpenFileKey: FileKeys(context).open,
+            protocol.CreateApprover: self._once(approvers.create),
+            protocol.RenewApproverCode: self._once(approvers.renew),
+            protocol.OnboardApprover: self._once(approvers.onboard),
+            protocol.ListApprovers: approvers.listed,
+            protocol.DeleteApprover: self._once(approvers.delete),
+            protocol.GetRestoration: restoring.described,
+            protocol.GetRestoredCode: restoring.code,
         }
         for name in context.system_names:
             if store.key(name) is not None:
@@ -183,6 +198,7 @@ class Engine:
                     f"a key with the label {name!r} exists; give the HSM's own key another name in the settings",
                     refusal="label.system-key",
                 )
+        self._backup_key.make_where_open_is_allowed()
 
     def handle(self, message: protocol.Call, peer: str) -> protocol.Answer | Awaitable[protocol.Answer]:
         """Answer a call.
@@ -197,6 +213,7 @@ class Engine:
         try:
             check_request_id(message)
             self._context.rollback.require_current(message)
+            self._backup_key.require_reserved(message)
             return self._handlers[type(message)](message)
         except Exception as error:
             return self._refuse(message, error, peer)

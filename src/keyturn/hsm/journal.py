@@ -30,7 +30,7 @@ MAX_SHOWN: Final = 200
 _SHOWN_FINDINGS: Final = 16
 """Approvals whose refusal is told one by one in a log line; a hostile call may bring a thousand."""
 _READING: Final = frozenset(
-    {"info", "list", "lookup", "verify", "statistics", "random", "log", "object", "file-key-make"}
+    {"info", "list", "lookup", "verify", "statistics", "random", "log", "object", "file-key-make", "approvers"}
 )
 _KINDS: Final[dict[type, str]] = {
     kind: str(kind.__struct_config__.tag)
@@ -45,7 +45,8 @@ _KINDS: Final[dict[type, str]] = {
         *(protocol.SignCertificate, protocol.AttachCertificate),
         *(protocol.PutObject, protocol.GetObject, protocol.DeleteObject, protocol.GetRandom, protocol.GetLog),
         *(protocol.DateWithRfc3161, protocol.MakeFileKey, protocol.OpenFileKey),
-        *(protocol.SignCertificate, protocol.AttachCertificate),
+        *(protocol.CreateApprover, protocol.RenewApproverCode, protocol.OnboardApprover, protocol.ListApprovers),
+        *(protocol.DeleteApprover, protocol.GetRestoration, protocol.GetRestoredCode),
     )
 }
 

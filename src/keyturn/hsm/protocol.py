@@ -23,6 +23,19 @@ from __future__ import annotations
 
 from typing import Final
 
+from keyturn.hsm.messages.approvers import (
+    ApproverCode,
+    ApproverPackage,
+    Approvers,
+    CreateApprover,
+    DeleteApprover,
+    GetRestoration,
+    GetRestoredCode,
+    ListApprovers,
+    OnboardApprover,
+    RenewApproverCode,
+    Restoration,
+)
 from keyturn.hsm.messages.base import Message
 from keyturn.hsm.messages.certificates import AttachCertificate, Certified, SignCertificate
 from keyturn.hsm.messages.derivation import Address, DeriveKey, GetAddress, ImportSeed
@@ -52,6 +65,9 @@ __all__ = [
     "PROTOCOL_VERSION",
     "Address",
     "Answer",
+    "ApproverCode",
+    "ApproverPackage",
+    "Approvers",
     "AttachCertificate",
     "Attest",
     "Attested",
@@ -60,11 +76,13 @@ __all__ = [
     "Certified",
     "ChangePassword",
     "CheckPassword",
+    "CreateApprover",
     "CreateKey",
     "DateWithRfc3161",
     "Dated",
     "Decrypt",
     "Decrypted",
+    "DeleteApprover",
     "DeleteKey",
     "DeleteObject",
     "DeriveKey",
@@ -79,12 +97,15 @@ __all__ = [
     "GetLog",
     "GetObject",
     "GetRandom",
+    "GetRestoration",
+    "GetRestoredCode",
     "GetStatistics",
     "ImportKey",
     "ImportSeed",
     "Info",
     "KeyFacts",
     "Labels",
+    "ListApprovers",
     "ListKeys",
     "LogLines",
     "Lookup",
@@ -92,10 +113,13 @@ __all__ = [
     "Message",
     "Modify",
     "ObjectIs",
+    "OnboardApprover",
     "OpenFileKey",
     "PutObject",
     "Random",
     "Refused",
+    "RenewApproverCode",
+    "Restoration",
     "Sign",
     "SignCertificate",
     "Signed",
@@ -156,6 +180,13 @@ Call = (
     | ChangePassword
     | ExportKey
     | ImportKey
+    | CreateApprover
+    | RenewApproverCode
+    | OnboardApprover
+    | ListApprovers
+    | DeleteApprover
+    | GetRestoration
+    | GetRestoredCode
 )
 """What the broker may ask."""
 
@@ -180,6 +211,10 @@ Answer = (
     | Dated
     | FileKey
     | Exported
+    | ApproverCode
+    | ApproverPackage
+    | Approvers
+    | Restoration
     | Refused
 )
 """What the HSM answers."""

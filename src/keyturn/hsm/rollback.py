@@ -152,6 +152,9 @@ class RollbackGuard:
                 return self._has_policy(call.label)
             case protocol.ImportKey() | protocol.Unwrap():
                 return bool(call.policy) or self._has_policy(call.label)
+            case protocol.CreateApprover() | protocol.RenewApproverCode() | protocol.OnboardApprover():
+                # A code that was used could be good again, and an approver deleted since be there.
+                return True
         return False
 
     def _has_policy(self, label: str) -> bool:

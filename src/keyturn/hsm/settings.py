@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.hsm.addresses import Address, TlsFiles, parse_address
 from keyturn.hsm.clock_guard import BOUND, TOLERANCE
 from keyturn.hsm.sealing import MAX_MEMORY_KIB, MIN_MEMORY_KIB, KdfParameters
@@ -24,6 +24,7 @@ from keyturn.hsm.system_keys import (
     DEFAULT_RFC_TIMESTAMP_NAME,
     DEFAULT_TRANSPORT_NAME,
 )
+from keyturn.ska.labels import check_label
 
 _MAX_CONFIG: Final = 64 * 1024
 _TEN_YEARS: Final = 10 * 366 * 86_400
@@ -55,6 +56,10 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
         receipt_key_name: Name of the receipt key.
         rfc_timestamp_key_name: Name of the key that makes timestamps of RFC 3161.
         transport_key_name: Name of the key to which passwords are sealed (R27).
+        backup_key_name: Label of the key under whose policy what approver management makes is kept; "" for no approver
+            management (R23).
+        allow_open_backup_key: Let that key's policy be open, and make it with an empty one where there is none.
+            Weakening.
         deleted_key_retention_days: Days that a deleted key lies sealed before it is erased (R28); 0 erases at once.
         clock_tolerance: Seconds the system clock may be behind the highest time used; up to an hour.
         clock_bound: Seconds it may be ahead of that before a person must confirm it; at least a minute. The default,
@@ -83,6 +88,8 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
     receipt_key_name: KeyName = DEFAULT_RECEIPT_NAME
     rfc_timestamp_key_name: KeyName = DEFAULT_RFC_TIMESTAMP_NAME
     transport_key_name: KeyName = DEFAULT_TRANSPORT_NAME
+    backup_key_name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    allow_open_backup_key: bool = False
     deleted_key_retention_days: Annotated[int, msgspec.Meta(ge=0, le=3660)] = 30
     clock_tolerance: Annotated[float, msgspec.Meta(ge=0, le=3600)] = TOLERANCE
     clock_bound: Annotated[float, msgspec.Meta(ge=60, le=_TEN_YEARS)] = BOUND
@@ -134,6 +141,7 @@ class HsmSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
     def weakening_switches(self) -> tuple[str, ...]:
         """Names of the active switches that weaken what the HSM promises, sorted; attested with every key."""
         switches = {
+            "allowOpenBackupKey": self.allow_open_backup_key,
             "allowReplayedControlApprovals": self.allow_replayed_control_approvals,
             "allowUnlabelledApprovals": self.allow_unlabelled_approvals,
             "allowWeakKeys": self.allow_weak_keys,
@@ -198,7 +206,25 @@ def load_settings(file: Path | None, flags: dict[str, object]) -> HsmSettings:
             "differ: each system key does one thing",
             refusal="config.invalid",
         )
+    _check_backup_key(settings, names)
     return settings
+
+
+def _check_backup_key(settings: HsmSettings, system_names: set[str]) -> None:
+    """The backup key is a key with a label and a policy, and none of the HSM's own."""
+    name = settings.backup_key_name
+    why = ""
+    if not name and settings.allow_open_backup_key:
+        why = "allowOpenBackupKey does nothing without a backup key: give backupKeyName (--backup-key-name)"
+    elif name in system_names:
+        why = f"backupKeyName: {name!r} is the name of one of the HSM's own keys; choose another label"
+    elif name:
+        try:
+            check_label(name)
+        except FormatError as error:
+            why = f"backupKeyName: {error.message}"
+    if why:
+        raise KeyturnError(ErrorCode.CONFIG_NOT_VALID, why, refusal="config.invalid")
 
 
 def _read(file: Path) -> dict[str, object]:

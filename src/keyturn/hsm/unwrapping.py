@@ -26,8 +26,11 @@ from keyturn.hsm.records import KeyRecord
 from keyturn.ska.unwrap_flags import unwrap_payload_for
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from keyturn.hsm import protocol
     from keyturn.hsm.context import EngineContext
+    from keyturn.hsm.restoring import Restoring
 
 
 class Unwrapping:
@@ -35,13 +38,17 @@ class Unwrapping:
 
     Args:
         context: What the parts of the engine share.
+        restoring: Takes the calls that restore an approver's file.
     """
 
-    def __init__(self, context: EngineContext) -> None:
+    def __init__(self, context: EngineContext, restoring: Restoring) -> None:
         self._context = context
+        self._restoring = restoring
 
-    def unwrap(self, call: protocol.Unwrap, digest: bytes) -> protocol.Answer:
+    def unwrap(self, call: protocol.Unwrap, digest: bytes) -> protocol.Answer | Awaitable[protocol.Answer]:
         """Unwrap a key and keep it."""
+        if call.approver:
+            return self._restoring.restore(call, digest)
         context = self._context
         record = context.key(call.label)
         method = wrapping.wrap_method(call.method)

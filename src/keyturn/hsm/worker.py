@@ -86,6 +86,46 @@ class SignatureMade(msgspec.Struct, frozen=True, array_like=True, tag=True):
     signature: bytes
 
 
+class MakeApproverFile(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What a worker is asked: make an officer's PKCS#12 file, and where there is none yet the key in it.
+
+    Args:
+        name: The approver's name.
+        password: Of the new file, UTF-8.
+        key_size: Bits of the key that is made; 0 where there is one.
+        days: Validity of the certificate that is made with it.
+        now: Seconds since the epoch, its beginning.
+        private_key: The key, where there is one, as it is kept.
+        certificate: Its certificate, DER.
+        file: The file so far, which the next must open; empty where nobody has to know it.
+        file_password: Its password.
+    """
+
+    name: str
+    password: bytes
+    key_size: int = 0
+    days: int = 0
+    now: int = 0
+    private_key: bytes = b""
+    certificate: bytes = b""
+    file: bytes = b""
+    file_password: bytes = b""
+
+    def __repr__(self) -> str:
+        return "MakeApproverFile(…)"
+
+
+class ApproverFileMade(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker's answer: an officer's key as it is kept, certificate (DER) and PKCS#12 file."""
+
+    private_key: bytes
+    certificate: bytes
+    file: bytes
+
+    def __repr__(self) -> str:
+        return "ApproverFileMade(…)"
+
+
 class Rejected(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A worker's answer: what is asked is refused, with the words of a `KeyturnError`."""
 
@@ -100,8 +140,9 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True):
     message: str
 
 
-Job = GenerateKey | SignPayload
-Result = Generated | SignatureMade | Rejected | Failed
+Job = GenerateKey | SignPayload | MakeApproverFile
+Made = Generated | SignatureMade | ApproverFileMade
+Result = Made | Rejected | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +188,7 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def run(self, job: Job) -> Generated | SignatureMade | Rejected:
+    async def run(self, job: Job) -> Made | Rejected:
         """Have the worker do `job`."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -234,7 +275,24 @@ class WorkerPool:
             raise _failed("gave another answer than a signature")
         return made.signature
 
-    async def _run(self, job: Job) -> Generated | SignatureMade:
+    async def approver_file(self, job: MakeApproverFile) -> ApproverFileMade:
+        """Make an officer's file, and where there is none yet their key, in a worker.
+
+        Args:
+            job: What is made.
+
+        Returns:
+            Key, certificate and file.
+
+        Raises:
+            KeyturnError: As `generate`; 620 `approver.backup-password`, if the password so far is another.
+        """
+        made = await self._run(job)
+        if not isinstance(made, ApproverFileMade):
+            raise _failed("gave another answer than a file")
+        return made
+
+    async def _run(self, job: Job) -> Made:
         if self._waiting >= MAX_WAITING:
             raise KeyturnError(
                 ErrorCode.HSM_FAILURE,
@@ -282,8 +340,23 @@ class WorkerPool:
             await worker.stop()
 
 
+def _make_approver_file(job: MakeApproverFile) -> ApproverFileMade:
+    # Few HSMs ever need it.
+    from keyturn.crypto.approver_files import approver_certificate, approver_file, require_file_password
+
+    private_key, certificate = job.private_key, job.certificate
+    if not private_key:
+        private_key = make_key_pair(make_spec("RSA", "", job.key_size)).private_key
+        certificate = approver_certificate(private_key, job.name, job.days, job.now)
+    if job.file:
+        require_file_password(job.file, job.file_password)
+    return ApproverFileMade(private_key, certificate, approver_file(private_key, certificate, job.name, job.password))
+
+
 def _work(job: Job) -> Result:
     try:
+        if isinstance(job, MakeApproverFile):
+            return _make_approver_file(job)
         if isinstance(job, SignPayload):
             key = private_key_from_stored(job.key_type, job.private_key)
             options = SignOptions(context=job.context)

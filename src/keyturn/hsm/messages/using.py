@@ -116,6 +116,11 @@ class Unwrap(Message, frozen=True, tag="unwrap"):
         allowed_operations: Of the new key, as in `CreateKey`; a protected key without `boundApprovals` gives none.
         allowed_algorithms: The same.
         sealed_password: The key's password (`keyturn.ska.sealed_password`); empty for none.
+        approver: Name of the approver whose file is restored; then the call is what `GetRestoration` answered, nothing
+            new is kept under a label, and the answer attests the backup key (`keyturn.hsm.restoring`). "" otherwise.
+        purpose: With `approver`: `restore`, `forgot` or `change`, as in `GetRestoration`.
+        backup_password: With `approver`: the new backup password, sealed (`keyturn.ska.approver_secrets`).
+        old_backup_password: For `change`: the one so far, sealed likewise.
     """
 
     operation_id: bytes
@@ -132,6 +137,10 @@ class Unwrap(Message, frozen=True, tag="unwrap"):
     allowed_operations: list[str] = msgspec.field(default_factory=list)
     allowed_algorithms: list[str] = msgspec.field(default_factory=list)
     sealed_password: bytes = b""
+    approver: str = ""
+    purpose: str = ""
+    backup_password: bytes = b""
+    old_backup_password: bytes = b""
 
 
 class Verify(Message, frozen=True, tag="verify"):
