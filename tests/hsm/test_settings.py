@@ -10,7 +10,6 @@ import pytest
 from keyturn.errors import KeyturnError
 from keyturn.hsm.passphrase import development_passphrase, read_passphrase_file
 from keyturn.hsm.rate_limit import RateLimit
-from keyturn.hsm.self_test import run_self_test
 from keyturn.hsm.settings import HsmSettings, load_settings
 
 
@@ -138,19 +137,6 @@ def test_the_development_passphrase_is_made_once_and_its_notice_names_the_cure(t
     assert (tmp_path / "passphrase").stat().st_mode & 0o777 == 0o600
     assert "--passphrase-file" in notice
     assert passphrase.decode() not in notice
-
-
-def test_the_self_test_passes_and_finds_a_library_that_computes_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_self_test()
-    from keyturn.hsm import self_test
-
-    def wrong(*_: object) -> bytes:
-        return bytes(64)
-
-    monkeypatch.setattr(self_test, "sign", wrong)
-    with pytest.raises(KeyturnError) as caught:
-        run_self_test()
-    assert caught.value.refusal == "self-test.failed"
 
 
 def test_a_rate_limit_gives_its_burst_and_then_its_rate() -> None:
