@@ -21,13 +21,9 @@ from cryptography.x509.oid import NameOID
 
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska import der
+from keyturn.ska.certificate_extensions import EXTENDED_KEY_USAGES, KEY_USAGES
 from keyturn.ska.iso_time import LAST_SECOND, format_time
-from keyturn.ska.to_be_signed import (
-    EXTENDED_KEY_USAGES,
-    EXTENSION_REQUEST,
-    KEY_USAGES,
-    read_to_be_signed,
-)
+from keyturn.ska.to_be_signed import EXTENSION_REQUEST, read_to_be_signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

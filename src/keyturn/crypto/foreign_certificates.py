@@ -19,7 +19,8 @@ from keyturn.crypto.certificates import Issuer, Usages, key_identifier
 from keyturn.crypto.registry import verify
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn.ska import der
-from keyturn.ska.to_be_signed import EXTENDED_KEY_USAGES, NAME_WORDS, UNREADABLE, key_usage_names, split_signed
+from keyturn.ska.certificate_extensions import EXTENDED_KEY_USAGES, NAME_WORDS, key_usage_names
+from keyturn.ska.to_be_signed import UNREADABLE, split_signed
 
 MAX_CERTIFICATE: Final = 65_536
 """Largest certificate or request in bytes that is read: signatures of SLH-DSA have up to 49 856."""
