@@ -32,23 +32,7 @@ _SHOWN_FINDINGS: Final = 16
 _READING: Final = frozenset(
     {"info", "list", "lookup", "verify", "statistics", "random", "log", "object", "file-key-make", "approvers"}
 )
-_KINDS: Final[dict[type, str]] = {
-    kind: str(kind.__struct_config__.tag)
-    for kind in (
-        *(protocol.GetInfo, protocol.ListKeys, protocol.Lookup, protocol.Attest, protocol.CreateKey),
-        *(protocol.DeleteKey, protocol.Sign, protocol.Modify, protocol.Verify, protocol.Stamp, protocol.GetStatistics),
-        *(protocol.Encrypt, protocol.Wrap),
-        *(protocol.Decrypt, protocol.Unwrap, protocol.Block, protocol.Unblock, protocol.Withdraw),
-        protocol.Witness,
-        *(protocol.ImportSeed, protocol.DeriveKey, protocol.GetAddress),
-        *(protocol.CheckPassword, protocol.ChangePassword, protocol.ExportKey, protocol.ImportKey),
-        *(protocol.SignCertificate, protocol.AttachCertificate),
-        *(protocol.PutObject, protocol.GetObject, protocol.DeleteObject, protocol.GetRandom, protocol.GetLog),
-        *(protocol.DateWithRfc3161, protocol.MakeFileKey, protocol.OpenFileKey),
-        *(protocol.CreateApprover, protocol.RenewApproverCode, protocol.OnboardApprover, protocol.ListApprovers),
-        *(protocol.DeleteApprover, protocol.GetRestoration, protocol.GetRestoredCode),
-    )
-}
+_KINDS: Final[dict[type, str]] = {kind: str(kind.__struct_config__.tag) for kind in protocol.Call.__args__}
 
 
 class Journal:
@@ -83,20 +67,8 @@ class Journal:
             payload: The bytes that were processed, for their hash.
             note: What else should be known.
         """
-        self.granted += 1
-        self._store.log.append(
-            LogEntry(
-                time=self.now(),
-                kind=_KINDS[type(call)],
-                outcome="granted",
-                label=record.label,
-                uuid=record.uuid,
-                payload=sha256(payload).hexdigest() if payload else "",
-                approvers=approver_fingerprints(decision) if decision is not None else (),
-                operation=_operation(call),
-                note=note,
-            )
-        )
+        approvers = approver_fingerprints(decision) if decision is not None else ()
+        self._granted(call, label=record.label, uuid=record.uuid, payload=payload, approvers=approvers, note=note)
 
     def serve(self, call: protocol.Call, *, payload: bytes = b"", note: str = "") -> None:
         """Write that a call was granted which is about no key.
@@ -106,29 +78,34 @@ class Journal:
             payload: The bytes that were processed, for their hash.
             note: What else should be known.
         """
-        self.granted += 1
-        self._store.log.append(
-            LogEntry(
-                time=self.now(),
-                kind=_KINDS[type(call)],
-                outcome="granted",
-                payload=sha256(payload).hexdigest() if payload else "",
-                operation=_operation(call),
-                note=note,
-            )
-        )
+        self._granted(call, payload=payload, note=note)
 
     def repeat(self, call: protocol.Call) -> None:
         """Write that a repeated call got its stored answer."""
+        self._granted(call, label=_label(call), note="stored result of a repeated call")
+
+    def _granted(
+        self,
+        call: protocol.Call,
+        *,
+        label: str = "",
+        uuid: str = "",
+        payload: bytes = b"",
+        approvers: tuple[str, ...] = (),
+        note: str,
+    ) -> None:
         self.granted += 1
         self._store.log.append(
             LogEntry(
                 time=self.now(),
                 kind=_KINDS[type(call)],
                 outcome="granted",
-                label=_label(call),
+                label=label,
+                uuid=uuid,
+                payload=_hash(payload),
+                approvers=approvers,
                 operation=_operation(call),
-                note="stored result of a repeated call",
+                note=note,
             )
         )
 
@@ -167,7 +144,7 @@ class Journal:
                     label=_label(call),
                     uuid="" if record is None else record.uuid,
                     refusal=word,
-                    payload=sha256(payload).hexdigest() if payload else "",
+                    payload=_hash(payload),
                     operation=_operation(call),
                     note=f"{peer}: {error.message[:MAX_SHOWN]}" + (f" [{words}]" if words else ""),
                 )
@@ -210,6 +187,10 @@ def _defect(error: Exception) -> KeyturnError:
 def _hashed(call: protocol.Call) -> tuple[str, ...]:
     """Fields of a call of which the first that is there is hashed; what is to be encrypted is nobody's to guess at."""
     return () if isinstance(call, protocol.Encrypt) else ("payload", "wrapped_key", "policy", "approval")
+
+
+def _hash(payload: bytes) -> str:
+    return sha256(payload).hexdigest() if payload else ""
 
 
 def _label(call: protocol.Call) -> str:
