@@ -1,4 +1,7 @@
-"""`keyturn key`: a person accepts a key by its attestation, and sees later whether keys are what was accepted (R20)."""
+"""`keyturn key`: a person accepts a key by its attestation, and sees later whether keys are what was accepted (R20).
+
+The commands about material of keys stand in `key_material`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from keyturn.approver.first_trust import MAX_PEM, device_certificate, verified_a
 from keyturn.approver.policy_words import Reader
 from keyturn.approver.terminal import spaced_fingerprint, visible
 from keyturn.cli.examples import examples
+from keyturn.cli.key_material import address, derive, export_key, import_key
 from keyturn.cli.officer import (
     FILE,
     OfficerGroup,
@@ -56,7 +60,11 @@ MAX_FILE: Final = 2 << 20
     ),
 )
 def key() -> None:
-    """Keys that you have accepted, by their attestation and not by their name."""
+    """Accept keys, by their attestation and not by their name; take keys in and out, and derive them."""
+
+
+for _command in (export_key, import_key, derive, address):
+    key.add_command(_command)
 
 
 @key.command(

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "approver": ("keyturn.cli.approver:approver", "Keys, tasks and decisions of a person who approves."),
+    "certificate": ("keyturn.cli.certificate:certificate", "Requests for certificates, and certificates of keys."),
     "config": ("keyturn.cli.config:config", "Settings of the server: check, show, begin; make API keys."),
+    "file": ("keyturn.cli.file:file", "Encrypt files for a key, and decrypt them."),
     "hsm": ("keyturn.cli.hsm:hsm", "The HSM process: serve, status, unseal, backup, restore, log."),
     "inspect": ("keyturn.cli.inspect:inspect", "Decode any token, timestamp, policy or bundle to JSON."),
-    "key": ("keyturn.cli.key:key", "Accept keys by their attestation; say if one is not what you accepted."),
+    "key": ("keyturn.cli.key:key", "Accept keys by their attestation; import, export, derive."),
     "policy": ("keyturn.cli.policy:policy", "Check, explain and simulate a policy before a key has it."),
     "receipt": ("keyturn.cli.receipt:receipt", "Check what an HSM says it did or refused."),
     "serve": ("keyturn.cli.serve:serve", "The broker with its REST API."),
