@@ -411,7 +411,7 @@ def test_statements_without_an_end_are_kept_until_the_ledger_is_full_ledger_full
 
 
 def test_a_result_that_is_not_kept_is_not_made_anew_approval_spent(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keyturn.hsm.change.MAX_OPERATIONS", 2)
+    monkeypatch.setattr("keyturn.hsm.pending.MAX_OPERATIONS", 2)
     calls = use_up(room, 3)
     refused = room.ask(msgspec.structs.replace(calls[0], operation_id=operation_id()))
     assert refused.refusal == "approval.spent"

@@ -133,7 +133,7 @@ def test_r6_a_segment_put_back_to_an_older_state_is_noticed_store_consumed_misma
 def test_results_of_single_uses_are_pushed_out_by_single_uses_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keyturn.hsm.change.MAX_OPERATIONS", 3)
+    monkeypatch.setattr("keyturn.hsm.pending.MAX_OPERATIONS", 3)
     store = create_store(tmp_path / "store")
 
     def done(number: int, use_digest: bytes = b"") -> None:

@@ -10,7 +10,7 @@ import uvloop
 from msgspec.structs import replace
 
 from keyturn.errors import ErrorCode, KeyturnError
-from keyturn.hsm import change as change_module
+from keyturn.hsm import pending
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.container import Container
 from keyturn.hsm.store import LAZY_USES, Store
@@ -236,7 +236,7 @@ def test_operation_exists(store: Store) -> None:
 def test_the_oldest_operations_go_first_and_no_more_are_kept_than_promised(
     directory: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(change_module, "MAX_OPERATIONS", 3)
+    monkeypatch.setattr(pending, "MAX_OPERATIONS", 3)
     for number in range(5):
         with store.change() as change:
             change.put_operation(operation_id(number), input_digest(number), b"", time=number)

@@ -11,12 +11,12 @@ the end of the block there is no `await`: one change is open at a time.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final, Self
 
 from msgspec.structs import replace
 
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.hsm.pending import Pending
 from keyturn.hsm.records import (
     KeyRecord,
     LabelRecord,
@@ -33,19 +33,12 @@ from keyturn.hsm.records import (
     store_error,
 )
 from keyturn.hsm.sealing import Domain
-from keyturn.hsm.segments import ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from keyturn.hsm.state import StoreState
-
-MAX_OPERATIONS: Final = 100_000
-"""Results kept for repeated calls; the oldest go first. A caller repeats a call after a broken line or a crash, so
-minutes would do: at the targeted 150 approved flows per second this is eleven minutes, at a person's pace years. About
-70 MB of memory when full. Results of single-use keys are counted apart, up to the same number: only other approved uses
-push them out (docs/adr/0079)."""
 
 OPERATION_ID_SIZE: Final = 16
 _DIGEST_SIZE: Final = 32
@@ -66,21 +59,7 @@ class Change:
     def __init__(self, state: StoreState, done: Callable[[bool], None]) -> None:
         self._state = state
         self._done = done
-        self._rows: dict[tuple[str, bytes], bytes | None] = {}
-        self._keys: dict[str, KeyRecord | None] = {}
-        self._deleted: dict[str, KeyRecord | None] = {}
-        self._labels: dict[str, LabelRecord] = {}
-        self._operations: dict[bytes, OperationRecord] = {}
-        self._ledger: dict[bytes, tuple[LedgerRecord, bool]] = {}
-        self._segments: dict[tuple[str, bytes], bytes] = {}
-        self._system_keys: dict[str, SystemKeyRecord] = {}
-        self._objects: dict[tuple[str, str], ObjectRecord | None] = {}
-        self._uses: Counter[str] = Counter()
-        self._clock_mark: float | None = None
-        self._restored_above: int | None = None
-        self._log_loss = False
-        self._witnessed: tuple[int, int] | None = None
-        self._accepted_rollbacks = 0
+        self._pending = Pending()
 
     def put_key(self, record: KeyRecord, private_key: bytes | None = None) -> KeyRecord:
         """Add a key, or replace the record of one.
@@ -114,8 +93,8 @@ class Change:
             private_key = self._private_of(current)
         stored = self._sealed(record, private_key)
         self._remember(record)
-        self._rows["keys", record.uuid.encode()] = encode_record(stored)
-        self._keys[record.uuid] = stored
+        self._pending.rows["keys", record.uuid.encode()] = encode_record(stored)
+        self._pending.keys[record.uuid] = stored
         return stored
 
     def put_deleted(self, uuid: str, now: int) -> None:
@@ -132,9 +111,9 @@ class Change:
         if current is None:
             raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {uuid}.")
         stored = self._sealed(replace(current, deleted=max(now, 1)), self._private_of(current))
-        self._rows["keys", uuid.encode()] = encode_record(stored)
-        self._keys[uuid] = None
-        self._deleted[uuid] = stored
+        self._pending.rows["keys", uuid.encode()] = encode_record(stored)
+        self._pending.keys[uuid] = None
+        self._pending.deleted[uuid] = stored
 
     def restore_key(self, uuid: str, label: str, generation: int, now: int) -> KeyRecord:
         """Bring a deleted key back, under a label that is free. Called by `keyturn.hsm.deleted_keys` only.
@@ -158,9 +137,9 @@ class Change:
         self._admit(record)
         stored = self._sealed(record, self._private_of(current))
         self._remember(record)
-        self._rows["keys", uuid.encode()] = encode_record(stored)
-        self._keys[uuid] = stored
-        self._deleted[uuid] = None
+        self._pending.rows["keys", uuid.encode()] = encode_record(stored)
+        self._pending.keys[uuid] = stored
+        self._pending.deleted[uuid] = None
         return stored
 
     def erase_key(self, uuid: str) -> None:
@@ -174,8 +153,8 @@ class Change:
         """
         if uuid not in self._state.deleted:
             raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no deleted key {uuid}.")
-        self._rows["keys", uuid.encode()] = None
-        self._deleted[uuid] = None
+        self._pending.rows["keys", uuid.encode()] = None
+        self._pending.deleted[uuid] = None
         self._drop_lines(uuid)
 
     def remove_key(self, uuid: str) -> None:
@@ -189,8 +168,8 @@ class Change:
         """
         if self._key(uuid) is None:
             raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {uuid}.")
-        self._rows["keys", uuid.encode()] = None
-        self._keys[uuid] = None
+        self._pending.rows["keys", uuid.encode()] = None
+        self._pending.keys[uuid] = None
         self._drop_lines(uuid)
 
     def put_ledger(self, line: LedgerRecord) -> None:
@@ -204,13 +183,13 @@ class Change:
         """
         if self._key(line.uuid) is None:
             raise KeyturnError(ErrorCode.KEY_NOT_EXISTENT, f"There is no key {line.uuid}.")
-        self._rows["ledger", line.row] = encode_record(line)
-        self._ledger[line.row] = line, True
+        self._pending.rows["ledger", line.row] = encode_record(line)
+        self._pending.ledger[line.row] = line, True
 
     def drop_ledger(self, line: LedgerRecord) -> None:
         """Take a line out of the ledger."""
-        self._rows["ledger", line.row] = None
-        self._ledger[line.row] = line, False
+        self._pending.rows["ledger", line.row] = None
+        self._pending.ledger[line.row] = line, False
 
     def put_segment(self, segment: SegmentRecord) -> None:
         """Put consumed statements in the place of those that a segment has.
@@ -246,14 +225,14 @@ class Change:
         if len(operation_id) != OPERATION_ID_SIZE or len(input_digest) != _DIGEST_SIZE:
             raise store_error("bad-operation", "An operation has an id of 16 bytes and a SHA-256 digest of its input.")
         state = self._state
-        if any(operation_id in known for known in (state.operations, state.single_uses, self._operations)):
+        if any(operation_id in known for known in (state.operations, state.single_uses, self._pending.operations)):
             raise store_error("operation-exists", "This operation id already has a result. Answer that one.")
-        sequence = self._state.operation_sequence + len(self._operations) + 1
+        sequence = self._state.operation_sequence + len(self._pending.operations) + 1
         record = OperationRecord(operation_id, sequence, input_digest, time, use_digest=use_digest)
         sealed = self._state.sealing.seal(Domain.OPERATIONS, result, associated_operation_data(record))
         record = replace(record, result=sealed)
-        self._rows["operations", operation_id] = encode_record(record)
-        self._operations[operation_id] = record
+        self._pending.rows["operations", operation_id] = encode_record(record)
+        self._pending.operations[operation_id] = record
         return record
 
     def put_system_key(self, record: SystemKeyRecord, private_key: bytes | None = None) -> SystemKeyRecord:
@@ -281,8 +260,8 @@ class Change:
         else:
             sealed = self._state.sealing.seal(Domain.SYSTEM_KEYS, private_key, associated_system_key_data(record))
             stored = replace(record, private_key=sealed)
-        self._rows["system_keys", record.name.encode()] = encode_record(stored)
-        self._system_keys[record.name] = stored
+        self._pending.rows["system_keys", record.name.encode()] = encode_record(stored)
+        self._pending.system_keys[record.name] = stored
         return stored
 
     def put_object(self, record: ObjectRecord, value: bytes) -> ObjectRecord:
@@ -297,14 +276,14 @@ class Change:
         """
         sealed = self._state.sealing.seal(Domain.OBJECTS, value, associated_object_data(replace(record, value=b"")))
         stored = replace(record, value=sealed)
-        self._rows["objects", record.row] = encode_record(stored)
-        self._objects[record.kind, record.name] = stored
+        self._pending.rows["objects", record.row] = encode_record(stored)
+        self._pending.objects[record.kind, record.name] = stored
         return stored
 
     def remove_object(self, record: ObjectRecord) -> None:
         """Take an object out of the store."""
-        self._rows["objects", record.row] = None
-        self._objects[record.kind, record.name] = None
+        self._pending.rows["objects", record.row] = None
+        self._pending.objects[record.kind, record.name] = None
 
     def count_use(self, uuid: str, times: int = 1) -> None:
         """Count uses of a key, durable with this change.
@@ -313,7 +292,7 @@ class Change:
             uuid: The key.
             times: How many.
         """
-        self._uses[uuid] += times
+        self._pending.uses[uuid] += times
 
     def advance_clock(self, moment: float) -> None:
         """Make the clock mark at least `moment`, durable with this change.
@@ -321,7 +300,7 @@ class Change:
         Args:
             moment: Seconds since the epoch that were used or signed.
         """
-        self._clock_mark = max(float(moment), self._state.clock_mark, self._clock_mark or 0.0)
+        self._pending.clock_mark = max(float(moment), self._state.clock_mark, self._pending.clock_mark or 0.0)
 
     def turn_clock_back(self, moment: float) -> None:
         """Set the clock mark to an earlier `moment`. Called by `ClockGuard.confirm` only, on an administrator's word.
@@ -329,7 +308,7 @@ class Change:
         Args:
             moment: Seconds since the epoch.
         """
-        self._clock_mark = float(moment)
+        self._pending.clock_mark = float(moment)
 
     def mark_restored(self, above: int) -> None:
         """Raise the restore epoch. Called by `keyturn.hsm.backup` and `accept_rollback` only.
@@ -339,8 +318,8 @@ class Change:
         Args:
             above: The new epoch is greater than this and than the present one.
         """
-        self._restored_above = above
-        self._witnessed = (0, 0)
+        self._pending.restored_above = above
+        self._pending.witnessed = (0, 0)
 
     def mark_rolled_back(self, epoch: int, counter: int) -> None:
         """Remember that this store is an older one. Called by `keyturn.hsm.rollback` only (rule R6).
@@ -349,22 +328,21 @@ class Change:
             epoch: Restore epoch of the evidence.
             counter: State counter of the evidence.
         """
-        self._witnessed = max((epoch, counter), self._state.witnessed)
+        self._pending.witnessed = max((epoch, counter), self._state.witnessed)
 
     def accept_rollback(self) -> None:
         """Go on with a store that is an older one, in a new restore epoch. Called by `keyturn.hsm.rollback` only."""
         self.mark_restored(self._state.witnessed[0])
-        self._accepted_rollbacks = 1
+        self._pending.accepted_rollbacks = 1
 
     def mark_log_loss(self) -> None:
         """Count one accepted loss of the decision log. Called when a store is opened so."""
-        self._log_loss = True
+        self._pending.log_loss = True
 
     @property
     def state_counter(self) -> int:
         """The store's state counter once this change is applied."""
-        changed = (self._keys, self._deleted, self._ledger, self._segments, self._system_keys, self._objects)
-        return self._state.state_counter + any(changed)
+        return self._state.state_counter + self._pending.counts
 
     def __enter__(self) -> Self:
         return self
@@ -373,11 +351,11 @@ class Change:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._apply()
+            self._pending.apply_to(self._state)
         self._done(kind is None)
 
     def _key(self, uuid: str) -> KeyRecord | None:
-        return self._keys[uuid] if uuid in self._keys else self._state.keys_by_uuid.get(uuid)
+        return self._pending.keys[uuid] if uuid in self._pending.keys else self._state.keys_by_uuid.get(uuid)
 
     def _sealed(self, record: KeyRecord, private_key: bytes | None) -> KeyRecord:
         """A record as this change stores it, with its private key sealed anew."""
@@ -391,11 +369,11 @@ class Change:
 
     def _remember(self, record: KeyRecord) -> None:
         """What a label keeps of its bearers."""
-        label = self._labels.get(record.label) or self._state.labels.get(record.label)
+        label = self._pending.labels.get(record.label) or self._state.labels.get(record.label)
         if label is None or label.generations < record.generation or (record.policy and not label.ever_protected):
             protected = bool(record.policy) or (label is not None and label.ever_protected)
-            label = self._labels[record.label] = LabelRecord(record.label, record.generation, protected)
-            self._rows["labels", record.label.encode()] = encode_record(label)
+            label = self._pending.labels[record.label] = LabelRecord(record.label, record.generation, protected)
+            self._pending.rows["labels", record.label.encode()] = encode_record(label)
 
     def _private_of(self, record: KeyRecord) -> bytes | None:
         if not record.private_key:
@@ -410,96 +388,19 @@ class Change:
             self._put_segment(SegmentRecord(uuid, place, b""))
 
     def _put_segment(self, segment: SegmentRecord) -> None:
-        self._rows["consumed", segment.row] = segment.entries or None
-        self._segments[segment.uuid, segment.place] = segment.entries
+        self._pending.rows["consumed", segment.row] = segment.entries or None
+        self._pending.segments[segment.uuid, segment.place] = segment.entries
 
     def _admit(self, record: KeyRecord) -> None:
         state = self._state
         bearer = state.keys.get(record.label)
         taken = bearer is not None and self._key(bearer.uuid) is not None
-        if taken or any(one is not None and one.label == record.label for one in self._keys.values()):
+        if taken or any(one is not None and one.label == record.label for one in self._pending.keys.values()):
             raise KeyturnError(
                 ErrorCode.KEY_ALREADY_EXISTING, f"There is a key with the label {record.label!r}. Choose another label."
             )
-        label = self._labels.get(record.label) or state.labels.get(record.label)
+        label = self._pending.labels.get(record.label) or state.labels.get(record.label)
         if record.generation != (label.generations if label is not None else 0) + 1:
             raise store_error(
                 "wrong-generation", f"Generation {record.generation} is not the next one of the label {record.label!r}."
             )
-
-    def _apply(self) -> None:
-        state = self._state
-        state.rows.update(self._rows)
-        state.state_counter = self.state_counter
-        # Removals first: a label may pass to a new key within one change.
-        for uuid, record in sorted(self._keys.items(), key=lambda item: item[1] is not None):
-            if record is None:
-                gone = state.keys_by_uuid.pop(uuid, None)
-                if gone is not None:
-                    del state.keys[gone.label]
-                if not self._deleted.get(uuid) and state.uses.pop(uuid, None) is not None:
-                    state.used.add(uuid)
-            else:
-                state.keys[record.label] = state.keys_by_uuid[uuid] = record
-        for uuid, record in self._deleted.items():
-            if record is not None:
-                state.deleted[uuid] = record
-            else:
-                state.deleted.pop(uuid, None)
-                if uuid not in self._keys and state.uses.pop(uuid, None) is not None:
-                    state.used.add(uuid)
-        state.labels.update(self._labels)
-        state.system_keys.update(self._system_keys)
-        for place, one_object in self._objects.items():
-            if one_object is None:
-                state.objects.pop(place, None)
-            else:
-                state.objects[place] = one_object
-        self._apply_operations()
-        self._apply_ledger()
-        for uuid, times in self._uses.items():
-            if uuid in state.keys_by_uuid:
-                state.uses[uuid] = state.uses.get(uuid, 0) + times
-                state.used.add(uuid)
-        if self._clock_mark is not None:
-            state.clock_mark = self._clock_mark
-        if self._restored_above is not None:
-            state.restore_epoch = max(state.restore_epoch, self._restored_above) + 1
-        state.log_losses += self._log_loss
-        if self._witnessed is not None:
-            state.witnessed = self._witnessed
-        state.accepted_rollbacks += self._accepted_rollbacks
-
-    def _apply_ledger(self) -> None:
-        ledger = self._state.ledger
-        for line, stays in self._ledger.values():
-            if stays:
-                ledger.setdefault(line.uuid, {}).setdefault(line.kind, {})[line.place] = line
-            else:
-                ledger.get(line.uuid, {}).get(line.kind, {}).pop(line.place, None)
-        for (uuid, place), packed in self._segments.items():
-            segments = self._state.segments.setdefault(uuid, {})
-            growth = (len(packed) - len(segments.get(place, b""))) // ENTRY
-            self._state.consumed[uuid] = self._state.consumed.get(uuid, 0) + growth
-            if packed:
-                segments[place] = packed
-            else:
-                segments.pop(place, None)
-        gone = {uuid for uuid, record in (*self._keys.items(), *self._deleted.items()) if record is None}
-        for uuid in gone:
-            # Moved between those that are there and those that lie sealed: it keeps its lines.
-            if not self._keys.get(uuid) and not self._deleted.get(uuid):
-                ledger.pop(uuid, None)
-                self._state.segments.pop(uuid, None)
-                self._state.consumed.pop(uuid, None)
-
-    def _apply_operations(self) -> None:
-        state = self._state
-        for identity, record in self._operations.items():
-            (state.single_uses if record.use_digest else state.operations)[identity] = record
-            state.operation_sequence = record.sequence
-        for kept in (state.operations, state.single_uses):
-            while len(kept) > MAX_OPERATIONS:
-                oldest = next(iter(kept))
-                del kept[oldest]
-                state.rows["operations", oldest] = None
