@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from slip10.base58 import XRP_ALPHABET, b58decode_check  # type: ignore[import-untyped]  # It has no types.
 
-from keyturn.crypto.addresses import ADDRESS_FORMATS, ED25519_OID, SECP256K1_OID, address_of, check_address_format
-from keyturn.crypto.keys import public_spki
+from keyturn.crypto.addresses import ADDRESS_FORMATS, SECP256K1_OID, address_of, check_address_format
+from keyturn.crypto.keys import ED25519_OID, public_spki
 from keyturn.errors import KeyturnError
 
 

@@ -9,29 +9,12 @@ from typing import Any
 
 import pytest
 
-from keyturn.crypto import registry
 from keyturn.crypto.kinds.slh_dsa import SlhDsaPublicKey
-from keyturn.crypto.schemes import NO_OPTIONS, SignOptions
+from keyturn.crypto.schemes import SignOptions
 from keyturn.crypto.xmss import PARAMETERS, XmssPrivateKey, XmssPublicKey
-from keyturn.errors import ErrorCode, KeyturnError
+from keyturn_testing.one_bit import accepts, one_bit_less
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "hash_based.json").read_text())
-
-
-def accepts(key: Any, algorithm: str, payload: bytes, signature: bytes, options: SignOptions = NO_OPTIONS) -> bool:
-    """Whether the registry takes a signature."""
-    try:
-        registry.verify(key, algorithm, payload, signature, options=options)
-    except KeyturnError as error:
-        if error.code is not ErrorCode.INVALID_SIGNATURE:
-            raise
-        return False
-    return True
-
-
-def one_bit_less(data: bytes, place: int = 0) -> bytes:
-    """`data` with one bit changed."""
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
 @pytest.mark.parametrize("vector", VECTORS["slh_dsa"], ids=lambda v: f"{v['kind']}-{v['algorithm']}")

@@ -1,4 +1,4 @@
-"""Post-quantum and BLS signatures and ML-KEM against NIST's vectors, other implementations, and one bit less."""
+"""Post-quantum signatures and ML-KEM against NIST's vectors, other implementations, and one bit less."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA65PrivateKey, MLDSA87PrivateKey
 from pqcrypto import HashAlgorithm
 
-from keyturn.crypto import ciphers, registry, wrapping
+from keyturn.crypto import ciphers, registry
 from keyturn.crypto.cipher_schemes import CipherParameters
 from keyturn.crypto.imported_keys import checked_private_key
 from keyturn.crypto.kem import encapsulate
 from keyturn.crypto.keys import (
-    SecretKey,
     describe_spki,
     generate,
     load_public_key,
@@ -32,21 +31,19 @@ from keyturn.crypto.keys import (
     public_spki,
 )
 from keyturn.crypto.kinds import raw
-from keyturn.crypto.kinds.bls import BlsPrivateKey
 from keyturn.crypto.kinds.ml_kem import MlKem512PrivateKey, MlKem512PublicKey
 from keyturn.crypto.kinds.slh_dsa import SLH_DSA, SlhDsaPublicKey
 from keyturn.crypto.lms import LmsPrivateKey, LmsPublicKey
 from keyturn.crypto.pq_schemes import PRE_HASHES
-from keyturn.crypto.schemes import NO_OPTIONS, SignOptions
+from keyturn.crypto.schemes import SignOptions
 from keyturn.crypto.xmss import SHA256, SHAKE256, XmssPrivateKey, XmssPublicKey
-from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.ska.bls import BLS_OID, INFINITY, BlsPublicKey
-from keyturn_testing.bls_judge import G2Basic
+from keyturn.errors import FormatError, KeyturnError
+from keyturn_testing.one_bit import accepts, one_bit_less, only_accepts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keyturn.crypto.keys import PrivateKey, PublicKey
+    from keyturn.crypto.keys import PrivateKey
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "post_quantum.json").read_text())
 MESSAGE = b64decode(VECTORS["message"])
@@ -72,36 +69,6 @@ def _records(name: str) -> Iterator[dict[str, bytes]]:
     yield record
 
 
-def _one_bit_less(data: bytes, place: int = 100) -> bytes:
-    place = min(place, len(data) - 1)
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-
-
-def _accepts(
-    key: PublicKey, algorithm: str, payload: bytes, signature: bytes, options: SignOptions = NO_OPTIONS
-) -> bool:
-    try:
-        registry.verify(key, algorithm, payload, signature, options=options)
-    except KeyturnError as error:
-        if error.code is not ErrorCode.INVALID_SIGNATURE:
-            raise
-        return False
-    return True
-
-
-def _only_accepts(
-    key: PublicKey, algorithm: str, payload: bytes, signature: bytes, options: SignOptions = NO_OPTIONS
-) -> None:
-    """Accepted as it is, refused with one bit of it changed, or with a byte more or less."""
-    assert _accepts(key, algorithm, payload, signature, options)
-    assert not _accepts(key, algorithm, _one_bit_less(payload), signature, options)
-    for place in (0, 40, len(signature) // 2, len(signature) - 1):
-        assert not _accepts(key, algorithm, payload, _one_bit_less(signature, place), options)
-    assert not _accepts(key, algorithm, payload, signature + b"\0", options)
-    assert not _accepts(key, algorithm, payload, signature[:-1], options)
-    assert not _accepts(key, algorithm, payload, b"", options)
-
-
 def _key(name: str) -> tuple[Any, Any]:
     private: Any = generate(make_spec(name, "", 0))
     return private, load_public_key(public_spki(private))
@@ -120,7 +87,7 @@ def test_ml_dsa_takes_nists_keys_and_signatures(size: str) -> None:
         public = load_public_key(public_spki(private))
         assert public.public_bytes_raw() == record["pk"]  # type: ignore[union-attr]
         signature = record["sm"][:length]
-        _only_accepts(public, "ML_DSA", record["msg"], signature, SignOptions(context=record.get("ctx", b"")))
+        only_accepts(public, "ML_DSA", record["msg"], signature, SignOptions(context=record.get("ctx", b"")))
 
 
 @pytest.mark.parametrize("size", ML_DSA)
@@ -131,8 +98,8 @@ def test_ml_dsa_and_its_digests_are_accepted_by_another_library_and_the_other_wa
     signature = registry.sign(private, "ML_DSA", MESSAGE, "", CONTEXT)
     assert len(signature) == ML_DSA[size][1]
     judge.verify(spki, MESSAGE, signature, b"keyturn")
-    _only_accepts(public, "ML_DSA", MESSAGE, signature, CONTEXT)
-    assert not _accepts(public, "ML_DSA", MESSAGE, signature)
+    only_accepts(public, "ML_DSA", MESSAGE, signature, CONTEXT)
+    assert not accepts(public, "ML_DSA", MESSAGE, signature)
     theirs, secret = judge.keygen()
     other = load_public_key(raw.spki(describe_spki(public_spki(public))[1], bytes(theirs)))
     for function in PRE_HASHES:
@@ -141,10 +108,10 @@ def test_ml_dsa_and_its_digests_are_accepted_by_another_library_and_the_other_wa
         name = getattr(HashAlgorithm, function.library)
         # This library takes the digest for ML-DSA.
         judge.verify(spki, function.function(MESSAGE), signature, b"keyturn", name)
-        _only_accepts(public, algorithm, MESSAGE, signature, CONTEXT)
-        assert not _accepts(public, "ML_DSA", MESSAGE, signature, CONTEXT)
+        only_accepts(public, algorithm, MESSAGE, signature, CONTEXT)
+        assert not accepts(public, "ML_DSA", MESSAGE, signature, CONTEXT)
         made = bytes(judge.sign(secret, function.function(MESSAGE), b"keyturn", name))
-        _only_accepts(other, algorithm, MESSAGE, made, CONTEXT)
+        only_accepts(other, algorithm, MESSAGE, made, CONTEXT)
 
 
 def test_mu_is_signed_as_it_is_given() -> None:
@@ -152,11 +119,11 @@ def test_mu_is_signed_as_it_is_given() -> None:
     hashed = hashlib.shake_256(public.public_bytes_raw()).digest(64)
     documented = hashlib.shake_256(hashed + MESSAGE).digest(64)
     signature = registry.sign(private, "ML_DSA_M", documented)
-    _only_accepts(public, "ML_DSA_M", documented, signature)
-    assert not _accepts(public, "ML_DSA", MESSAGE, signature)
+    only_accepts(public, "ML_DSA_M", documented, signature)
+    assert not accepts(public, "ML_DSA", MESSAGE, signature)
     # With the prefix of FIPS 204 it is the mu of a pure signature.
     standard = hashlib.shake_256(hashed + b"\0\0" + MESSAGE).digest(64)
-    assert _accepts(public, "ML_DSA", MESSAGE, registry.sign(private, "ML_DSA_M", standard))
+    assert accepts(public, "ML_DSA", MESSAGE, registry.sign(private, "ML_DSA_M", standard))
     with pytest.raises(KeyturnError) as refused:
         registry.sign(private, "ML_DSA_M", documented[:-1])
     assert refused.value.refusal == "payload.digest-length"
@@ -176,7 +143,7 @@ def test_r8_a_protected_key_signs_mu_of_64_bytes_and_no_statement_of_ours() -> N
 def test_a_context_has_at_most_255_bytes_and_goes_with_few_algorithms() -> None:
     private, public = _key("ML-DSA-44")
     longest = SignOptions(context=bytes(255))
-    _only_accepts(public, "ML_DSA", MESSAGE, registry.sign(private, "ML_DSA", MESSAGE, "", longest), longest)
+    only_accepts(public, "ML_DSA", MESSAGE, registry.sign(private, "ML_DSA", MESSAGE, "", longest), longest)
     for algorithm in ("ML_DSA", "SHA2_512_WITH_ML_DSA"):
         with pytest.raises(KeyturnError) as refused:
             registry.sign(private, algorithm, MESSAGE, "", SignOptions(context=bytes(256)))
@@ -194,12 +161,12 @@ def test_slh_dsa_accepts_what_another_implementation_signed(name: str) -> None:
     vector = VECTORS["slh_dsa"][name]
     key = SlhDsaPublicKey(name, b64decode(vector["public"]))
     signature = b64decode(vector["signature"])
-    _only_accepts(key, "SLH_DSA", MESSAGE, signature, CONTEXT)
-    assert not _accepts(key, "SLH_DSA", MESSAGE, signature)
+    only_accepts(key, "SLH_DSA", MESSAGE, signature, CONTEXT)
+    assert not accepts(key, "SLH_DSA", MESSAGE, signature)
     if "prehash" in vector:
         hashed = b64decode(vector["prehash"])
-        _only_accepts(key, f"{vector['function']}_WITH_SLH_DSA", MESSAGE, hashed, CONTEXT)
-        assert not _accepts(key, "SLH_DSA", MESSAGE, hashed, CONTEXT)
+        only_accepts(key, f"{vector['function']}_WITH_SLH_DSA", MESSAGE, hashed, CONTEXT)
+        assert not accepts(key, "SLH_DSA", MESSAGE, hashed, CONTEXT)
 
 
 def test_slh_dsa_signs_with_every_digest_and_every_fast_set() -> None:
@@ -209,40 +176,14 @@ def test_slh_dsa_signs_with_every_digest_and_every_fast_set() -> None:
             private, public = _key(kind.name)
             signature = registry.sign(private, "SLH_DSA", MESSAGE, "", CONTEXT)
             assert len(signature) == lengths[kind.name[-4:-1]]
-            _only_accepts(public, "SLH_DSA", MESSAGE, signature, CONTEXT)
+            only_accepts(public, "SLH_DSA", MESSAGE, signature, CONTEXT)
     private, public = _key("SLH-DSA-SHA2-128f")
     for function in PRE_HASHES:
         algorithm = f"{function.name}_WITH_SLH_DSA"
         signature = registry.sign(private, algorithm, MESSAGE)
-        assert _accepts(public, algorithm, MESSAGE, signature)
-        assert not _accepts(public, algorithm, MESSAGE + b"!", signature)
-        assert not _accepts(public, "SLH_DSA", MESSAGE, signature)
-
-
-# --- BLS -----------------------------------------------------------------------------------------------------------
-
-
-def test_bls_agrees_with_py_ecc() -> None:
-    private, public = _key("BLS")
-    signature = registry.sign(private, "BLS", MESSAGE)
-    assert (public.public_bytes, signature) == (G2Basic.SkToPk(private.scalar), G2Basic.Sign(private.scalar, MESSAGE))
-    _only_accepts(public, "BLS", MESSAGE, signature)
-    assert not _accepts(public, "BLS", MESSAGE, b"\xc0" + bytes(95))
-
-
-def test_bls_takes_no_point_off_the_curve_or_outside_the_group_and_no_scalar_out_of_range() -> None:
-    _, public = _key("BLS")
-    assert BlsPublicKey(public.public_bytes) == public
-    off_group = b"\x80" + bytes(46) + b"\x05"  # On the curve, but of another order.
-    for bad in (INFINITY, b"", bytes(48), off_group, public.public_bytes[:-1], b"\xff" * 48):
-        with pytest.raises(ValueError, match=r"BLS12-381|blst"):
-            BlsPublicKey(bad)
-    order = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
-    assert BlsPrivateKey((order - 1).to_bytes(32, "big")).public_bytes
-    for number in (0, order, 2**256 - 1):
-        with pytest.raises(FormatError) as refused:
-            checked_private_key(raw.pkcs8(BLS_OID, number.to_bytes(32, "big")))
-        assert refused.value.refusal == "key.unreadable"
+        assert accepts(public, algorithm, MESSAGE, signature)
+        assert not accepts(public, algorithm, MESSAGE + b"!", signature)
+        assert not accepts(public, "SLH_DSA", MESSAGE, signature)
 
 
 # --- LMS and XMSS --------------------------------------------------------------------------------------------------
@@ -255,11 +196,11 @@ def test_lms_makes_the_key_of_another_implementation_and_accepts_its_signatures(
     assert private.public == public
     for signature in vector["signatures"]:
         assert len(b64decode(signature)) == 8688
-        _only_accepts(public, "LMS", MESSAGE, b64decode(signature))
+        only_accepts(public, "LMS", MESSAGE, b64decode(signature))
     for index in (0, 1, 31):
         signature = registry.sign(replace(private, index=index), "LMS", MESSAGE)
         assert int.from_bytes(signature[4:8], "big") == index
-        _only_accepts(public, "LMS", MESSAGE, signature)
+        only_accepts(public, "LMS", MESSAGE, signature)
     beyond = b64decode(vector["signatures"][0])
     assert not public.verify(MESSAGE, beyond[:4] + (32).to_bytes(4, "big") + beyond[8:])
 
@@ -270,7 +211,7 @@ def test_xmss_accepts_the_signatures_of_another_implementation() -> None:
     for index, text in vector["signatures"].items():
         signature = b64decode(text)
         assert int.from_bytes(signature[:4], "big") == int(index)
-        _only_accepts(public, "XMSS-SHA256_10_256", MESSAGE, signature)
+        only_accepts(public, "XMSS-SHA256_10_256", MESSAGE, signature)
         assert not public.verify(MESSAGE, (1024 + int(index)).to_bytes(4, "big") + signature[4:])
     with pytest.raises(KeyturnError) as refused:
         registry.verify(public, "XMSS-SHAKE256_10_256", MESSAGE, bytes(2500))
@@ -286,7 +227,7 @@ def test_xmss_signs_with_every_part_of_its_tree(parameters: Any) -> None:
     for index in (0, 1, 511, 512, 1023):
         signature = registry.sign(replace(private, index=index), parameters.name, MESSAGE)
         assert len(signature) == 2500
-        _only_accepts(public, parameters.name, MESSAGE, signature)
+        only_accepts(public, parameters.name, MESSAGE, signature)
     for index in (-1, 1024):
         with pytest.raises(ValueError, match="indices"):
             private.sign(MESSAGE, index)
@@ -332,7 +273,7 @@ def test_ml_kem_agrees_with_another_library(size: str, length: int) -> None:
     assert (len(made.ciphertext), len(made.shared_secret)) == (length, 32)
     assert made.shared_secret.hex() not in repr(made)
     assert _decapsulate(private, made.ciphertext) == made.shared_secret
-    assert _decapsulate(private, _one_bit_less(made.ciphertext)) != made.shared_secret
+    assert _decapsulate(private, one_bit_less(made.ciphertext)) != made.shared_secret
     for wrong in (b"", made.ciphertext[:-1], made.ciphertext + b"\0"):
         with pytest.raises(KeyturnError) as refused:
             _decapsulate(private, wrong)
@@ -360,7 +301,7 @@ def test_a_damaged_ml_kem_512_key_is_refused() -> None:
     assert checked_private_key(der) == private
     for place in (100, len(der) - 40, len(der) - 70):
         with pytest.raises(FormatError) as refused:
-            checked_private_key(_one_bit_less(der, place))
+            checked_private_key(one_bit_less(der, place))
         assert refused.value.refusal in {"key.inconsistent", "key.unreadable"}
     with pytest.raises(ValueError, match="encapsulation"):
         MlKem512PublicKey(b"\xff\xff" + public.public_bytes[2:])
@@ -401,20 +342,3 @@ def test_a_key_of_another_kind_is_refused_by_name(algorithm: str) -> None:
         with pytest.raises(KeyturnError) as refused:
             act()
         assert refused.value.refusal == "signature.wrong-key-type"
-
-
-@pytest.mark.parametrize("method", ["AES_WRAP_BLS", "AES_WRAP_PAD_BLS"])
-def test_a_bls_key_is_wrapped_and_unwrapped(method: str) -> None:
-    private, public = _key("BLS")
-    wrapping_key = SecretKey("AES", bytes(range(32)))
-    wrapped = wrapping.wrap(wrapping_key, method, private_key_to_der(private))
-    unwrapped = wrapping.unwrap(wrapping_key, method, wrapped)
-    assert (unwrapped.algorithm, unwrapped.public_key) == ("BLS", public_spki(public))
-    assert private_key_from_stored("BLS", unwrapped.private_key) == private
-    with pytest.raises(KeyturnError) as refused:
-        wrapping.unwrap(wrapping_key, method, _one_bit_less(wrapped))
-    assert refused.value.refusal == "unwrap.failed"
-    other, _ = _key("ML-DSA-44")
-    with pytest.raises(KeyturnError) as refused:
-        wrapping.wrap(wrapping_key, method, private_key_to_der(other))
-    assert refused.value.refusal == "key.wrong-type"

@@ -78,8 +78,8 @@ def algorithms_for(key_type: str) -> list[str]:
     return [name for name, entry in SIGNATURE_ALGORITHMS.items() if key_type in entry.key_types]
 
 
-OWN_TESTS: Final = {"NONE_WITH_EC_SCHNORR_BIP0340", "HMAC_SHA256"}
-"""Algorithms that openssl does not know as signatures: test_schnorr.py, test_dsa_and_hmac.py."""
+OWN_TESTS: Final = {"NONE_WITH_EC_SCHNORR_BIP0340", "BLS", "HMAC_SHA256"}
+"""Algorithms that openssl does not know as signatures: test_schnorr.py, test_bls.py, test_dsa_and_hmac.py."""
 CLASSICAL: Final = {entry.name: entry for entry in entries() if entry.name not in OWN_TESTS}
 FOR_OTHER_CURVES: Final = {"NONE_WITH_ECDSA", "SHA256_WITH_ECDSA", "SHA512_WITH_ECDSA", "SHA3384_WITH_ECDSA"}
 """Algorithms that are tried on the curves that few use; the others differ in the hash alone."""

@@ -15,12 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from keyturn.crypto.keys import load_public_key
+from keyturn.crypto.keys import CURVES_BY_NAME, ED25519_OID, load_public_key
 from keyturn.crypto.schemes import keccak
 from keyturn.errors import ErrorCode, KeyturnError
 
-SECP256K1_OID: Final = "1.3.132.0.10"
-ED25519_OID: Final = "1.3.101.112"
+SECP256K1_OID: Final = CURVES_BY_NAME["secp256k1"].oid
 ADDRESS_FORMATS: Final = {
     "BTC": (SECP256K1_OID,),
     "ETH": (SECP256K1_OID,),

@@ -1,4 +1,4 @@
-"""The signature algorithms of RSA, EC, ED, DSA and HMAC keys, as entries of the registry.
+"""The signature algorithms of RSA, EC, ED, DSA, BLS and HMAC keys, as entries of the registry.
 
 Source: rest-api.md section 4.3, decisions 24, 26, 31 and 33.
 """
@@ -23,8 +23,10 @@ from cryptography.hazmat.primitives.hashes import (
     HashAlgorithm,
 )
 
-from keyturn.crypto.dsa_signatures import Dsa, HmacSha256
+from keyturn.crypto.bls_signatures import Bls
+from keyturn.crypto.dsa_signatures import Dsa
 from keyturn.crypto.ethereum import EthereumEcdsa
+from keyturn.crypto.macs import HmacSha256
 from keyturn.crypto.schemes import (
     Ecdsa,
     EcdsaOverBytes,
@@ -44,8 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_ECDSA_DIGEST: Final = 64
-
-
+"""Most bytes that `NONE_WITH_ECDSA` takes (decisions 33)."""
 _SHA_2: Final[dict[str, tuple[str, HashAlgorithm]]] = {
     "SHA1": ("SHA-1", SHA1()),  # noqa: S303 - Documented for ordinary keys (decisions 26).
     "SHA224": ("SHA-224", SHA224()),
@@ -62,7 +63,7 @@ _SHA_3: Final[dict[str, tuple[str, HashAlgorithm]]] = {
 
 
 def entries() -> Iterator[SignatureAlgorithm]:
-    """The signature algorithms of RSA, EC, ED, DSA and HMAC keys (rest-api.md section 4.3)."""
+    """The signature algorithms of these keys."""
     for word, (digest, function) in _SHA_2.items():
         size = function.digest_size
         yield hashing(f"{word}_WITH_RSA", "RSA", digest, size, RsaPkcs1(function))
@@ -126,4 +127,5 @@ def entries() -> Iterator[SignatureAlgorithm]:
         lengths=DIGEST_LENGTHS | {SHA1.digest_size},
         scheme=Dsa(),
     )
+    yield hashing("BLS", "BLS", "", 0, Bls())
     yield hashing("HMAC_SHA256", "HMACSHA256", "SHA-256", 32, HmacSha256())

@@ -156,22 +156,22 @@ def derivation_curve(algorithm: str, curve_oid: str, attributes: Mapping[str, bo
     if not attributes.get("derive") or not (attributes.get("bip32") or attributes.get("slip10")):
         raise KeyturnError(
             ErrorCode.KEY_ATTRIBUTES_INVALID,
-            "keys are derived from a key that was created with `derive` and with `bip32` or `slip10`",
+            "Keys are derived from a key that was created with `derive` and with `bip32` or `slip10`.",
             refusal="derive.attribute",
         )
     if derivation_type(algorithm, attributes) == "ADA":
         raise KeyturnError(
             ErrorCode.DERIVATION_NOT_SUPPORTED,
             "ED keys with `bip32` alone are derived as ADA (BIP32-Ed25519), which is not available here; create the "
-            "key with `slip10`, which derives hardened children by SLIP-0010",
+            "key with `slip10`, which derives hardened children by SLIP-0010.",
             refusal="derive.ada",
         )
     curve = DERIVATION_CURVES.get(curve_oid)
     if curve is None or curve.algorithm != algorithm:
         raise KeyturnError(
             ErrorCode.DERIVATION_NOT_SUPPORTED,
-            f"no derivation is defined for {algorithm} keys{f' on the curve {curve_oid}' if curve_oid else ''}; it is "
-            "for EC keys on secp256k1 (1.3.132.0.10) and P-256 (1.2.840.10045.3.1.7), and for ED keys",
+            f"No derivation is defined for {algorithm} keys{f' on the curve {curve_oid}' if curve_oid else ''}; it is "
+            "for EC keys on secp256k1 (1.3.132.0.10) and P-256 (1.2.840.10045.3.1.7), and for ED keys.",
             refusal="derive.algorithm",
         )
     return curve
@@ -195,7 +195,7 @@ def master_from_seed(curve: DerivationCurve, seed: bytes) -> ExtendedKey:
     if not MIN_SEED <= len(seed) <= MAX_SEED:
         raise KeyturnError(
             ErrorCode.VALIDATION_FAILED,
-            f"seed: a seed has {8 * MIN_SEED} to {8 * MAX_SEED} bits, not {8 * len(seed)}",
+            f"seed: a seed has {8 * MIN_SEED} to {8 * MAX_SEED} bits, not {8 * len(seed)}.",
             refusal="seed.size",
         )
     digest = _hmac(curve.seed_key, seed)
@@ -232,7 +232,7 @@ def require_path(curve: DerivationCurve, path: tuple[int, ...]) -> None:
     if curve.hardened_only and any(index < HARDENED for index in path):
         raise KeyturnError(
             ErrorCode.KEY_ATTRIBUTES_INVALID,
-            "Ed25519 keys have hardened children only (SLIP-0010): put ' behind every element of the path",
+            "Ed25519 keys have hardened children only (SLIP-0010): put ' behind every element of the path.",
             refusal="path.not-hardened",
         )
 
@@ -312,8 +312,8 @@ def decode_extended(curve: DerivationCurve, content: bytes) -> ExtendedKey:
     if not chain_code:
         raise KeyturnError(
             ErrorCode.DERIVATION_NOT_SUPPORTED,
-            "this key has no chain code, without which nothing is derived from it; create a master key anew, or import "
-            "its seed with POST /v1/importedKey",
+            "This key has no chain code, without which nothing is derived from it; create a master key anew, or import "
+            "its seed with POST /v1/importedKey.",
             refusal="derive.no-chain-code",
         )
     try:

@@ -1,20 +1,17 @@
-"""DSA signatures, and HMAC as the API's signature algorithm of symmetric keys.
+"""DSA signatures.
 
-Source: FIPS 186-4 section 4 (DSA), RFC 2104 and FIPS 198-1 (HMAC); rest-api.md sections 1.2, 3.3 and 4.3.
+Source: FIPS 186-4 section 4; rest-api.md sections 1.2 and 4.3.
 """
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.dsa import DSAPrivateKey, DSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, SHA512, HashAlgorithm
 
-from keyturn.crypto.kinds.secret import SecretKey
 from keyturn.crypto.schemes import NO_OPTIONS, raw_pair, verify_pair, wrong_key
 
 if TYPE_CHECKING:
@@ -65,30 +62,3 @@ _PREHASHED: Final = {
 def _order_size(key: DSAPrivateKey | DSAPublicKey) -> int:
     """Bytes of `q`, and so of `r` and of `s` in raw signatures."""
     return (key.parameters().parameter_numbers().q.bit_length() + 7) // 8
-
-
-@dataclass(frozen=True, slots=True)
-class HmacSha256:
-    """HMAC with SHA-256: 32 bytes that only who holds the key can make or check."""
-
-    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
-        """See `Scheme`. A MAC has one form, whatever `form` says."""
-        return hmac.digest(_secret(key), payload, "sha256")
-
-    def verify(
-        self,
-        key: VerifyingKey,
-        payload: bytes,
-        signature: bytes,
-        form: Form | None,
-        options: SignOptions = NO_OPTIONS,
-    ) -> None:
-        """See `Scheme`; takes as long whatever is wrong with it."""
-        if not hmac.compare_digest(hmac.digest(_secret(key), payload, "sha256"), signature):
-            raise InvalidSignature
-
-
-def _secret(key: SigningKey | VerifyingKey) -> bytes:
-    if not isinstance(key, SecretKey) or key.algorithm != "HMACSHA256":
-        wrong_key("HMAC", key)
-    return key.value

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from keyturn.crypto.keys import kind_of, private_key_from_der
+from keyturn.crypto.kinds.raw import OCTET_STRING
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.ska.der import INTEGER, SEQUENCE, encode, encode_oid, sequence_of
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 MAX_PKCS8: Final = 8192
 """Largest PKCS#8 in bytes; RSA 8192 takes about 4 700."""
-OCTET_STRING: Final = 0x04
 _RSA: Final = b"\x02\x01\x00" + encode(SEQUENCE, encode_oid("1.2.840.113549.1.1.1") + b"\x05\x00")
 """Version and algorithm of an RSA key in PKCS#8."""
 

@@ -1,12 +1,11 @@
-"""The signature schemes of ML-DSA, SLH-DSA, BLS, LMS and XMSS.
+"""The signature schemes of ML-DSA, SLH-DSA, LMS and XMSS.
 
 A pre-hash variant (`SHA2_256_WITH_ML_DSA`, …) signs the digest of the payload under a mark of its own (FIPS 204 section
 5.4, FIPS 205 section 10.2), so that it is never a pure signature of anything. `ML_DSA_M` signs `mu`, the 64 bytes into
 which ML-DSA turns public key, context and message before it signs (FIPS 204 algorithm 7, step 6): the caller has
 computed it, the usual way or another.
 
-Source: FIPS 204, FIPS 205, draft-irtf-cfrg-bls-signature-05 section 3.1 (basic scheme), RFC 8554, RFC 8391;
-rest-api.md section 4.3; decisions 32.
+Source: FIPS 204, FIPS 205, RFC 8554, RFC 8391; rest-api.md section 4.3; decisions 32.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography.exceptions import InvalidSignature
 
 from keyturn.crypto.kinds import slh_dsa
-from keyturn.crypto.kinds.bls import BlsPrivateKey
 from keyturn.crypto.kinds.ml_dsa import MlDsaPrivateKey, MlDsaPublicKey
 from keyturn.crypto.kinds.slh_dsa import SlhDsaPrivateKey, SlhDsaPublicKey
 from keyturn.crypto.kinds.stateful import StatefulPrivateKey, StatefulPublicKey
 from keyturn.crypto.schemes import NO_OPTIONS, wrong_key
 from keyturn.errors import ErrorCode, KeyturnError
-from keyturn.ska.bls import BlsPublicKey
 from keyturn.ska.der import encode_oid
 
 if TYPE_CHECKING:
@@ -200,25 +197,6 @@ class SlhDsa:
         from pqcrypto import HashAlgorithm
 
         return getattr(HashAlgorithm, self.pre_hash.library)
-
-
-@dataclass(frozen=True, slots=True)
-class Bls:
-    """The basic scheme."""
-
-    def sign(self, key: SigningKey, payload: bytes, form: Form, options: SignOptions = NO_OPTIONS) -> bytes:
-        """See `Scheme`."""
-        if not isinstance(key, BlsPrivateKey):
-            wrong_key("BLS", key)
-        return key.sign(payload)
-
-    def verify(
-        self, key: VerifyingKey, payload: bytes, signature: bytes, form: Form | None, options: SignOptions = NO_OPTIONS
-    ) -> None:
-        """See `Scheme`."""
-        if not isinstance(key, BlsPublicKey):
-            wrong_key("BLS", key)
-        key.verify(signature, payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The signature algorithms of ML-DSA, SLH-DSA, BLS, LMS and XMSS keys, as entries of the registry.
+"""The signature algorithms of ML-DSA, SLH-DSA, LMS and XMSS keys, as entries of the registry.
 
 Source: rest-api.md section 4.3, decisions 32.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from keyturn.crypto.kinds.ml_dsa import ML_DSA
 from keyturn.crypto.kinds.slh_dsa import SLH_DSA
 from keyturn.crypto.kinds.stateful import STATEFUL
-from keyturn.crypto.pq_schemes import MU_SIZE, PRE_HASHES, Bls, HashMlDsa, MlDsa, MlDsaMu, SlhDsa, Stateful
+from keyturn.crypto.pq_schemes import MU_SIZE, PRE_HASHES, HashMlDsa, MlDsa, MlDsaMu, SlhDsa, Stateful
 from keyturn.crypto.signature_entry import ANY_LENGTH, SignatureAlgorithm, hashing
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ def entries() -> Iterator[SignatureAlgorithm]:
         lengths=frozenset({MU_SIZE}),
         scheme=MlDsaMu(),
     )
-    yield hashing("BLS", "BLS", "", 0, Bls())
     for kind in STATEFUL:
         yield hashing(kind.name, kind.name, "", 0, Stateful(kind.name))
 
