@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HsmProcess]:
-    """One HSM process for all tests of a module; each test uses labels of its own."""
+    """One HSM process for all tests that do not start one; each uses labels of its own."""
     with HsmProcess(tmp_path_factory.mktemp("hsm") / "data") as process:
         yield process
 
 
 @pytest_asyncio.fixture
 async def client(hsm: HsmProcess) -> AsyncIterator[HsmClient]:
-    """A client of the module's HSM."""
+    """A client of the shared HSM."""
     connected = await HsmClient.connect(hsm.address)
     yield connected
     await connected.close()
