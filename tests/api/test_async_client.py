@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import re
 import subprocess
 import sys
@@ -114,6 +116,25 @@ def test_the_next_api_key_is_taken_when_one_is_not_known_and_kept() -> None:
         assert client.synchronous_sign({}) == "AA=="
         assert client.synchronous_sign({}) == "AA=="
     assert door.heard == ["old", "new", "new"]
+
+
+@pytest.mark.parametrize(("keys", "tried"), [(("old", "new"), 2), (("old",), 1)])
+def test_a_file_is_sent_again_from_its_start_with_the_next_api_key(keys: tuple[str, ...], tried: int) -> None:
+    bodies: list[bytes] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        bodies.append(request.read())
+        assert request.extensions["timeout"]["read"] >= 600, "the server works on a file before it answers"
+        known = request.headers["x-api-key"] == "new"
+        return httpx.Response(200, content=b"sealed") if known else httpx.Response(401, json=WRONG_KEY)
+
+    target = io.BytesIO()
+    client = RestClient(URL, api_keys=keys, transport=httpx.MockTransport(handler))
+    with client as rest, contextlib.nullcontext() if tried == 2 else pytest.raises(KeyturnError):
+        rest.encrypt_file("k", io.BytesIO(b"the content"), target)
+    assert len(bodies) == tried
+    assert all(b"the content" in body for body in bodies)
+    assert target.getvalue() == (b"sealed" if tried == 2 else b"")
 
 
 def test_when_no_key_is_known_each_was_tried_once() -> None:

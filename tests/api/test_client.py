@@ -117,6 +117,23 @@ def test_an_endless_answer_is_given_up() -> None:
         http.version_info()
 
 
+@pytest.mark.parametrize("answer", [{}, {"address": 7}, {"address": "?"}, {"signatureValid": "yes"}, {"random": "A"}])
+def test_a_member_of_another_kind_is_our_own_error(answer: dict[str, Any]) -> None:
+    with answering(address="YQ==", signatureValid=False, random="YWI=") as http:
+        assert (http.key_address("k"), http.random(2)) == (b"a", b"ab")
+        assert http.verify_hmac({"keyName": "k"}) is http.verify("k", "EDDSA", b"", b"") is False
+    with answering(**answer) as http:
+        for call in (
+            lambda: http.key_address("k"),
+            lambda: http.random(2),
+            lambda: http.verify_hmac({"keyName": "k"}),
+            lambda: http.verify("k", "EDDSA", b"", b""),
+        ):
+            with pytest.raises(KeyturnError) as caught:
+                call()
+            assert caught.value.code is ErrorCode.TECHNICAL
+
+
 @pytest.mark.parametrize("status", [200, 400])
 def test_an_answer_nested_without_end_is_no_answer_of_this_api(status: int) -> None:
     with (

@@ -143,17 +143,29 @@ class RestConnection:
             Media type and content of the answer.
         """
         content = None if body is None else msgspec.json.encode(body)
-        others = len(self._api_keys) - 1
+        tried = 1
         while True:
             status, content_type, received = self._patiently(method, path, content, query)
             if status in {200, 201}:
                 return content_type, received
             refused = refusal_of(method, path, status, received)
-            if refused.code is not ErrorCode.INVALID_API_KEY or others <= 0:
+            if not self._has_another_key(refused, tried):
                 raise refused
-            # Nothing was done: this key is not valid any more, or not yet. The next one of the list stays the first.
-            others -= 1
-            self._api_keys.append(self._api_keys.pop(0))
+            tried += 1
+
+    def _has_another_key(self, refused: KeyturnError, tried: int) -> bool:
+        """Take the next API key where the server does not know this one: nothing was done, so that it may be repeated.
+
+        The key is not valid any more, or not yet; the one that is taken stays the first.
+
+        Args:
+            refused: What the server said.
+            tried: How many keys have been tried for this call.
+        """
+        if refused.code is not ErrorCode.INVALID_API_KEY or tried >= len(self._api_keys):
+            return False
+        self._api_keys.append(self._api_keys.pop(0))
+        return True
 
     def _patiently(
         self, method: str, path: str, content: bytes | None, query: Mapping[str, str] | None
@@ -218,6 +230,20 @@ class RestConnection:
         """Call an endpoint whose answer is an object, and take its text `name`."""
         value = self.ask(method, path, body).get(name)
         if not isinstance(value, str):
+            raise unexpected(method, path)
+        return value
+
+    def ask_bytes(self, method: str, path: str, body: object | None, name: str) -> bytes:
+        """Call an endpoint whose answer is an object, and take its member `name`, base64."""
+        try:
+            return base64.b64decode(self.ask_text(method, path, body, name), validate=True)
+        except ValueError as error:
+            raise unexpected(method, path) from error
+
+    def ask_truth(self, method: str, path: str, body: object | None, name: str) -> bool:
+        """Call an endpoint whose answer is an object, and take its member `name`, which is true or false."""
+        value = self.ask(method, path, body).get(name)
+        if not isinstance(value, bool):
             raise unexpected(method, path)
         return value
 

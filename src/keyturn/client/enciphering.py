@@ -48,4 +48,4 @@ class EncipheringCalls(RestConnection):
             verify_hmac_request: `keyName`, `payload` and `signature` (base64), …
         """
         body = {"verifyHmacRequest": dict(verify_hmac_request)}
-        return self.ask("POST", "/v1/verify", body).get("signatureValid") is True
+        return self.ask_truth("POST", "/v1/verify", body, "signatureValid")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_REFUSAL: Final = 1 << 20
 """Most bytes of an error body that are read."""
+WORKING_SECONDS: Final = 600.0
+"""Longest wait for an answer to begin: only when it has all of a file does the server authenticate and encrypt it."""
 
 
 class FileCalls(RestConnection):
@@ -71,9 +73,26 @@ class FileCalls(RestConnection):
             part: (None, msgspec.json.encode(body), "application/json"),
             "file": (name, source, "application/octet-stream"),
         }
+        start = source.tell() if source.seekable() else None
+        tried = 1
+        while True:
+            try:
+                return self._send_file(path, files, target)
+            except KeyturnError as refused:
+                if start is None or not self._has_another_key(refused, tried):
+                    raise
+                tried += 1
+                source.seek(start)
+
+    def _send_file(
+        self, path: str, files: Mapping[str, tuple[str | None, bytes | BinaryIO, str]], target: BinaryIO
+    ) -> int:
+        usual = self._http.timeout
+        read = None if usual.read is None else max(usual.read, WORKING_SECONDS)
+        patience = httpx.Timeout(connect=usual.connect, read=read, write=usual.write, pool=usual.pool)
         written = 0
         try:
-            with self._http.stream("POST", path, files=files, headers=self.proof()) as answer:
+            with self._http.stream("POST", path, files=files, headers=self.proof(), timeout=patience) as answer:
                 if answer.status_code != 200:
                     raise refusal_of("POST", path, answer.status_code, self._refusal(answer))
                 for piece in answer.iter_bytes(1 << 20):

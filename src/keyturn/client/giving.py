@@ -5,8 +5,6 @@ Source: rest-api.md sections 1.7 and 3.9.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING
 
 from keyturn.client.connection import JsonObject, RestConnection, base64_text, path_part, unexpected
@@ -52,7 +50,7 @@ class GivingCalls(RestConnection):
         Args:
             length: 1 to 65536.
         """
-        return self._bytes("GET", f"/v1/generateRandom/{length}", None, "random")
+        return self.ask_bytes("GET", f"/v1/generateRandom/{length}", None, "random")
 
     def hsm_log(self) -> str:
         """The newest lines of the HSM's decision log, each a JSON object: `GET /v1/hsm/log`."""
@@ -76,13 +74,7 @@ class GivingCalls(RestConnection):
             TimeStampResp, DER.
         """
         body = {"payload": base64_text(payload), "hashAlgorithm": hash_algorithm}
-        return self._bytes("POST", "/v1/createRfcTimestamp", body, "timestamp")
-
-    def _bytes(self, method: str, path: str, body: object | None, name: str) -> bytes:
-        try:
-            return base64.b64decode(self.ask_text(method, path, body, name), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise unexpected(method, path) from error
+        return self.ask_bytes("POST", "/v1/createRfcTimestamp", body, "timestamp")
 
 
 def _body(name: str, value: bytes, attributes: Mapping[str, bool] | None) -> JsonObject:

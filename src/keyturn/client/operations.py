@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keyturn.client.connection import JsonObject, RestConnection, base64_text, unexpected
+from keyturn.client.connection import JsonObject, RestConnection, base64_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,10 +115,7 @@ class OperationCalls(RestConnection):
             "payload": base64_text(payload),
             "signature": base64_text(signature),
         }
-        answer = self.ask("POST", "/v1/verify", {"verifySignatureRequest": inner})
-        if not isinstance(answer.get("signatureValid"), bool):
-            raise unexpected("POST", "/v1/verify")
-        return bool(answer["signatureValid"])
+        return self.ask_truth("POST", "/v1/verify", {"verifySignatureRequest": inner}, "signatureValid")
 
     def _ask(self, path: str, inner: str, request: Mapping[str, Any]) -> JsonObject:
         return self.ask("POST", path, {inner: dict(request)})

@@ -6,15 +6,14 @@ Source: rest-api.md sections 3.1, 3.2 and 4.9.
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 from keyturn.client.asynchronous.connection import AsyncRestConnection
+from keyturn.client.connection import JsonObject, base64_text
+from keyturn.client.keys import labelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from keyturn.client.connection import JsonObject
 
 
 class AsyncDerivationCalls(AsyncRestConnection):
@@ -45,7 +44,7 @@ class AsyncDerivationCalls(AsyncRestConnection):
         """
         body: JsonObject = {
             "label": label,
-            "seed": base64.b64encode(seed).decode(),
+            "seed": base64_text(seed),
             "curveOid": curve_oid,
             "attributes": dict(attributes),
             "policy": policy,
@@ -87,7 +86,4 @@ class AsyncDerivationCalls(AsyncRestConnection):
             label: Label of the key, or the name of a derived one.
             password: Its password, if it has one.
         """
-        body: JsonObject = {"label": label}
-        if password is not None:
-            body["password"] = list(password)
-        return base64.b64decode((await self.ask("POST", "/v1/key/address", body))["address"])
+        return await self.ask_bytes("POST", "/v1/key/address", labelled(label, password), "address")

@@ -51,4 +51,4 @@ class AsyncEncipheringCalls(AsyncRestConnection):
             verify_hmac_request: `keyName`, `payload` and `signature` (base64), …
         """
         body = {"verifyHmacRequest": dict(verify_hmac_request)}
-        return (await self.ask("POST", "/v1/verify", body)).get("signatureValid") is True
+        return await self.ask_truth("POST", "/v1/verify", body, "signatureValid")

@@ -13,7 +13,7 @@ import msgspec
 
 from keyturn.client.asynchronous.connection import AsyncRestConnection
 from keyturn.client.connection import JsonObject, refusal_of
-from keyturn.client.files import MAX_REFUSAL
+from keyturn.client.files import MAX_REFUSAL, WORKING_SECONDS
 from keyturn.client.reach import why_unreachable
 from keyturn.errors import ErrorCode, KeyturnError
 
@@ -70,9 +70,26 @@ class AsyncFileCalls(AsyncRestConnection):
             part: (None, msgspec.json.encode(body), "application/json"),
             "file": (name, source, "application/octet-stream"),
         }
+        start = source.tell() if source.seekable() else None
+        tried = 1
+        while True:
+            try:
+                return await self._send_file(path, files, target)
+            except KeyturnError as refused:
+                if start is None or not await self._has_another_key(refused, tried):
+                    raise
+                tried += 1
+                source.seek(start)
+
+    async def _send_file(
+        self, path: str, files: Mapping[str, tuple[str | None, bytes | BinaryIO, str]], target: BinaryIO
+    ) -> int:
+        usual = self._http.timeout
+        read = None if usual.read is None else max(usual.read, WORKING_SECONDS)
+        patience = httpx.Timeout(connect=usual.connect, read=read, write=usual.write, pool=usual.pool)
         written = 0
         try:
-            async with self._http.stream("POST", path, files=files, headers=self.proof()) as answer:
+            async with self._http.stream("POST", path, files=files, headers=self.proof(), timeout=patience) as answer:
                 if answer.status_code != 200:
                     raise refusal_of("POST", path, answer.status_code, await self._refusal(answer))
                 async for piece in answer.aiter_bytes(1 << 20):

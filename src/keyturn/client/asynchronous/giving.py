@@ -6,8 +6,6 @@ Source: rest-api.md sections 1.7 and 3.9.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING
 
 from keyturn.client.asynchronous.connection import AsyncRestConnection
@@ -53,7 +51,7 @@ class AsyncGivingCalls(AsyncRestConnection):
         Args:
             length: 1 to 65536.
         """
-        return await self._bytes("GET", f"/v1/generateRandom/{length}", None, "random")
+        return await self.ask_bytes("GET", f"/v1/generateRandom/{length}", None, "random")
 
     async def hsm_log(self) -> str:
         """The newest lines of the HSM's decision log, each a JSON object: `GET /v1/hsm/log`."""
@@ -77,10 +75,4 @@ class AsyncGivingCalls(AsyncRestConnection):
             TimeStampResp, DER.
         """
         body = {"payload": base64_text(payload), "hashAlgorithm": hash_algorithm}
-        return await self._bytes("POST", "/v1/createRfcTimestamp", body, "timestamp")
-
-    async def _bytes(self, method: str, path: str, body: object | None, name: str) -> bytes:
-        try:
-            return base64.b64decode(await self.ask_text(method, path, body, name), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise unexpected(method, path) from error
+        return await self.ask_bytes("POST", "/v1/createRfcTimestamp", body, "timestamp")

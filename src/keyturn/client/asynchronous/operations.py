@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from keyturn.client.asynchronous.connection import AsyncRestConnection
-from keyturn.client.connection import JsonObject, base64_text, unexpected
+from keyturn.client.connection import JsonObject, base64_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,10 +117,7 @@ class AsyncOperationCalls(AsyncRestConnection):
             "payload": base64_text(payload),
             "signature": base64_text(signature),
         }
-        answer = await self.ask("POST", "/v1/verify", {"verifySignatureRequest": inner})
-        if not isinstance(answer.get("signatureValid"), bool):
-            raise unexpected("POST", "/v1/verify")
-        return bool(answer["signatureValid"])
+        return await self.ask_truth("POST", "/v1/verify", {"verifySignatureRequest": inner}, "signatureValid")
 
     async def _ask(self, path: str, inner: str, request: Mapping[str, Any]) -> JsonObject:
         return await self.ask("POST", path, {inner: dict(request)})
