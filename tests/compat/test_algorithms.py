@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyturn_testing.bls_officer import BlsOfficer
 from keyturn_testing.officers import Officer
 from keyturn_testing.plain_client import ED25519, SECP256K1, b64, each, row, unb64
 
@@ -275,11 +276,11 @@ def test_address_format(api: PlainClient, form: str, works: bool) -> None:
 DIGESTS = [f"{family}-{bits}" for family in ("SHA", "SHA3") for bits in (224, 256, 384, 512)]
 
 
-@pytest.mark.parametrize(("digest", "works"), each("digest of an approver", [*DIGESTS, "EdDSA"]))
+@pytest.mark.parametrize(("digest", "works"), each("digest of an approver", [*DIGESTS, "EdDSA", "BLS"]))
 def test_digest_of_an_approver(api: PlainClient, digest: str, works: bool) -> None:
     """An approver proves who they are."""
     assert works
-    officer = Officer("Dora", "ED" if digest == "EdDSA" else "P-256")
+    officer = BlsOfficer("Dora") if digest == "BLS" else Officer("Dora", "ED" if digest == "EdDSA" else "P-256")
     timestamp = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     query = {
         "timestamp": timestamp,

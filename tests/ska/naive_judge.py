@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509 import load_der_x509_certificate
 
@@ -83,6 +83,8 @@ def signature_holds(spki: bytes, wrapped: bytes, data: bytes) -> bool:
             key.verify(bare, data, ec.ECDSA(hashes.SHA256()))
         elif isinstance(key, rsa.RSAPublicKey):
             key.verify(bare, data, padding.PKCS1v15(), hashes.SHA256())
+        elif isinstance(key, dsa.DSAPublicKey):
+            key.verify(bare, data, hashes.SHA256())
         elif isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(bare, data)
         else:

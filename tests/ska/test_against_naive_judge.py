@@ -18,7 +18,7 @@ from keyturn_testing.ska import INTEGRITY, LABEL, PAYLOAD, integrity_key, person
 from ska.naive_judge import Case, judge, judge_ever
 
 NOW = 1_700_000_000
-PEOPLE = ("alice", "bob", "carol", "erin")
+PEOPLE = ("alice", "bob", "carol", "erin", "grace")
 AGES = (0, 60, 61, 119, 120, 121, 180)
 DEFECTS = (
     "signer",
