@@ -1,6 +1,6 @@
 """The bodies of answers: one struct per documented object. The OpenAPI document is made from these.
 
-Source: rest-api.md sections 1.4, 3.1, 3.3, 3.4, 3.6, 3.7, 3.9; decisions 5, 6, 11, 12, 14, 15, 17, 30.
+Source: rest-api.md sections 1.4, 3.1, 3.3, 3.4, 3.6 to 3.9; decisions 5, 6, 11, 12, 14, 15, 17, 30.
 """
 
 from __future__ import annotations
@@ -232,6 +232,46 @@ class ApproverList(Answer, frozen=True):
     """The directory of approvers, by name."""
 
     approvers: list[Approver]
+
+
+class OneTimeCode(Answer, frozen=True, rename="camel"):
+    """A code of six digits for which an approver is given a file once."""
+
+    one_time_code: str
+
+    def __repr__(self) -> str:
+        return "OneTimeCode(…)"
+
+
+class RestoredApprover(Answer, frozen=True, rename="camel", omit_defaults=True):
+    """A code of six digits, or the id of the request whose result it will be."""
+
+    one_time_code: str | msgspec.UnsetType = msgspec.UNSET
+    unwrap_request_id: str | msgspec.UnsetType = msgspec.UNSET
+
+    def __repr__(self) -> str:
+        return "RestoredApprover(…)"
+
+
+class Onboarded(Answer, frozen=True, rename="camel"):
+    """An approver's PKCS#12 file, encrypted by AES-GCM under the transport password; both are base64."""
+
+    encrypted_payload: str
+    initialization_vector: str
+
+
+class ManagedApprover(Answer, frozen=True, rename="camel"):
+    """An approver whose key the HSM made. The certificate is PEM."""
+
+    approver_name: str
+    approver_certificate: str
+
+
+class OnboardingStatus(Answer, frozen=True):
+    """Approvers whose keys the HSM made, by name: those who have their file, and those who do not yet."""
+
+    onboarded: list[ManagedApprover]
+    pending: list[ManagedApprover]
 
 
 class QrCodes(Answer, frozen=True, rename="camel"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from keyturn.errors import ErrorCode, FormatError
+from keyturn.ska.approver_secrets import sealed_for
 from keyturn.ska.sealed_password import MAX_PASSWORD, seal_password
 
 if TYPE_CHECKING:
@@ -42,6 +43,30 @@ async def sealed_password(services: Services, name: str, key_name: str, value: S
     password = _text(name, value)
     transport_key = await services.broker.transfer.transport_key()
     return seal_password(transport_key, key_name, password, ec.generate_private_key(ec.SECP256R1()))
+
+
+async def sealed_secret(services: Services, name: str, secret: str, approver: str, value: Sequence[str] | str) -> bytes:
+    """Seal a secret of approver management.
+
+    Args:
+        services: Knows to which key.
+        name: The field's name, for messages.
+        secret: What it is (`keyturn.ska.approver_secrets`).
+        approver: Name of the approver that it is for.
+        value: A text, or an array of one-character texts.
+
+    Returns:
+        The sealed secret.
+
+    Raises:
+        FormatError: As `sealed_password`, and 600 `password.missing` where there is none.
+        KeyturnError: 611 `password.offline` where there is no HSM.
+    """
+    if not value:
+        raise FormatError(
+            f"Field '{name}' must not be empty.", code=ErrorCode.VALIDATION_FAILED, refusal="password.missing"
+        )
+    return await sealed_password(services, name, sealed_for(secret, approver), value)
 
 
 def require_form(name: str, value: Sequence[str] | str | None) -> None:

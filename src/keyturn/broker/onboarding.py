@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from keyturn.broker import checks
+from keyturn.broker.bound import is_bound
 from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
@@ -216,7 +217,9 @@ class Onboarding:
         if as_request or checks.protected(key):
             return Restored(request_id=await self._open_request(call, unwrap, _request_text(unwrap)))
         operation = uuid.uuid4()
-        await self._executor.restore_approver(operation.bytes, call, unwrap, (), request_id=str(operation))
+        # Statements of a bound key name a request, also where nobody has to approve them.
+        request_id = str(operation) if is_bound(key) else ""
+        await self._executor.restore_approver(operation.bytes, call, unwrap, (), request_id=request_id)
         if call.purpose == CHANGE:
             return Restored()
         return Restored(code=await self._executor.restored_code(call.name, operation.bytes))
@@ -254,7 +257,7 @@ class Onboarding:
             raise KeyturnError(
                 ErrorCode.UNSUPPORTED_OPERATION,
                 "This server has no approver management, which makes officers' keys on the server side. Officers make "
-                "their own (keyturn approver create) and are entered with /v1/approverDirectory; or set "
+                "their own (keyturn approver keygen) and are entered with /v1/approverDirectory; or set "
                 "approverManagement.enabled.",
                 refusal="approver-management.off",
             )

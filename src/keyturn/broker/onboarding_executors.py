@@ -141,6 +141,6 @@ def _refuse() -> NoReturn:
     raise KeyturnError(
         ErrorCode.UNSUPPORTED_OPERATION,
         "This broker has no HSM (profile air-gapped), which would make the keys of approvers. Officers make their own "
-        "(keyturn approver create).",
+        "(keyturn approver keygen).",
         refusal="profile.air-gapped",
     )

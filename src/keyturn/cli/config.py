@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 CLOSED: Final = "(set, not shown)"
 _HASH: Final = "sha256:"
+_WEAKENING: Final = (
+    "hsm_allow_unlabelled_approvals",
+    "hsm_allow_replayed_control_approvals",
+    "hsm_allow_weak_keys",
+    "hsm_allow_open_backup_key",
+)
 _ROLES: Final = (
     "keyManagementToken",
     "keyOperationToken",
@@ -154,9 +160,11 @@ def warnings_of(settings: Settings, file: Path) -> Iterator[str]:
         yield f"{file} can be read by others and may hold secrets: chmod 600 {file}"
     if settings.profile == "local" and not settings.hsm_address:
         yield "no hsm.address: an HSM is started beside the broker, without isolation (for development)"
-    for field in ("hsm_allow_unlabelled_approvals", "hsm_allow_replayed_control_approvals", "hsm_allow_weak_keys"):
+    for field in _WEAKENING:
         if getattr(settings, field):
             yield f"{next(name for name, known in NAMES.items() if known == field)} weakens what the HSM checks"
+    if settings.approver_management:
+        yield "approverManagement.enabled: the HSM makes officers' keys, so others than the officers hold them first"
 
 
 def production_settings(profile: str, hashes: dict[str, str]) -> str:
@@ -179,6 +187,8 @@ def production_settings(profile: str, hashes: dict[str, str]) -> str:
         "apiAuthentication:",
         "  enabled: true",
         *(f"  {role}: {hashed}" for role, hashed in hashes.items()),
+        "# approverManagement:    # The HSM makes officers' keys. Better: they make them, keyturn approver keygen.",
+        "#   enabled: true        # Its HSM needs a backup key with a policy: docs/guide/approver-management.md",
         "# tls:                   # CHANGE: without it put a proxy in front that speaks TLS",
         "#   certificate: /etc/keyturn/tls.pem",
         "#   key: /etc/keyturn/tls.key",

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from keyturn.broker.executor import Executor
     from keyturn.hsm.embedded import EmbeddedHsm
 
+BACKUP_KEY: Final = "backup-key"
+"""Label of the embedded HSM's backup key where the settings name none."""
 HSM_DIRECTORY: Final = "hsm"
 """Where in the data directory the embedded HSM keeps its store."""
 
@@ -150,6 +152,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
                 max_timestamp_age=settings.max_timestamp_age,
                 max_timestamp_ahead=settings.max_timestamp_ahead,
                 timestamp_services=access.timestamp_services,
+                approver_management=settings.approver_management,
                 max_spooled=settings.max_spooled,
             ),
             executor,
@@ -201,12 +204,14 @@ def embedded_options(settings: Settings) -> list[str]:
         "--allow-unlabelled-approvals": settings.hsm_allow_unlabelled_approvals,
         "--allow-replayed-control-approvals": settings.hsm_allow_replayed_control_approvals,
         "--allow-weak-keys": settings.hsm_allow_weak_keys,
+        "--allow-open-backup-key": settings.hsm_allow_open_backup_key,
     }
     values = {
         "--timestamp-key-name": settings.hsm_timestamp_key_name,
         "--attestation-key-name": settings.hsm_attestation_key_name,
         "--receipt-key-name": settings.hsm_receipt_key_name,
         "--rfc-timestamp-key-name": settings.hsm_rfc_timestamp_key_name,
+        "--backup-key-name": settings.hsm_backup_key_name or (BACKUP_KEY if settings.approver_management else ""),
         "--deleted-key-retention-days": _unless(
             settings.hsm_deleted_key_retention_days, Settings().hsm_deleted_key_retention_days
         ),
@@ -298,6 +303,8 @@ def banner(settings: Settings, url: str, info: dict[str, Any], notices: tuple[st
         )
     if switches := info.get("switches"):
         yield f"  switches  weakened by: {', '.join(switches)}"
+    if settings.approver_management:
+        yield "  approvers approver management is on: the HSM makes officers' keys, so others than they hold them first"
     if info.get("rolledBack"):
         yield (
             "  WARNING   the HSM's store has been put back to an older state: timestamps and keys with a policy are "

@@ -37,6 +37,9 @@ class Settings:
         hsm_attestation_key_name: Name of that HSM's attestation key; empty for its default.
         hsm_receipt_key_name: Name of that HSM's receipt key; empty for its default.
         hsm_rfc_timestamp_key_name: Name of that HSM's key for timestamps of RFC 3161; empty for its default.
+        hsm_backup_key_name: Label of the key under whose policy that HSM keeps what approver management makes; empty
+            for `backup-key` with `approver_management`, for none without it.
+        hsm_allow_open_backup_key: That key's policy may be open, and is made so where there is none (R23). Weakening.
         hsm_deleted_key_retention_days: Days that keys deleted there lie sealed before they are erased (R28).
         hsm_clock_tolerance: Seconds that HSM's clock may be behind the highest time it has used.
         hsm_clock_bound: Seconds it may be ahead of that before a person must confirm it.
@@ -60,6 +63,7 @@ class Settings:
         tls_minimum_version: `TLSv1.2` or `TLSv1.3`.
         tls_client_authentication: `none`, `want` or `need` a client's certificate.
         tls_client_ca: PEM file with the authorities that vouch for clients.
+        approver_management: Whether the HSM makes keys for approvers (R23).
         timestamp_signing_certificates: PEM files with the services that may read the tasks of all approvers.
         request_certificates: PEM files with those who may sign requests; empty asks for no signature.
         max_file_size: Largest file that is encrypted or decrypted, in bytes.
@@ -85,6 +89,8 @@ class Settings:
     hsm_attestation_key_name: str = ""
     hsm_receipt_key_name: str = ""
     hsm_rfc_timestamp_key_name: str = ""
+    hsm_backup_key_name: str = ""
+    hsm_allow_open_backup_key: bool = False
     hsm_deleted_key_retention_days: int = 30
     hsm_clock_tolerance: int = 2
     hsm_clock_bound: int = 90 * 86_400
@@ -110,6 +116,7 @@ class Settings:
     tls_client_ca: Path | None = None
     request_certificates: tuple[Path, ...] = ()
     timestamp_signing_certificates: tuple[Path, ...] = ()
+    approver_management: bool = False
     max_file_size: Size = 16 << 30
     max_file_request_size: Size = 0
     max_spooled: Size = 64 << 30
@@ -134,6 +141,8 @@ NAMES: Final[dict[str, str]] = {
     "hsm.attestationKeyName": "hsm_attestation_key_name",
     "hsm.receiptKeyName": "hsm_receipt_key_name",
     "hsm.rfcTimestampKeyName": "hsm_rfc_timestamp_key_name",
+    "hsm.backupKeyName": "hsm_backup_key_name",
+    "hsm.allowOpenBackupKey": "hsm_allow_open_backup_key",
     "hsm.deletedKeyRetentionDays": "hsm_deleted_key_retention_days",
     "hsm.clockTolerance": "hsm_clock_tolerance",
     "hsm.clockBound": "hsm_clock_bound",
@@ -159,6 +168,7 @@ NAMES: Final[dict[str, str]] = {
     "tls.clientCa": "tls_client_ca",
     "general.allowedRequestCertificates": "request_certificates",
     "general.allowedTimestampSigningCertificates": "timestamp_signing_certificates",
+    "approverManagement.enabled": "approver_management",
     "files.maxSize": "max_file_size",
     "files.maxRequestSize": "max_file_request_size",
     "files.maxWaiting": "max_spooled",
@@ -182,6 +192,8 @@ EMBEDDED: Final = (
     "hsm_attestation_key_name",
     "hsm_receipt_key_name",
     "hsm_rfc_timestamp_key_name",
+    "hsm_backup_key_name",
+    "hsm_allow_open_backup_key",
     "hsm_deleted_key_retention_days",
     "hsm_clock_tolerance",
     "hsm_clock_bound",

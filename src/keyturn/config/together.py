@@ -25,6 +25,7 @@ def check_together(settings: Settings, places: Mapping[str, str]) -> None:
         KeyturnError: 301 `config.contradiction`, `config.tls-missing`, naming place and setting.
     """
     _check_hsm(settings, places)
+    _check_approver_management(settings, places)
     _check_tls(settings, places)
     _check_access(settings, places)
     _check_files(settings, places)
@@ -67,6 +68,22 @@ def _check_hsm(settings: Settings, places: Mapping[str, str]) -> None:
             )
     elif given:
         raise _against(places, given[0], "is used only with an hsm.address that begins with tcp://.")
+
+
+def _check_approver_management(settings: Settings, places: Mapping[str, str]) -> None:
+    if settings.approver_management and settings.profile == "air-gapped":
+        raise _against(
+            places,
+            "approverManagement.enabled",
+            "the air-gapped profile has no HSM, which would make the approvers' keys; leave it out.",
+        )
+    if settings.hsm_allow_open_backup_key and not (settings.approver_management or settings.hsm_backup_key_name):
+        raise _against(
+            places,
+            "hsm.allowOpenBackupKey",
+            "does nothing without approver management, whose backup key it is about; leave it out, or set "
+            "approverManagement.enabled.",
+        )
 
 
 def _check_tls(settings: Settings, places: Mapping[str, str]) -> None:

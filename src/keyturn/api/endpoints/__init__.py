@@ -3,6 +3,7 @@
 from typing import Final
 
 from keyturn.api.endpoints import (
+    approvers,
     certificates,
     control,
     decryption,
@@ -39,6 +40,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *timestamps.ROUTES,
     *tasks.ROUTES,
     *directory.ROUTES,
+    *approvers.ROUTES,
     *requests.ROUTES,
     *offline.ROUTES,
     *objects.ROUTES,
