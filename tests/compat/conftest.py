@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
-    """A `keyturn serve --profile local`."""
-    with ServeProcess(tmp_path_factory.mktemp("compat")) as started:
+    """A `keyturn serve --profile local`, with approver management as it is documented."""
+    directory = tmp_path_factory.mktemp("compat")
+    (directory / "keyturn.yaml").write_text("approverManagement: {enabled: true}\nhsm: {allowOpenBackupKey: true}\n")
+    with ServeProcess(directory / "data", options=["--config", str(directory / "keyturn.yaml")]) as started:
         yield started
 
 
