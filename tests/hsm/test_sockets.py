@@ -10,18 +10,22 @@ import ssl
 import struct
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.clock import SystemClock
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.hsm import protocol
+from keyturn.hsm import protocol, service
 from keyturn.hsm.addresses import Address, parse_address
 from keyturn.hsm.client import HsmClient
 from keyturn.hsm.framing import encode_frame
 from keyturn.hsm.gate import AnswerGate
 from keyturn.hsm.listening import isolation
 from keyturn.hsm.server import MAX_CONNECTIONS, MAX_HELD_BACK, SocketServer
+from keyturn.hsm.service import HsmService
+from keyturn.hsm.settings import HsmSettings
 from keyturn_testing.hsm_process import HsmProcess
 from keyturn_testing.keys import create_ec
 from keyturn_testing.raw_line import RawLine
@@ -206,6 +210,36 @@ async def test_a_socket_left_by_a_killed_process_is_taken_over_and_a_living_one_
         _Room(stale)
     assert caught.value.refusal == "address.in-use"
     await taken.server.close()
+
+
+@pytest.mark.parametrize("name", ["admin.sock", "hsm.sock"])
+async def test_a_socket_that_a_dying_process_still_holds_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, hsm_run: Path, name: str
+) -> None:
+    """The system closes what a killed HSM held one after the other: the lock first, as it was opened first."""
+    settings = HsmSettings(
+        data_dir=str(hsm_run), listen=f"unix:{hsm_run}/hsm.sock", admin_socket=f"{hsm_run}/admin.sock"
+    )
+    with socket.socket(socket.AF_UNIX) as dying:
+        dying.bind(str(hsm_run / name))
+        dying.listen()
+        # Without patience, and for good, it is somebody else's.
+        with monkeypatch.context() as impatient:
+            impatient.setattr(service, "PATIENCE", 0.0)
+            hasty = HsmService(settings, SystemClock(), [])
+            with pytest.raises(KeyturnError) as caught:
+                hasty.serve()
+            assert caught.value.refusal == "address.in-use"
+            await hasty.close()
+        patient = HsmService(settings, SystemClock(), [])
+        ending = threading.Timer(0.2, dying.close)
+        ending.start()
+        patient.serve()
+        ending.join()
+    reader, writer = await asyncio.open_unix_connection(hsm_run / name)
+    writer.close()
+    await patient.close()
+    assert not await reader.read()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can connect as somebody else")

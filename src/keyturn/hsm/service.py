@@ -11,19 +11,20 @@ import asyncio
 import os
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from msgspec.structs import replace
 
 from keyturn import __version__
-from keyturn.errors import ErrorCode, FormatError, KeyturnError
+from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import admin, protocol
 from keyturn.hsm.audit import LogEntry
 from keyturn.hsm.clock_guard import ClockCondition, ClockGuard
 from keyturn.hsm.console import note
 from keyturn.hsm.engine import Engine
 from keyturn.hsm.gate import AnswerGate
+from keyturn.hsm.handlers import AdminHandler, BrokerHandler
 from keyturn.hsm.hardening import inspect_process
-from keyturn.hsm.ledger_view import look
 from keyturn.hsm.listening import isolation
 from keyturn.hsm.passphrase import check_passphrase
 from keyturn.hsm.sealing import KdfParameters
@@ -34,16 +35,19 @@ from keyturn.hsm.system_keys import SystemKeys
 from keyturn.hsm.worker import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+    from pathlib import Path
 
     from keyturn.clock import Clock
     from keyturn.hsm.addresses import Address
     from keyturn.hsm.settings import HsmSettings
 
+_T = TypeVar("_T")
 PERSIST_EVERY: Final = 5.0
 """Seconds between commits of what waits for none: use counts, clock mark, log lines."""
-LOCK_PATIENCE: Final = 3.0
-"""Seconds to wait for the lock of a store whose last HSM is just being killed."""
+PATIENCE: Final = 3.0
+"""Seconds to wait for what the last HSM held that is just being killed: the lock of the store, its sockets."""
+_HELD: Final = frozenset({"store.locked", "address.in-use"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +126,17 @@ class HsmService:
         if settings.address.path is not None:
             _make_parent(settings.address.path, 0o700 if settings.uids == {os.getuid()} else 0o711)
         tls = settings.tls
-        administration = _AdminHandler(self)
-        self._admin = SocketServer(administration, admin.AdminCall, self._gate, allowed_uids={os.getuid()})
-        self._admin.listen(type(self._address)(path=settings.admin_path))
-        self._broker = SocketServer(
-            _BrokerHandler(self),
+        administration = SocketServer(AdminHandler(self), admin.AdminCall, self._gate, allowed_uids={os.getuid()})
+        broker = SocketServer(
+            BrokerHandler(self),
             protocol.Call,
             self._gate,
             allowed_uids=settings.uids,
             tls=None if tls is None else tls.server_context(),
         )
-        self._address = self._broker.listen(settings.address)
+        self._admin, self._broker = administration, broker
+        _patiently(lambda: administration.listen(type(self._address)(path=settings.admin_path)))
+        self._address = _patiently(lambda: broker.listen(settings.address))
 
     def unseal(self, passphrase: bytes, *, create: bool = False, accept_log_loss: bool = False) -> None:
         """Open the store, or make it.
@@ -301,8 +305,8 @@ class HsmService:
         store, clock = self._open.store, self._open.clock_guard.status
         answer = self._open.engine.handle(protocol.GetStatistics(), "admin")
         witnessed = store.witnessed or (0, 0)
-        return admin.Status(
-            **{name: getattr(base, name) for name in base.__struct_fields__[:9]},
+        return replace(
+            base,
             instance_id=store.instance_id,
             restore_epoch=store.restore_epoch,
             state_counter=store.state_counter,
@@ -326,130 +330,13 @@ def _make_parent(path: Path, mode: int) -> None:
         path.parent.chmod(mode)
 
 
-def _patiently(opening: Callable[[], Store]) -> Store:
-    deadline = time.monotonic() + LOCK_PATIENCE
+def _patiently(opening: Callable[[], _T]) -> _T:
+    """Open what a process that is dying may hold for some moments more: the system closes one thing after the other."""
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return opening()
         except KeyturnError as error:
-            if error.refusal != "store.locked" or time.monotonic() > deadline:
+            if error.refusal not in _HELD or time.monotonic() > deadline:
                 raise
         time.sleep(0.05)
-
-
-class _Refuser:
-    """How both handlers say no to bytes that are no message.
-
-    Args:
-        service: The HSM.
-    """
-
-    def __init__(self, service: HsmService) -> None:
-        self._service = service
-
-    def refuse_frame(self, error: FormatError, peer: str) -> protocol.Refused:
-        """Log bytes that are no message."""
-        engine = self._service.engine
-        if engine is not None:
-            return engine.refuse_frame(error, peer)
-        note(f"refused while sealed, {peer}: {error.message} [{error.refusal}]")
-        return protocol.Refused(error.code.name, error.refusal, error.message)
-
-
-class _BrokerHandler(_Refuser):
-    """The broker's protocol, sealed or open."""
-
-    def handle(self, message: protocol.Call, peer: str) -> protocol.Answer | Awaitable[protocol.Answer]:
-        """Answer a call."""
-        engine = self._service.engine
-        if engine is not None:
-            return engine.handle(message, peer)
-        if isinstance(message, protocol.GetInfo):
-            return self._service.sealed_info()
-        try:
-            if isinstance(message, protocol.Stamp):
-                self._service.require_root_key_store()
-            self._service.require_open()
-        except KeyturnError as error:
-            return protocol.Refused(error.code.name, error.refusal, error.message)
-        raise AssertionError("sealed and open at once")
-
-
-class _AdminHandler(_Refuser):
-    """The administration protocol.
-
-    Args:
-        service: The HSM.
-    """
-
-    def __init__(self, service: HsmService) -> None:
-        super().__init__(service)
-        self._backups: set[asyncio.Task[admin.AdminAnswer]] = set()
-
-    def handle(self, message: admin.AdminCall, peer: str) -> admin.AdminAnswer | Awaitable[admin.AdminAnswer]:
-        """Answer a message."""
-        kind = str(message.__struct_config__.tag)
-        try:
-            if isinstance(message, admin.MakeBackup):
-                # Begun, it is brought to its end and recorded, even if the administrator hangs up.
-                backup = asyncio.get_running_loop().create_task(self._backup(message))
-                self._backups.add(backup)
-                backup.add_done_callback(self._backups.discard)
-                return asyncio.shield(backup)
-            answer = self._handle(message)
-        except Exception as error:
-            return self._refuse(kind, error)
-        if not isinstance(message, admin.GetStatus | admin.GetLedger | admin.GetDeleted | admin.Unseal):
-            self._service.record(kind, "granted", note=peer)
-        return answer
-
-    def _refuse(self, kind: str, error: Exception) -> protocol.Refused:
-        if not isinstance(error, KeyturnError):
-            note(f"internal error {type(error).__name__} in administration")
-            error = KeyturnError(ErrorCode.TECHNICAL, f"this failed: {type(error).__name__}", refusal="internal.error")
-        self._service.record(kind, "refused", refusal=error.refusal, note=error.message)
-        return protocol.Refused(error.code.name, error.refusal, error.message)
-
-    def _handle(self, message: admin.AdminCall) -> admin.AdminAnswer:
-        service = self._service
-        match message:
-            case admin.GetStatus():
-                return service.status()
-            case admin.Unseal(passphrase=passphrase, create=create, accept_log_loss=accept):
-                service.unseal(passphrase, create=create, accept_log_loss=accept)
-            case admin.ConfirmClock(reading=reading, backwards=backwards):
-                service.require_open().clock_guard.confirm(reading, backwards=backwards)
-            case admin.ChangePassphrase(old=old, new=new):
-                kdf = KdfParameters(memory_kib=service.settings.kdf_memory_kib)
-                service.require_open().store.change_passphrase(old, check_passphrase(new), kdf=kdf)
-            case admin.PresentWitness(kind=kind, evidence=evidence, signature=signature):
-                service.require_open().engine.rollback.present(kind, evidence, signature)
-            case admin.AcceptRollback(epoch=epoch, counter=counter):
-                service.require_open().engine.rollback.accept(epoch, counter)
-            case admin.GetLedger():
-                return look(service.require_open().store, message)
-            case admin.GetDeleted(after=after):
-                return service.require_open().engine.deleted_keys.listed(after)
-            case admin.RestoreDeleted(uuid=uuid, label=label):
-                service.require_open().engine.deleted_keys.restore(uuid, label)
-            case admin.EraseDeleted(uuid=uuid):
-                service.require_open().engine.deleted_keys.erase(uuid)
-            case admin.Shutdown():
-                # After this turn of the loop, so that the answer leaves first.
-                asyncio.get_running_loop().call_later(0.05, service.end)
-            case _:
-                raise AssertionError(message)
-        return admin.AdminDone()
-
-    async def _backup(self, message: admin.MakeBackup) -> admin.AdminAnswer:
-        target = Path(message.target)
-        try:
-            if not target.is_absolute():
-                raise KeyturnError(
-                    ErrorCode.VALIDATION_FAILED, "name the backup by an absolute path", refusal="backup.relative"
-                )
-            await self._service.require_open().store.backup_async(target)
-        except Exception as error:
-            return self._refuse("backup", error)
-        self._service.record("backup", "granted", note=str(target))
-        return admin.AdminDone()
