@@ -6,7 +6,11 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["keyturn_testing.attack_records", "keyturn_testing.compat_records"]
+pytest_plugins = [
+    "keyturn_testing.attack_records",
+    "keyturn_testing.attestation_keys",
+    "keyturn_testing.compat_records",
+]
 
 # How wide the terminal of the person is who runs the tests is not their subject.
 os.environ.pop("COLUMNS", None)

@@ -249,9 +249,13 @@ def _find(store: Store, purpose: str, name: str) -> SystemKeyRecord | None:
 
 
 def _make_attestation(name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+    key = _new_rsa_key()
     certificate = _self_signed(key, f"keyturn HSM {instance_id}", now)
     return _record(name, ATTESTATION, ATTESTATION_ALGORITHM, now, key, certificate)
+
+
+def _new_rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=3072)
 
 
 def _make_timestamping(name: str, instance_id: str, now: int) -> tuple[SystemKeyRecord, bytes]:
