@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-PYTEST := .venv/bin/pytest -n auto --dist loadgroup
+# A file's tests share what is made for it, an HSM or a server: they stay together, and files go in their order.
+PYTEST := .venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder
 RECORDS := .pytest_cache/attacks.json
 ATTACKS := --attack-records=$(RECORDS) --attack-page=docs/security/attacks.md
 ROWS := .pytest_cache/compatibility.json

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from keyturn_testing.conversation import Way
     from keyturn_testing.rest_server import ServeProcess
 
-pytestmark = pytest.mark.xdist_group("conversation")
-
 
 @pytest.fixture(scope="module")
 def api(vault: ServeProcess) -> Iterator[PlainClient]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from keyturn.client import RestClient
     from keyturn_testing.rest_server import ServeProcess
 
-pytestmark = pytest.mark.xdist_group("cli-server")
-
 
 def certificate(vault: ServeProcess, *words: object) -> Done:
     return run("certificate", *words, "--url", vault.url)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import pytest
-
 from cli.conftest import run
 
 if TYPE_CHECKING:
@@ -14,8 +12,6 @@ if TYPE_CHECKING:
 
     from keyturn.client import RestClient
     from keyturn_testing.rest_server import ServeProcess
-
-pytestmark = pytest.mark.xdist_group("cli-server")
 
 
 def test_a_file_is_encrypted_and_decrypted(vault: ServeProcess, rest: RestClient, tmp_path: Path) -> None:

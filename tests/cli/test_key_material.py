@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from keyturn.client import RestClient
     from keyturn_testing.rest_server import ServeProcess
 
-pytestmark = pytest.mark.xdist_group("cli-server")
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 PKCS8 = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

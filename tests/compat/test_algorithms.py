@@ -15,8 +15,6 @@ from keyturn_testing.plain_client import ED25519, SECP256K1, b64, each, row, unb
 if TYPE_CHECKING:
     from keyturn_testing.plain_client import PlainClient
 
-pytestmark = pytest.mark.xdist_group("compat-algorithms")
-
 PQ_SIGNERS = (
     "ML-DSA-44", "ML-DSA-65", "ML-DSA-87",
     *(f"SLH-DSA-{hash_}-{bits}{speed}" for hash_ in ("SHA2", "SHAKE") for bits in (128, 192, 256) for speed in "sf"),

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can start processes of other users")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep a module's tests in one process: they share an HSM."""
-    item.add_marker(pytest.mark.xdist_group(f"hostile-{item.path.stem}"))
-
-
 @pytest.fixture(scope="session")
 def installation() -> Iterator[str]:
     """Interpreter of an installation that other users can run."""
