@@ -9,11 +9,14 @@ from typing import Any
 
 import msgspec
 
+from keyturn.api.hiding import shown
 from keyturn.api.schemas.common import RequestStatus
 
 
 class Answer(msgspec.Struct, frozen=True, rename="camel"):
-    """Base of all answers."""
+    """Base of all answers; none shows its secrets where it is printed."""
+
+    __repr__ = shown
 
 
 class ErrorBody(Answer, frozen=True, rename="camel", omit_defaults=True):

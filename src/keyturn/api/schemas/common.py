@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from keyturn.api.hiding import shown
 from keyturn.hsm.protocol import MAX_APPROVALS
 from keyturn.ska.receipt import MAX_REQUEST_ID
 
@@ -49,7 +50,9 @@ RequestId = Annotated[
 
 
 class Body(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Base of all request objects: strict."""
+    """Base of all request objects: strict, and none shows its secrets where it is printed."""
+
+    __repr__ = shown
 
 
 class RequestSignature(Body, frozen=True, rename="camel"):
