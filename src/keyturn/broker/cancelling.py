@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("keyturn.broker")
 
 FIRST_DELAY: Final = 1.0
-"""Seconds until an HSM that was away at the start is asked again about keys; each time twice as long, up to"""
+"""Seconds until an HSM that was away at the start is asked again about keys; each time twice as long."""
 LONGEST_DELAY: Final = 60.0
-"""this."""
+"""Most seconds between two of these questions."""
 
 
 class Cancelling:

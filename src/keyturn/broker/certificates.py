@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keyturn.broker.calls import CertifyCall, RequestKind
+from keyturn.broker.calls import CertifyCall
+from keyturn.broker.stored_calls import CERTIFICATE_KINDS
 from keyturn.crypto.certificate_signatures import identifier_of
 from keyturn.crypto.certificates import (
     CertificateFields,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 RANDOM_SIZE: Final = 16
 """Random bytes that a serial number is made of."""
-REQUEST_KINDS: Final = {"csr": RequestKind.CSR, "issue": RequestKind.ISSUE, "selfsign": RequestKind.SELFSIGN}
+REQUEST_KINDS: Final = {name: kind for kind, name in CERTIFICATE_KINDS.items()}
 """What an order opens."""
 
 ENDPOINTS: Final = {"csr": "request", "issue": "sign", "selfsign": "selfsign"}
