@@ -136,6 +136,11 @@ def sign(label: str, payload: bytes = b"pay", *, approved: bool = True, request_
     return protocol.Sign(operation_id(), label, payload, ECDSA, "", approvals, request_id)
 
 
+def issue(label: str, attach_to: str) -> protocol.SignCertificate:
+    """A call to issue a certificate, with bytes that are none."""
+    return protocol.SignCertificate(operation_id(), label, "issue", b"x", ECDSA, False, attach_to, [])
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     with HsmProcess(tmp_path / "hsm") as process:
@@ -163,11 +168,13 @@ def test_r6_a_store_that_was_put_back_is_found_out_stopped_and_accepted(house: H
         protocol.Unblock(operation_id(), "vault", []),
         protocol.CreateKey(operation_id(), "new", "EC", P256, 0, {"sign": True}, POLICY, blocked=False),
         protocol.Unwrap(operation_id(), "ordinary", b"x", "AES_WRAP", "other", {}, [], POLICY),
+        issue("ordinary", attach_to="vault"),
     ):
         answer = house.ask(call)
         assert isinstance(answer, protocol.Refused)
         assert (answer.code, answer.refusal) == ("IN_HSM", ROLLED_BACK)
         assert "keyturn hsm rollback accept" in answer.message
+    assert house.refused(issue("ordinary", attach_to="ordinary")) == "certificate.form"  # It is looked at.
     # What only takes away, and what no policy governs, is served.
     assert isinstance(house.ask(sign("ordinary", approved=False)), protocol.Signed)
     assert isinstance(house.ask(protocol.Attest("vault")), protocol.Attested)

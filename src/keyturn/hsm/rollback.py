@@ -145,8 +145,11 @@ class RollbackGuard:
             case protocol.CreateKey() | protocol.ImportSeed():
                 # A label's history may be lost: what was approved for a key before could count for this one (R18).
                 return bool(call.policy)
-            case protocol.Sign() | protocol.SignCertificate() | protocol.Decrypt():
+            case protocol.Sign() | protocol.Decrypt():
                 return self._has_policy(call.label)
+            case protocol.SignCertificate():
+                # What is attached to another key goes by that one's ruleModify, as below.
+                return self._has_policy(call.label) or self._has_policy(call.attach_to)
             case protocol.ChangePassword() | protocol.AttachCertificate():
                 # They go by ruleModify (R28), and the one in force may be lost.
                 return self._has_policy(call.label)
