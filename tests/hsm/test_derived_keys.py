@@ -518,3 +518,7 @@ async def test_r21_a_child_has_no_password_of_its_own(client: HsmClient, label: 
     refusal = await refused(client.derive_key(operation_id(), label, "1'", attributes={}))
     assert refusal.code is ErrorCode.KEY_PASSWORD_MISMATCH
     await client.derive_key(operation_id(), label, "1'", attributes={}, sealed_password=seal(label, "secret"))
+    for given in (b"", seal(f"{label}/1'", "wrong")):
+        refusal = await refused(client.delete(operation_id(), f"{label}/1'", sealed_password=given))
+        assert refusal.code is ErrorCode.KEY_PASSWORD_MISMATCH
+    await client.delete(operation_id(), f"{label}/1'", sealed_password=seal(f"{label}/1'", "secret"))

@@ -113,7 +113,8 @@ class Making:
                 f"the key {record.label!r} was created with `destroyable` false and cannot be deleted",
                 refusal="key.not-destroyable",
             )
-        context.check_password(record, call.sealed_password)
+        # The password of a derived key is its master's, stored or not.
+        context.check_password(context.key(call.label), call.sealed_password)
         children = context.store.children(record.uuid)
         for child in children:
             if not child.attributes.get("destroyable"):
