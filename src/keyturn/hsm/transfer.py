@@ -10,7 +10,7 @@ Source: rest-api.md sections 3.1 and 4.8; docs/security/rules.md R3, R4, R27, R2
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -18,14 +18,12 @@ from keyturn.crypto.keys import SecretKey, private_key_to_der
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.door import Act, Kind, require_not_blocked
+from keyturn.hsm.stateful import capacity_of
 from keyturn.ska.actions import Action
 
 if TYPE_CHECKING:
     from keyturn.hsm.context import EngineContext
     from keyturn.hsm.records import KeyRecord
-
-STATEFUL: Final = ("LMS", "HSS-LMS", "XMSS")
-"""How the names of kinds begin whose keys change with every signature; a copy would sign with a used state."""
 
 
 class Transfer:
@@ -87,7 +85,7 @@ def require_not_stateful(record: KeyRecord) -> None:
     Raises:
         KeyturnError: 614 `export.stateful`.
     """
-    if record.algorithm.startswith(STATEFUL):
+    if capacity_of(record.algorithm):
         raise KeyturnError(
             ErrorCode.OPERATION_FORBIDDEN_FOR_KEY,
             f"the key {record.label!r} changes with every signature: a copy would use a state twice, so it never "
