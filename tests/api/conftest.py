@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from keyturn.client.reach import trusting_nobody
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.rest_server import ServeProcess, b64, create_ec_key
 
@@ -33,7 +34,7 @@ def rest(vault: ServeProcess) -> Iterator[RestClient]:
 @pytest.fixture
 def http(vault: ServeProcess) -> Iterator[httpx.Client]:
     """A bare HTTP client of the shared server, for what `RestClient` would never send."""
-    with httpx.Client(base_url=vault.url, trust_env=False) as client:
+    with httpx.Client(base_url=vault.url, verify=trusting_nobody(), trust_env=False) as client:
         yield client
 
 

@@ -6,9 +6,11 @@ import base64
 import json
 import re
 import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from keyturn.approver.first_trust import certificate_pem
 from keyturn.client import RestClient
 from keyturn.client.connection import MAX_ANSWER
+from keyturn.client.reach import trusting_nobody
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 from keyturn_testing.approval_tasks import PaperHsm
 
@@ -194,6 +197,21 @@ def test_why_a_server_cannot_be_reached_is_said_in_plain_words() -> None:
         bound.bind(("127.0.0.1", 0))
         closed = f"127.0.0.1:{bound.getsockname()[1]}"
         assert "nothing listens there. Is the address right" in unreachable(f"http://{closed}")
+
+
+def test_the_systems_certificates_are_read_for_tls_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Mock(wraps=ssl.create_default_context)
+    monkeypatch.setattr(ssl, "create_default_context", reading)
+    RestClient("http://127.0.0.1").close()
+    assert not reading.called
+    RestClient("https://127.0.0.1").close()
+    assert reading.called
+
+
+def test_without_tls_no_server_with_tls_is_trusted() -> None:
+    context = trusting_nobody()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.get_ca_certs() == []
 
 
 def test_https_spoken_to_a_port_of_plain_http_names_the_cure() -> None:

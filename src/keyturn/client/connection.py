@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from keyturn.client.reach import presenting, trusting, why_unreachable
+from keyturn.client.reach import presenting, trusting, trusting_nobody, why_unreachable
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ class RestConnection:
             address = httpx.URL(self.base_url)
             if address.scheme not in {"http", "https"} or not address.host or not 0 < (address.port or 1) < 1 << 16:
                 raise httpx.InvalidURL("it must look like http://HOST:PORT")
-            verify: bool | ssl.SSLContext = True if ca_file is None else trusting(ca_file)
+            verify: bool | ssl.SSLContext = address.scheme == "https" or trusting_nobody()
+            if ca_file is not None:
+                verify = trusting(ca_file)
             if client_certificate is not None:
                 context = ssl.create_default_context() if isinstance(verify, bool) else verify
                 verify = presenting(context, *client_certificate)

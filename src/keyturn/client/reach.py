@@ -35,6 +35,14 @@ def trusting(ca_file: Path) -> ssl.SSLContext:
         ) from None
 
 
+def trusting_nobody() -> ssl.SSLContext:
+    """TLS that takes no server, for connections without it: to read the system's certificates takes longer than a call.
+
+    Should such a connection ever be led to a server with TLS, it fails.
+    """
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def presenting(context: ssl.SSLContext, certificate: Path, key: Path) -> ssl.SSLContext:
     """Let TLS show a client certificate.
 
