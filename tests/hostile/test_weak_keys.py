@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from keyturn.ska import der
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import load_approver_key
+from keyturn.ska.bls import BLS_OID, GENERATOR
 from keyturn.ska.policy import Approver, encode_policy
 from keyturn_testing.hostile import ADA, BEN, EVE, Line, World, judge, lines
 from keyturn_testing.officers import Officer, make_policy, quorum
@@ -126,6 +127,11 @@ TABLE = [
     ),
     Line("Ed448, which no approval is verified with", _listing(_ed448), "approver.unsupported-key", "R13"),
     Line("DSA of 1024 bits", _listing(_dsa_1024), WEAK, "R13"),
+    Line("BLS point at infinity", _listing(lambda: _spki(BLS_OID, b"\xc0" + bytes(47))), MALFORMED, "R13"),
+    # On the curve, for 5^3 + 4 has a root, and of another order.
+    Line(
+        "BLS point outside its group", _listing(lambda: _spki(BLS_OID, b"\x80" + bytes(46) + b"\5")), MALFORMED, "R13"
+    ),
     Line(
         "One officer listed twice, once by a compressed point",
         _listing(lambda: _compressed(ADA)),
@@ -159,5 +165,6 @@ def test_no_key_enters_a_policy_for_which_others_than_its_holder_can_sign(
 def test_the_keys_above_are_weak_for_the_reason_in_their_names_alone() -> None:
     """The same encodings with sound numbers are keys that may approve."""
     good = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    for spki in (_rsa(_good_rsa().public_numbers.n), _ed25519(int.from_bytes(good, "little")), _compressed(ADA)):
+    bls = _spki(BLS_OID, GENERATOR)
+    for spki in (_rsa(_good_rsa().public_numbers.n), _ed25519(int.from_bytes(good, "little")), _compressed(ADA), bls):
         load_approver_key(spki)

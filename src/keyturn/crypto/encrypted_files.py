@@ -10,7 +10,7 @@ found out. An empty last chunk stands only in an empty file: each content has on
 
 Wrapping and unwrapping belong to the HSM; what is done with the file key is done where the file is.
 
-Sources: docs/formats/encrypted-files.md; Hoang, Reyhanitabar, Rogaway, Vizár, "Online Authenticated-Encryption and its
+Source: docs/formats/encrypted-files.md; Hoang, Reyhanitabar, Rogaway, Vizár, "Online Authenticated-Encryption and its
 Nonce-Reuse Misuse-Resistance" (CRYPTO 2015), section 7; SEC 1 version 2.0 sections 2.3.3 and 3.3.1; RFC 5869; RFC 3394;
 NIST SP 800-38D.
 """
@@ -246,8 +246,8 @@ class FileDecryptor:
 def wrong_key() -> FormatError:
     """The refusal of a key that files cannot be encrypted for."""
     return FormatError(
-        f"files are encrypted for EC keys on the curve {CURVE_OID} (P-384) with the attribute `derive`; this key is "
-        "another kind",
+        f"Files are encrypted for EC keys on the curve {CURVE_OID} (P-384) with the attribute `derive`; this key is "
+        "another kind.",
         code=ErrorCode.ALGORITHM_NOT_SUPPORTED_BY_KEY,
         refusal="file.wrong-key",
     )

@@ -3,7 +3,7 @@
 Pure construction by `asn1crypto`; who signs, with which time, is the HSM's business. Requests have no nonce and no
 policy here, since the API carries neither.
 
-Sources: RFC 3161 (TSTInfo, TimeStampResp), RFC 5652 (SignedData), RFC 5816 (ESSCertIDv2 in timestamps), RFC 5035.
+Source: RFC 3161 (TSTInfo, TimeStampResp), RFC 5652 (SignedData), RFC 5816 (ESSCertIDv2 in timestamps), RFC 5035.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def imprint_of(payload: bytes, hash_algorithm: str) -> Imprint:
     if len(payload) != size:
         raise FormatError(
             f"hashAlgorithm {name} takes a digest of {size} bytes as payload, not {len(payload)}; without NONE the "
-            "payload is hashed here",
+            "payload is hashed here.",
             code=ErrorCode.INVALID_PAYLOAD,
             refusal="timestamp.digest-length",
         )
