@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from keyturn.clock import ManualClock
 from keyturn.hsm import protocol
+from keyturn.hsm.settings import HsmSettings
 from keyturn.ska.approver_secrets import BACKUP_PASSWORD, ONE_TIME_CODE, TRANSPORT_PASSWORD, sealed_for
 from keyturn.ska.policy import encode_policy
-from keyturn_testing.hsm_room import Room
+from keyturn_testing.hsm_room import NOW, Room
 from keyturn_testing.keys import operation_id
 from keyturn_testing.passwords import seal
 
@@ -33,15 +36,27 @@ class ApproverRoom(Room):
     Args:
         directory: Of the store.
         policy: Of the backup key, which is made; None where the HSM makes one with an empty policy.
-        attributes: Further attributes of the backup key.
+        copy_of: Directory of a closed store to start from; keys take their time.
+        bound: Whether the backup key that is made has bound approvals.
     """
 
-    def __init__(self, directory: Path, policy: Policy | None = None, **attributes: bool) -> None:
-        super().__init__(directory, backup_key_name=BACKUP_KEY, allow_open_backup_key=policy is None)
+    def __init__(
+        self, directory: Path, policy: Policy | None = None, *, copy_of: Path | None = None, bound: bool = False
+    ) -> None:
         self.policy = policy
-        self.attributes = attributes
+        self.bound = bound
+        if copy_of is None:
+            super().__init__(directory, backup_key_name=BACKUP_KEY, allow_open_backup_key=policy is None)
+            return
+        shutil.copytree(copy_of, directory)
+        self.directory = directory
+        self.settings = HsmSettings(
+            data_dir=str(directory), backup_key_name=BACKUP_KEY, allow_open_backup_key=policy is None
+        )
+        self.clock = ManualClock(NOW)
+        self.open()
 
-    async def say(self, call: protocol.Call) -> Any:
+    async def say(self, call: Any) -> Any:
         """The answer to a call."""
         answer = self.engine.handle(call, "test")
         return await answer if inspect.isawaitable(answer) else answer
@@ -49,7 +64,7 @@ class ApproverRoom(Room):
     async def make_backup_key(self) -> None:
         """Make the backup key with the policy of this room."""
         assert self.policy is not None
-        attributes = {"unwrap": True, **self.attributes}
+        attributes = {"unwrap": True, "boundApprovals": self.bound}
         call = protocol.CreateKey(
             operation_id(), BACKUP_KEY, "RSA", "", 3072, attributes, encode_policy(self.policy), blocked=False
         )
@@ -78,9 +93,7 @@ class ApproverRoom(Room):
             )
         )
 
-    def restoration(
-        self, name: str, purpose: str = "restore", password: str = "", old: str = ""
-    ) -> protocol.Unwrap | protocol.Refused:
+    def restoration(self, name: str, purpose: str = "restore", password: str = "", old: str = "") -> Any:
         """The call that restores an approver, without approvals."""
         sealed = self.sealed(BACKUP_PASSWORD, name, password) if password else b""
         found = self.ask(protocol.GetRestoration(name, purpose, sealed))
@@ -101,7 +114,7 @@ class ApproverRoom(Room):
             old_backup_password=self.sealed(BACKUP_PASSWORD, name, old) if old else b"",
         )
 
-    async def restored(self, call: protocol.Unwrap | protocol.Refused) -> str:
+    async def restored(self, call: Any) -> str:
         """The code that a restoration leads to."""
         assert isinstance(call, protocol.Unwrap), call
         done = await self.say(call)
@@ -109,6 +122,17 @@ class ApproverRoom(Room):
         answer = self.ask(protocol.GetRestoredCode(call.approver, call.operation_id))
         assert isinstance(answer, protocol.ApproverCode), answer
         return answer.code
+
+
+async def prepare(directory: Path, policy: Policy | None, *, bound: bool = False) -> Path:
+    """Make a closed store with a backup key and an onboarded approver, `phone`; its directory."""
+    room = ApproverRoom(directory, policy, bound=bound)
+    if policy is not None:
+        await room.make_backup_key()
+    opened(room.bring("phone", await room.make("phone")))
+    await room.workers.close()
+    room.close()
+    return directory
 
 
 def opened(package: Any, password: str = PASSWORD, transport: str = TRANSPORT) -> PKCS12KeyAndCertificates:
