@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from keyturn.broker.certificates import ENDPOINTS
 from keyturn.broker.deriving_executors import AirGappedDeriving
 from keyturn.broker.enciphering_executors import AirGappedEnciphering
+from keyturn.broker.executor import without_hsm
 from keyturn.broker.onboarding_executors import AirGappedOnboarding
 from keyturn.broker.register import Register, attested_of, parsed, record_of
 from keyturn.broker.serving_executors import AirGappedServing
@@ -184,8 +185,4 @@ def _ask_offline(what: str, endpoint: str) -> NoReturn:
 
 
 def _refuse(what: str, cure: str) -> NoReturn:
-    raise KeyturnError(
-        ErrorCode.UNSUPPORTED_OPERATION,
-        f"This broker has no HSM (profile air-gapped), so that no key can be {what} here. {cure}",
-        refusal="profile.air-gapped",
-    )
+    without_hsm(f"No key can be {what} here. {cure}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from keyturn.broker.answers import AttestedKey
-from keyturn.broker.asking import asked
+from keyturn.broker.asking import as_attested, asked
+from keyturn.broker.executor import without_hsm
 from keyturn.broker.register import parsed
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import encode_policy
@@ -19,9 +19,9 @@ from keyturn.ska.policy import encode_policy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from keyturn.broker.answers import AttestedKey
     from keyturn.broker.deriving import SeedCall
     from keyturn.broker.register import Register
-    from keyturn.hsm import protocol
     from keyturn.hsm.client import HsmClient
 
 
@@ -32,7 +32,7 @@ class LocalDeriving:
 
     async def import_seed(self, operation_id: bytes, call: SeedCall) -> AttestedKey:
         """Make a master key of a seed."""
-        return _attested(
+        return as_attested(
             await asked(
                 self._client.import_seed(
                     operation_id,
@@ -53,7 +53,7 @@ class LocalDeriving:
         self, operation_id: bytes, master: str, path: str, attributes: Mapping[str, bool], sealed_password: bytes
     ) -> AttestedKey:
         """Store a derived key."""
-        return _attested(
+        return as_attested(
             await asked(
                 self._client.derive_key(
                     operation_id, master, path, attributes=attributes, sealed_password=sealed_password
@@ -96,14 +96,5 @@ class AirGappedDeriving:
         return found[1]
 
 
-def _attested(answer: protocol.Attested) -> AttestedKey:
-    return AttestedKey(xml=answer.xml, signature=answer.signature, attestation_key_name=answer.attestation_key_name)
-
-
 def _refuse(what: str, cure: str) -> NoReturn:
-    raise KeyturnError(
-        ErrorCode.UNSUPPORTED_OPERATION,
-        f"This broker has no HSM (profile air-gapped), so that no key can be {what} here. {cure}, and register what it "
-        "attests with POST /v1/offlineKey.",
-        refusal="profile.air-gapped",
-    )
+    without_hsm(f"No key can be {what} here. {cure}, and register what it attests with POST /v1/offlineKey.")

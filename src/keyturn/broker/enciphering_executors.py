@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from keyturn.broker.asking import asked
 from keyturn.broker.enciphering import EncryptedData
-from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.broker.executor import without_hsm
 
 if TYPE_CHECKING:
     from keyturn.broker.enciphering import EncryptCall, WrapCall
@@ -54,16 +54,8 @@ class AirGappedEnciphering:
 
     async def encrypt(self, call: EncryptCall) -> EncryptedData:
         """Refused."""
-        _refuse("Data is encrypted where the public key is, or at the offline side")
+        without_hsm("Data is encrypted where the public key is, or at the offline side.")
 
     async def wrap(self, call: WrapCall) -> bytes:
         """Refused."""
-        _refuse("Keys are wrapped at the offline side")
-
-
-def _refuse(what: str) -> NoReturn:
-    raise KeyturnError(
-        ErrorCode.UNSUPPORTED_OPERATION,
-        f"This broker has no HSM (profile air-gapped). {what}.",
-        refusal="profile.air-gapped",
-    )
+        without_hsm("Keys are wrapped at the offline side.")

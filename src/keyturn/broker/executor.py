@@ -7,7 +7,7 @@ attested keys. The service asks `connected` only where the journeys differ: afte
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from keyturn.broker.deriving import DerivingExecutor
 from keyturn.broker.enciphering import EncipheringExecutor
@@ -141,6 +141,22 @@ class ExecutionRefusedError(KeyturnError):
     def is_about_approvals(self) -> bool:
         """Whether other or more approvals could cure it."""
         return self.refusal.startswith(("approval.", "approvals."))
+
+
+def without_hsm(what: str) -> NoReturn:
+    """Refuse what only an HSM does, in the profile that has none.
+
+    Args:
+        what: Where or how it is done instead, sentences.
+
+    Raises:
+        KeyturnError: 611 `profile.air-gapped`, always.
+    """
+    raise KeyturnError(
+        ErrorCode.UNSUPPORTED_OPERATION,
+        f"This broker has no HSM (profile air-gapped). {what}",
+        refusal="profile.air-gapped",
+    )
 
 
 class Executor(ServingExecutor, TransferExecutor, DerivingExecutor, EncipheringExecutor, OnboardingExecutor, Protocol):

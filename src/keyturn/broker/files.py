@@ -24,7 +24,7 @@ from keyturn.errors import ErrorCode, KeyturnError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
-    from typing import BinaryIO, Self
+    from typing import BinaryIO
 
 BATCH: Final = 1 << 20
 """Octets that are worked on at once, beside the event loop."""
@@ -101,6 +101,7 @@ class _Spool:
             self._taken += len(content)
         try:
             self._file.write(content)
+            self._file.flush()  # A full disk is heard of here, and not when the answer has begun.
         except ValueError:
             # Closed while this thread was at it: what it has taken must be given back, too.
             self.close()
@@ -131,12 +132,6 @@ class _Worker:
     def __init__(self, room: SpoolRoom) -> None:
         self._spool = _Spool(room)
         self._waiting = bytearray()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of what waits on disk; doing so twice does no harm."""

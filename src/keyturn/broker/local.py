@@ -10,6 +10,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from keyturn.broker.answers import AttestedKey, Executed
+from keyturn.broker.asking import as_attested
 from keyturn.broker.asking import asked as _asked
 from keyturn.broker.deriving_executors import LocalDeriving
 from keyturn.broker.enciphering_executors import LocalEnciphering
@@ -87,7 +88,7 @@ class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving, LocalEnciphering
 
     async def attested(self, label: str, sealed_password: bytes | None = None) -> AttestedKey:
         """Attested attributes of a key."""
-        return _attested(await _asked(self._client.attest(label, sealed_password)))
+        return as_attested(await _asked(self._client.attest(label, sealed_password)))
 
     async def integrity_keys(self) -> tuple[IntegrityKey, ...]:
         """All integrity keys of the HSM, with the retirement of those that are no longer in use.
@@ -128,7 +129,7 @@ class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving, LocalEnciphering
             allowed_algorithms=call.allowed_algorithms,
             sealed_password=call.sealed_password,
         )
-        return _attested(await _asked(answer))
+        return as_attested(await _asked(answer))
 
     async def delete(self, operation_id: bytes, label: str, *, sealed_password: bytes = b"") -> None:
         """Delete a key."""
@@ -326,8 +327,4 @@ class LocalExecutor(LocalServing, LocalTransfer, LocalDeriving, LocalEnciphering
 
 
 def _executed(answer: protocol.Attested) -> Executed[AttestedKey]:
-    return Executed(_attested(answer), answer.receipt, answer.receipt_signature)
-
-
-def _attested(answer: protocol.Attested) -> AttestedKey:
-    return AttestedKey(xml=answer.xml, signature=answer.signature, attestation_key_name=answer.attestation_key_name)
+    return Executed(as_attested(answer), answer.receipt, answer.receipt_signature)

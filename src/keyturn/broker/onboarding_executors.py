@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from keyturn.broker.answers import AttestedKey, Executed
-from keyturn.broker.asking import asked
+from keyturn.broker.asking import as_attested, asked
 from keyturn.broker.calls import UnwrapCall
+from keyturn.broker.executor import without_hsm
 from keyturn.broker.onboarding import ManagedApprover, Package, said_of
-from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ class LocalOnboarding:
             old_backup_password=restore.old_backup_password,
         )
         done = await asked(self._client.restore_approver(message))
-        key = AttestedKey(xml=done.xml, signature=done.signature, attestation_key_name=done.attestation_key_name)
-        return Executed(key, done.receipt, done.receipt_signature)
+        return Executed(as_attested(done), done.receipt, done.receipt_signature)
 
     async def restored_code(self, name: str, operation_id: bytes) -> str:
         """The code that a restoration made."""
@@ -138,9 +137,4 @@ class AirGappedOnboarding:
 
 
 def _refuse() -> NoReturn:
-    raise KeyturnError(
-        ErrorCode.UNSUPPORTED_OPERATION,
-        "This broker has no HSM (profile air-gapped), which would make the keys of approvers. Officers make their own "
-        "(keyturn approver keygen).",
-        refusal="profile.air-gapped",
-    )
+    without_hsm("Officers make their own keys (keyturn approver keygen).")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from keyturn.broker.asking import asked
+from keyturn.broker.executor import without_hsm
 from keyturn.broker.serving import DataObject
-from keyturn.errors import ErrorCode, KeyturnError
 
 if TYPE_CHECKING:
     from keyturn.hsm.client import HsmClient
@@ -73,40 +73,36 @@ class AirGappedServing:
 
     async def put_object(self, operation_id: bytes, wanted: DataObject, *, replace: bool) -> None:
         """Refused."""
-        _refuse("data objects are kept")
+        _refuse("Data objects are kept")
 
     async def object(self, name: str) -> DataObject:
         """Refused."""
-        _refuse("data objects are kept")
+        _refuse("Data objects are kept")
 
     async def delete_object(self, operation_id: bytes, name: str) -> None:
         """Refused."""
-        _refuse("data objects are kept")
+        _refuse("Data objects are kept")
 
     async def random(self, length: int) -> bytes:
         """Refused."""
-        _refuse("random bytes are made")
+        _refuse("Random bytes are made")
 
     async def log_lines(self) -> list[str]:
         """Refused."""
-        _refuse("a decision log is written")
+        _refuse("A decision log is written")
 
     async def date_with_rfc3161(self, payload: bytes, hash_algorithm: str) -> bytes:
         """Refused."""
-        _refuse("timestamps are made")
+        _refuse("Timestamps are made")
 
     async def make_file_key(self, label: str, file_key: bytes) -> bytes:
         """Refused."""
-        _refuse("files are encrypted")
+        _refuse("Files are encrypted")
 
     async def open_file_key(self, label: str, header: bytes, sealed_password: bytes) -> bytes:
         """Refused."""
-        _refuse("files are decrypted")
+        _refuse("Files are decrypted")
 
 
 def _refuse(what: str) -> NoReturn:
-    raise KeyturnError(
-        ErrorCode.UNSUPPORTED_OPERATION,
-        f"This broker has no HSM (profile air-gapped); {what} at the offline side only.",
-        refusal="profile.air-gapped",
-    )
+    without_hsm(f"{what} at the offline side only.")

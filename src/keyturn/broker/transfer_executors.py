@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from keyturn.broker.answers import AttestedKey, ExportedKey
-from keyturn.broker.asking import asked
+from keyturn.broker.asking import as_attested, asked
+from keyturn.broker.executor import without_hsm
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.policy import encode_policy
 
@@ -72,7 +73,7 @@ class LocalTransfer:
                 address_format=call.address_format,
             )
         )
-        return AttestedKey(xml=made.xml, signature=made.signature, attestation_key_name=made.attestation_key_name)
+        return as_attested(made)
 
 
 class AirGappedTransfer:
@@ -107,8 +108,4 @@ class AirGappedTransfer:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise KeyturnError(
-        ErrorCode.UNSUPPORTED_OPERATION,
-        f"This broker has no HSM (profile air-gapped). {what} at the offline side.",
-        refusal="profile.air-gapped",
-    )
+    without_hsm(f"{what} at the offline side.")
