@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -22,8 +22,6 @@ from keyturn.plain import system_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-ADMIN_PROTOCOL_VERSION: Final = 1
 
 AnswerT = TypeVar("AnswerT")
 

@@ -73,7 +73,7 @@ class BackupKey:
             curve_oid="",
             key_size=BITS,
             creation="generated",
-            created=context.highest_time(),
+            created=context.clock_guard.latest(),
             attributes=complete_attributes({"unwrap": True, "modifiable": False}),
             policy=encode_policy(EMPTY_POLICY),
             blocked=False,

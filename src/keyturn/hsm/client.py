@@ -40,9 +40,6 @@ __all__ = ["HsmClient", "HsmRefusedError", "Line", "TlsFiles", "Witnesses"]
 PATIENCE: Final = 300.0
 """Seconds after which an unanswered call means that the HSM hangs; an RSA-8192 key may take a minute or two."""
 
-_FRAME_ROOM: Final = 16
-"""Bytes a frame needs beside its message: array header and correlation id."""
-
 
 class HsmRefusedError(KeyturnError):
     """The HSM's refusal of a call.

@@ -101,13 +101,6 @@ class EngineContext:
             )
         return record
 
-    def highest_time(self) -> int:
-        """The time, or where the clock is not believed the highest time used so far; for what must not wait for it."""
-        try:
-            return self.clock_guard.now()
-        except KeyturnError:
-            return int(self.store.clock_mark)
-
     def check_password(self, record: KeyRecord, sealed_password: bytes) -> None:
         """Return only if the password that came with a call is the key's; `Door.open` does so by itself.
 

@@ -124,7 +124,7 @@ class Making:
                     "`destroyable` false; so this one cannot be deleted either",
                     refusal="key.child-not-destroyable",
                 )
-        retained, now = context.settings.deleted_key_retention_days > 0, context.highest_time()
+        retained, now = context.settings.deleted_key_retention_days > 0, context.clock_guard.latest()
         with context.store.change() as change:
             for gone in (*children, record):
                 if retained:

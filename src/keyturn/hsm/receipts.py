@@ -78,7 +78,7 @@ class Receipts:
         """
         if not _request_id(call):
             return answer
-        now = self._now()
+        now = self._clock_guard.latest()
         change.advance_clock(now)
         return self._with_receipt(call, answer, record.uuid, now, change.state_counter)
 
@@ -99,17 +99,10 @@ class Receipts:
         if isinstance(answer, protocol.Refused) and answer.refusal.startswith(_ABOUT_THE_CALL):
             # It says nothing about what is asked: with a wrong operation id anybody could have it refused.
             return answer
-        now = self._now()
+        now = self._clock_guard.latest()
         with self._store.change() as change:
             change.advance_clock(now)
         return self._with_receipt(call, answer, "" if record is None else record.uuid, now, self._store.state_counter)
-
-    def _now(self) -> int:
-        """The time, or where the clock is not believed the highest time used so far: a refusal has a receipt, too."""
-        try:
-            return self._clock_guard.now()
-        except KeyturnError:
-            return int(self._store.clock_mark)
 
     def _with_receipt(
         self, call: protocol.Call, answer: AnswerT, key_uuid: str, now: int, state_counter: int

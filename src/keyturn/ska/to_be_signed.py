@@ -38,7 +38,6 @@ EXTENSION_REQUEST: Final = der.encode_oid("1.2.840.113549.1.9.14")
 _BOOLEAN, _UTC_TIME, _GENERALIZED_TIME, _EXPLICIT_0, _EXPLICIT_3 = 0x01, 0x17, 0x18, 0xA0, 0xA3
 _CONSTRUCTED: Final = 0x20
 _MAX_SERIAL: Final = 1 << 159
-_OCTET_STRING: Final = 0x04
 _UNSIGNED: Final = der.encode(der.BIT_STRING, b"\x00")
 _NO_ALGORITHM: Final = der.encode(der.SEQUENCE, der.encode_oid("1.2.840.10045.4.3.2"))
 
