@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keyturn.ska.policy import Policy
 
 ADA, BEN = Officer("ada"), Officer("ben", "ED")
-FAST, SMALL = "SLH-DSA-SHA2-128f", "SLH-DSA-SHAKE-192s"
+FAST, SMALL = "SLH-DSA-SHA2-128f", "SLH-DSA-SHA2-192s"
 
 
 async def _create(client: HsmClient, label: str, kind: str, policy: Policy | None = None) -> None:
