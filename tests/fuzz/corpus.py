@@ -86,5 +86,5 @@ def store(target: AnyTarget, discovered: Iterable[bytes]) -> None:
 
 def _forget() -> None:
     """Empty the memories of keys that were read, so that an input does not profit from the one before."""
-    for name in ("identity_of", "load_approver_key", "certificate_spki", "certificate_name"):
+    for name in ("identity_of", "read_approver_key", "load_approver_key", "certificate_spki", "certificate_name"):
         getattr(approver_keys, name).cache_clear()

@@ -21,6 +21,7 @@ from fuzz import people
 from fuzz.harness import Target, refuse, require, same
 from keyturn.crypto.imported_keys import checked_private_key
 from keyturn.crypto.keys import SecretKey, private_key_to_der, public_spki
+from keyturn.crypto.kinds import raw
 from keyturn.crypto.wrapping import UnwrappedKey, unwrap, wrap
 from keyturn.ska import der
 from keyturn.ska.approver_keys import (
@@ -31,6 +32,7 @@ from keyturn.ska.approver_keys import (
     load_approver_certificate,
     load_approver_key,
 )
+from keyturn.ska.bls import BLS_OID, GENERATOR
 
 if TYPE_CHECKING:
     from fuzz.harness import AnyTarget
@@ -44,6 +46,8 @@ def _hold_key(data: bytes, key: ApproverKey) -> None:
     same(identity_of(key.identity), key.identity)
     same(load_approver_key(key.identity), key)
     same(identity_of(data), key.identity)
+    if key.kind == "BLS":
+        same(data, key.identity)
     _hold_against_library(data, key)
 
 
@@ -126,6 +130,7 @@ def _public_keys() -> tuple[bytes, ...]:
     return (
         *(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for key in keys),
         people.spki("eve"),
+        raw.spki(BLS_OID, GENERATOR),
         der.encode(der.SEQUENCE, der.encode(der.SEQUENCE, algorithm) + der.encode_bits(point)),
     )
 
