@@ -2,76 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.clock import ManualClock
 from keyturn.hsm import protocol, withdrawing
-from keyturn.hsm.clock_guard import ClockGuard
-from keyturn.hsm.engine import Engine
-from keyturn.hsm.settings import HsmSettings
-from keyturn.hsm.system_keys import SystemKeys
-from keyturn.hsm.worker import WorkerPool
 from keyturn.ska.actions import Action
 from keyturn.ska.messages import ApprovalToken, encode_approval
-from keyturn.ska.policy import TimeUnit, encode_policy
+from keyturn.ska.policy import TimeUnit
 from keyturn.ska.signatures import wrap_signature
-from keyturn_testing.hsm_store import create_store
-from keyturn_testing.keys import P256, operation_id
+from keyturn_testing.hsm_room import NOW, Room
+from keyturn_testing.keys import operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from keyturn.ska.policy import Policy
 
 ADA, BEN = Officer("ada"), Officer("ben")
-NOW = 1_700_000_000
 MINUTE = make_policy(quorum(1, ADA, BEN, timeout=60, unit=TimeUnit.SECONDS))
-
-
-class Room:
-    """An engine on a store and a clock of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.clock = ManualClock(NOW)
-        self.store = create_store(directory, self.clock)
-        self.guard = ClockGuard(self.clock, self.store)
-        self.engine = Engine(
-            store=self.store,
-            system_keys=SystemKeys.open(self.store, now=NOW),
-            clock_guard=self.guard,
-            clock=self.clock,
-            settings=HsmSettings(data_dir=str(directory)),
-            isolation="none",
-            workers=WorkerPool(1),
-        )
-
-    def ask(self, call: protocol.Call) -> Any:
-        answer = self.engine.handle(call, "test")
-        assert not asyncio.iscoroutine(answer)
-        return answer
-
-    def create(self, label: str, policy: Policy) -> None:
-        blob = encode_policy(policy)
-        made = self.ask(protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, blob, blocked=False))
-        assert isinstance(made, protocol.Attested), made
-
-    def stamp(self, label: str, action: Action, payload: bytes = b"") -> ApprovalToken:
-        stamped = self.ask(protocol.Stamp(label, action, payload))
-        assert isinstance(stamped, protocol.Stamped), stamped
-        signature = wrap_signature(stamped.algorithm, stamped.signature)
-        return ApprovalToken(action, label.encode(), stamped.timestamp, signature, payload or None)
 
 
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
     made = Room(tmp_path / "store")
     yield made
-    made.store.close()
+    made.close()
 
 
 def withdraw(officer: Officer, label: str, token: ApprovalToken) -> protocol.Withdraw:
