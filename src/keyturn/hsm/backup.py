@@ -1,10 +1,9 @@
 """Restoring a store from a backup file (`keyturn.hsm.backup_file` says what that is).
 
 A restored store is an older state brought back on purpose. It keeps its instance id and gets a higher restore epoch,
-which stands in every
-attestation: state counters of different epochs do not compare (rule R6). Restoring the same backup twice in two places
-    would give both the same epoch; so
-the new epoch is also above that of the store it replaces, and above `epoch_above` where a person knows a higher one.
+which stands in every attestation: state counters of different epochs do not compare (rule R6). Restoring the same
+backup twice in two places would give both the same epoch; so the new epoch is also above that of the store it replaces,
+and above `epoch_above` where a person knows a higher one.
 
 Steps: copy the backup beside the target, open and check all of it with the passphrase, raise the epoch, begin a new
 decision log that continues the chain at the head the backup remembers, commit, then move it into place. A store that is
@@ -50,8 +49,7 @@ def restore(
 
     Raises:
         KeyturnError: `store.exists`: there is one, and `overwrite` was not said; `store.locked`;
-        `store.backup-missing`;
-            `store.…`: the backup is damaged or the passphrase wrong. Nothing has changed then.
+            `store.backup-missing`; `store.…`: the backup is damaged or the passphrase wrong. Nothing has changed then.
     """
     if not backup.is_file():
         raise store_error(

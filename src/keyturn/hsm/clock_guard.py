@@ -132,8 +132,7 @@ class ClockGuard:
 
         Raises:
             KeyturnError: `clock.confirmation-differs`: the clock says something else by now; `clock.behind`: it is
-            behind the mark and
-                `backwards` was not said.
+                behind the mark and `backwards` was not said.
         """
         actual = self._clock.now()
         # So written that NaN is refused; and shown as a number, for not every number is a date.

@@ -291,8 +291,7 @@ def _mismatch(what: str) -> KeyturnError:
     return store_error(
         f"{what.replace('_', '-')}-mismatch",
         f"The store's {what.replace('_', ' ')} are not those of its last commit: something was changed, removed, added "
-        "or put back from "
-        "an older state. Find out who had access, then restore the store from a backup.",
+        "or put back from an older state. Find out who had access, then restore the store from a backup.",
     )
 
 
