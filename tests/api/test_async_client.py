@@ -57,6 +57,14 @@ OTHER_FORMS = {
     "POST /v1/certificate/synchronous/request/download": "POST /v1/certificate/synchronous/request",
     # `execute_offline_input` sends there what an air-gapped broker made.
     "POST /v1/certificate/synchronous/toBeSigned": "POST /v1/synchronousSign",
+    "POST /v1/approverManagement/onboarding/status": "GET /v1/approverManagement/onboarding/status",
+    **{
+        f"PUT /v1/approverManagement/{path}": f"POST /v1/approverManagement/{path}"
+        for path in (
+            *("create", "renewOneTimeCode", "changeBackupPassword"),
+            *("restoreFromBackup", "restoreFromBackup/forgotPassword"),
+        )
+    },
 }
 """Endpoints that do the same as another one."""
 

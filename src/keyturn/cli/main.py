@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "approver": ("keyturn.cli.approver:approver", "Keys, tasks and decisions of a person who approves."),
+    "approver-management": (
+        "keyturn.cli.approver_management:approver_management",
+        "Approvers whose keys the HSM makes (off by default).",
+    ),
     "certificate": ("keyturn.cli.certificate:certificate", "Requests for certificates, and certificates of keys."),
     "config": ("keyturn.cli.config:config", "Settings of the server: check, show, begin; make API keys."),
     "file": ("keyturn.cli.file:file", "Encrypt files for a key, and decrypt them."),

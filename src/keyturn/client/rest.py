@@ -9,6 +9,7 @@ Source: rest-api.md sections 2 and 3; decisions 4 to 6, 11 to 15 and 17.
 from __future__ import annotations
 
 from keyturn.client.approval import ApprovalCalls
+from keyturn.client.approver_management import ApproverManagementCalls
 from keyturn.client.certificates import CertificateCalls
 from keyturn.client.derivation import DerivationCalls
 from keyturn.client.encapsulation import EncapsulationCalls
@@ -34,6 +35,7 @@ class RestClient(
     FileCalls,
     GivingCalls,
     ApprovalCalls,
+    ApproverManagementCalls,
     RequestCalls,
     OfflineCalls,
     ServiceCalls,

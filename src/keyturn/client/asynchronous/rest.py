@@ -10,6 +10,7 @@ Source: rest-api.md sections 2 and 3; decisions 4 to 6, 11 to 15 and 17.
 from __future__ import annotations
 
 from keyturn.client.asynchronous.approval import AsyncApprovalCalls
+from keyturn.client.asynchronous.approver_management import AsyncApproverManagementCalls
 from keyturn.client.asynchronous.certificates import AsyncCertificateCalls
 from keyturn.client.asynchronous.derivation import AsyncDerivationCalls
 from keyturn.client.asynchronous.encapsulation import AsyncEncapsulationCalls
@@ -35,6 +36,7 @@ class AsyncRestClient(
     AsyncFileCalls,
     AsyncGivingCalls,
     AsyncApprovalCalls,
+    AsyncApproverManagementCalls,
     AsyncRequestCalls,
     AsyncOfflineCalls,
     AsyncServiceCalls,
