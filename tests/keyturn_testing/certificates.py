@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,3 +88,12 @@ def chain_is_valid(folder: Path, root: str, chain: Sequence[str], leaf: str) -> 
     between = ["-untrusted", str(folder / "chain.pem")] if chain else []
     done = subprocess.run([*words, *between, str(folder / "leaf.pem")], capture_output=True, text=True, check=False)
     return done.returncode == 0
+
+
+def certificate_of(key: Any) -> bytes:
+    """A certificate that a private key signs for itself, PEM."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an application")])
+    now = dt.datetime.now(tz=dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
