@@ -16,11 +16,11 @@ from keyturn.api.schemas.enciphering import EncryptBody, SynchronousHmacBody, Wr
 from keyturn.broker.calls import SignCall
 from keyturn.broker.enciphering import EncryptCall, WrapCall
 
-HMAC: Final = "HMAC_SHA256"
-"""The one algorithm of `/v1/synchronousHmac` and `verifyHmacRequest`."""
-
 if TYPE_CHECKING:
     from keyturn.broker.enciphering import EncryptedData
+
+HMAC: Final = "HMAC_SHA256"
+"""The one algorithm of `/v1/synchronousHmac` and `verifyHmacRequest`."""
 
 
 async def encrypt(services: Services, call: Call, body: EncryptBody) -> Encrypted:
