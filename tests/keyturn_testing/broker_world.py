@@ -30,6 +30,7 @@ from keyturn.broker.deriving_executors import AirGappedDeriving
 from keyturn.broker.enciphering_executors import AirGappedEnciphering
 from keyturn.broker.executor import ExecutionRefusedError, KeyRecord, SignedStamp, Withdrawal
 from keyturn.broker.local import LocalExecutor
+from keyturn.broker.onboarding_executors import AirGappedOnboarding
 from keyturn.broker.service import Broker
 from keyturn.broker.serving_executors import AirGappedServing
 from keyturn.broker.settings import BrokerSettings, Profile
@@ -66,7 +67,7 @@ def example_key(name: str) -> PrivateKey:
 
 
 @dataclass
-class MemoryHsm(AirGappedServing, AirGappedTransfer, AirGappedDeriving, AirGappedEnciphering):
+class MemoryHsm(AirGappedServing, AirGappedTransfer, AirGappedDeriving, AirGappedEnciphering, AirGappedOnboarding):
     """An HSM in memory.
 
     Args:
