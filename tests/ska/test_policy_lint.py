@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from keyturn.crypto.approver_files import approver_certificate
+from keyturn.crypto.keys import generate, make_spec, private_key_to_stored
 from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
 from keyturn.ska.decision import Question, decide
@@ -118,6 +120,20 @@ def test_a_sound_policy_and_an_unprotected_key_have_no_warnings() -> None:
 
 def test_a_destroyable_key_is_pointed_out() -> None:
     assert [warning.word for warning in lint_policy(SOUND, destroyable=True)] == ["lint.destroyable"]
+
+
+@pytest.mark.rule("R23")
+def test_r23_a_key_that_a_server_made_is_pointed_out_once() -> None:
+    private_key = generate(make_spec("RSA", "", 2048))
+    certificate = approver_certificate(private_key_to_stored(private_key), "phone", 365, 1_700_000_000)
+    phone = Approver.of_certificate(certificate)
+    two = Group("two", 2, (phone, *TWO.approvers))
+    [found] = lint_policy(of(*[rule(two)] * 4))
+    assert found.word == "lint.server-made"
+    assert "phone" in found.sentence
+    assert "alice" not in found.sentence
+    bare = Group("two", 2, (Approver(phone.spki, None, "phone"), *TWO.approvers))
+    assert lint_policy(of(*[rule(bare)] * 4)) == ()
 
 
 def test_many_keys_that_suffice_alone_are_not_all_named() -> None:

@@ -2,7 +2,7 @@
 
 `policy_rules.check_policy` refuses what nobody can want. What is left is legal; these warnings stop nothing.
 
-Source: docs/security/rules.md R10; decisions 18, 20.
+Source: docs/security/rules.md R10, R23; decisions 18, 20.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from keyturn.ska.policy_rules import (
 from keyturn.ska.quorum import spans
 from keyturn.ska.reasons import MAX_NAMED, approver_words
 from keyturn.ska.roll_call import roll_call
+from keyturn.ska.server_made import is_server_made
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,8 +62,8 @@ def lint_policy(policy: Policy, *, destroyable: bool = False) -> tuple[LintWarni
 
     Returns:
         `lint.modify-weaker`, `lint.unblock-weaker`, `lint.modify-earlier`, `lint.one-key-alone`,
-        `lint.timelock-without-block`, `lint.key-in-two-groups`, `lint.no-timeout`, `lint.destroyable`; none if
-        there is nothing to say.
+        `lint.timelock-without-block`, `lint.key-in-two-groups`, `lint.no-timeout`, `lint.server-made`,
+        `lint.destroyable`; none if there is nothing to say.
     """
     return tuple(_warnings(policy, destroyable=destroyable))
 
@@ -77,6 +78,7 @@ def _warnings(policy: Policy, *, destroyable: bool) -> Iterator[LintWarning]:
             if action is Action.USE and token.timelock:
                 yield from _nobody_to_stop(policy.block, token, name)
             yield from _token(token, RULE_NAMES[action], name)
+    yield from _server_made(policy)
     if destroyable:
         yield LintWarning(
             "lint.destroyable",
@@ -193,6 +195,22 @@ def _token(token: Token, rule: str, name: str) -> Iterator[LintWarning]:
             name,
             None,
             f"{rule}, token {_quoted(name)}, has timeout 0: an approval for it never expires. Set a timeout.",
+        )
+
+
+def _server_made(policy: Policy) -> Iterator[LintWarning]:
+    listed = {
+        approver.identity: approver for rule in map(policy.rule, RULE_TAGS) for approver in listed_approvers(rule)
+    }
+    made = [one for one in listed.values() if one.certificate is not None and is_server_made(one.certificate)]
+    if made:
+        yield LintWarning(
+            "lint.server-made",
+            "",
+            None,
+            None,
+            f"Keys that a server made for their officers, and gave to them: {_names(made)}. Whoever held that server "
+            "then may have them, too. Have officers make their keys themselves (keyturn approver keygen).",
         )
 
 

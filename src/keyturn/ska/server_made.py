@@ -9,6 +9,7 @@ docs/security/rules.md R23; docs/adr/0113.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -17,6 +18,7 @@ SERVER_MADE: Final = x509.ObjectIdentifier("2.25.2707910968010252635320159036419
 """Certificate policy "the key was made on the server side, by approver management"."""
 
 
+@lru_cache(maxsize=1024)
 def is_server_made(certificate: bytes) -> bool:
     """Whether a certificate says that a server made its key.
 
