@@ -6,9 +6,9 @@ order. The correlation id is an unsigned 32-bit number chosen by the client. Mes
 `keyturn.hsm.messages`, tagged by name, encoded as arrays (fields in the order written there; new fields are appended,
 with defaults).
 
-There are no workflows, requests or people here, and no administration: unsealing, clock confirmation and the
-like exist only on the administration socket (`keyturn.hsm.admin`, rule R2). Whatever is not one of these
-messages is refused.
+There are no workflows and requests here, no people but the names of approvers whose keys are made here, and no
+administration: unsealing, clock confirmation and the like exist only on the administration socket
+(`keyturn.hsm.admin`, rule R2). Whatever is not one of these messages is refused.
 
 Keys with the attribute `boundApprovals` take approvals over one statement of the whole call (`keyturn.ska.statement`,
 R7) where other keys take them over the payload; their calls, and the payloads of `Stamp` for them, need the request id

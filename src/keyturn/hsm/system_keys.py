@@ -13,8 +13,8 @@
 * The timestamping key (EC P-256, ECDSA with SHA-256) signs timestamps of RFC 3161 and nothing else. Its self-signed
   certificate, which says so, travels with each. Configuring another name makes another key and certificate.
 
-There is no method that signs bytes of the caller's choice (`keyturn.hsm.system_signers`). Audit and backup keys join
-this class when something needs them.
+There is no method that signs bytes of the caller's choice (`keyturn.hsm.system_signers`). Audit keys join this
+class when something needs them. The backup key has a policy, and stands elsewhere (`keyturn.hsm.backup_key`).
 
 Sources: ska-wire-format.md section 5 (who signs what), RFC 5280 (certificate; section 4.1.2.5 for the date without an
 end).
