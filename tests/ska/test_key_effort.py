@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa
 
+from keyturn.approver.address_book import AddressBook
+from keyturn.approver.policy_words import Reader, describe_policy, strangers
 from keyturn.broker.approver_calls import Signer
 from keyturn.broker.signers import load_signer
 from keyturn.errors import ErrorCode, FormatError, KeyturnError
-from keyturn.ska import der, key_strength, policy_json
+from keyturn.ska import approver_keys, der, key_strength, policy_json
 from keyturn.ska.approver_keys import identity_of, load_approver_key, read_approver_key
+from keyturn.ska.inspect import inspect_blob
 from keyturn.ska.key_effort import KeyEffort
-from keyturn.ska.policy import Approver, Group, Policy, Rule, TimeUnit, Token
+from keyturn.ska.policy import Approver, Group, Policy, Rule, TimeUnit, Token, encode_policy
 from keyturn.ska.policy_json import policy_from_json
 from keyturn.ska.policy_rules import check_policy
 from keyturn.ska.tlv import MAX_BLOB
@@ -143,6 +146,16 @@ def test_rsa_keys_are_limited_by_their_size(bits: int, most: int) -> None:
     assert caught.value.refusal == "policy.too-much-checking"
 
 
+def test_a_key_that_is_one_too_many_stays_so_and_a_cheap_one_still_counts() -> None:
+    effort = KeyEffort()
+    for number in range(2):
+        effort.add(dsa_of_its_own(number))
+    for _ in range(2):
+        with pytest.raises(FormatError, match="too long"):
+            effort.add(dsa_of_its_own(2))
+    effort.add(person("alice").spki)
+
+
 def test_keys_that_are_none_cost_nothing_and_are_refused_by_their_own_name() -> None:
     with pytest.raises(KeyturnError) as caught:
         check_policy(listing(b"no key"))
@@ -194,3 +207,28 @@ def test_dsa_keys_with_giant_numbers_are_refused_before_anything_is_computed(
     assert caught.value.refusal in ("approver.malformed-key", "approver.weak-key")
     assert primality == []
     assert read_approver_key(dsa_spki(**good)).kind == "DSA"
+
+
+def test_looking_at_a_hostile_policy_judges_no_more_keys_than_taking_it_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged: list[int] = []
+    monkeypatch.setattr(approver_keys, "check_dsa", lambda p, q, g, y: judged.append(p))
+    keys = [dsa_of_its_own(1000 + number) for number in range(20)]
+    found = inspect_blob(encode_policy(listing(*keys)))
+    fields: Any = found["fields"]
+    shown = fields["ruleUse"]["tokens"][0]["groups"][0]["approvals"]
+    assert len(judged) == 2
+    assert ["problem" in one for one in shown] == [False] * 2 + [True] * 18
+    assert "too long" in shown[-1]["problem"]
+
+
+def test_putting_a_policy_into_words_judges_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes a policy judges it before, within bounds; its words only say who is who."""
+    judged: list[int] = []
+    monkeypatch.setattr(approver_keys, "check_dsa", lambda p, q, g, y: judged.append(p))
+    policy = listing(*(dsa_of_its_own(2000 + number) for number in range(20)))
+    reader = Reader(AddressBook({}))
+    assert len(strangers(policy, reader)) == 20
+    assert sum("NOT IN YOUR ADDRESS BOOK" in line for line in describe_policy(policy, reader)) == 20
+    assert judged == []

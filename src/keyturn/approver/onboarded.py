@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from keyturn.approver.tasks import disagrees
 from keyturn.errors import FormatError, KeyturnError
 from keyturn.ska.actions import Action
-from keyturn.ska.approver_keys import certificate_spki, load_approver_key
+from keyturn.ska.approver_keys import certificate_spki, read_approver_key
 from keyturn.ska.policy import decode_policy, encode_policy
 from keyturn.ska.policy_json import policy_from_json
 
@@ -60,7 +60,7 @@ def same_policy(place: str, word: str, asked: object, approved: bytes) -> Mappin
             certificate = next(listed, None)
             if certificate is None:
                 raise FormatError("the approval lists no certificate in its place")
-            fingerprint = load_approver_key(certificate_spki(certificate)).fingerprint
+            fingerprint = read_approver_key(certificate_spki(certificate)).fingerprint
             if became.setdefault(name, fingerprint) != fingerprint:
                 raise FormatError("the approval has two keys for this name")
             return certificate
@@ -110,7 +110,7 @@ class Unresolved:
             .sign(key, None)
             .public_bytes(Encoding.DER)
         )
-        self._names[load_approver_key(certificate_spki(certificate)).fingerprint] = name
+        self._names[read_approver_key(certificate_spki(certificate)).fingerprint] = name
         return certificate
 
     @property

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from keyturn.approver.terminal import spaced_fingerprint, visible
 from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
-from keyturn.ska.approver_keys import certificate_name, load_approver_key
+from keyturn.ska.approver_keys import certificate_name, read_approver_key
 from keyturn.ska.policy_rules import is_always_fulfilled, listed_approvers
 from keyturn.ska.window import closes_at
 
@@ -162,7 +162,7 @@ def strangers(policy: Policy, reader: Reader) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for action in Action:
         for approver in listed_approvers(policy.rule(action)):
-            fingerprint = load_approver_key(approver.identity).fingerprint
+            fingerprint = read_approver_key(approver.identity).fingerprint
             if fingerprint != reader.own_fingerprint and reader.book.name(fingerprint) is None:
                 found[fingerprint] = None
     return tuple(found)
@@ -198,7 +198,7 @@ def _quorum(group: Group) -> str:
 
 def _person(approver: Approver, reader: Reader, indent: str) -> list[str]:
     """An approver in lines of their own, so that no name in a policy can pass for a fingerprint or for the reader."""
-    fingerprint = load_approver_key(approver.spki).fingerprint
+    fingerprint = read_approver_key(approver.spki).fingerprint
     onboarded = reader.stands_for(fingerprint)
     if onboarded is not None:
         return [f'{indent}- "{visible(onboarded)}", BY NAME ONLY: the server looks it up, nothing here can']

@@ -16,6 +16,7 @@ from keyturn.errors import FormatError
 from keyturn.ska.actions import Action
 from keyturn.ska.approver_keys import certificate_name, load_approver_key
 from keyturn.ska.iso_time import format_time
+from keyturn.ska.key_effort import KeyEffort
 from keyturn.ska.messages import decode_unwrap_payload, looks_like_own_structure
 from keyturn.ska.policy import Approver, Policy, Rule, encode_policy
 from keyturn.ska.policy_rules import RULE_NAMES
@@ -87,45 +88,58 @@ def timestamp_fields(timestamp: Timestamp) -> Fields:
 
 def policy_fields(policy: Policy) -> Fields:
     """A policy with its digest."""
-    fields: Fields = {name: rule_fields(policy.rule(action)) for action, name in RULE_NAMES.items()}
+    effort = KeyEffort()
+    fields: Fields = {name: rule_fields(policy.rule(action), effort) for action, name in RULE_NAMES.items()}
     return {**fields, "policySha256": hashlib.sha256(encode_policy(policy)).hexdigest()}
 
 
-def rule_fields(rule: Rule) -> Fields:
-    """A rule; unlike in the REST API nothing is abbreviated to null."""
+def rule_fields(rule: Rule, effort: KeyEffort | None = None) -> Fields:
+    """A rule; unlike in the REST API nothing is abbreviated to null.
+
+    Args:
+        rule: The rule.
+        effort: What the keys of other rules of the same policy have cost.
+    """
+    effort = effort or KeyEffort()
     if not rule.tokens:
         meaning = "never"
     elif rule == Rule.ALWAYS:
         meaning = "always"
     else:
         meaning = "one of the tokens"
-    return {"fulfilled": meaning, "tokens": [_token_fields(token) for token in rule.tokens]}
+    return {"fulfilled": meaning, "tokens": [_token_fields(token, effort) for token in rule.tokens]}
 
 
-def _token_fields(token: Token) -> Fields:
+def _token_fields(token: Token, effort: KeyEffort) -> Fields:
     return {
         "name": token.name,
         "timelock": token.timelock,
         "timeout": token.timeout,
         "unit": token.unit.name.lower(),
-        "groups": [_group_fields(group) for group in token.groups],
+        "groups": [_group_fields(group, effort) for group in token.groups],
     }
 
 
-def _group_fields(group: Group) -> Fields:
+def _group_fields(group: Group, effort: KeyEffort) -> Fields:
     return {
         "name": group.name,
         "quorum": group.quorum,
-        "approvals": [approver_fields(approver) for approver in group.approvers],
+        "approvals": [approver_fields(approver, effort) for approver in group.approvers],
     }
 
 
-def approver_fields(approver: Approver) -> Fields:
-    """A listed approver or a signer, with the fingerprint by which people know them."""
+def approver_fields(approver: Approver, effort: KeyEffort | None = None) -> Fields:
+    """A listed approver or a signer, with the fingerprint by which people know them.
+
+    Args:
+        approver: Who.
+        effort: What the keys before this one have cost; one for which nothing is left is shown with that problem.
+    """
     kind = "public_key" if approver.certificate is None else "certificate"
     value = approver.spki if approver.certificate is None else approver.certificate
     fields: Fields = {"type": kind, "name": approver.name, "value": base64_text(value)}
     try:
+        (effort or KeyEffort()).add(approver.spki)
         key = load_approver_key(approver.spki)
         if approver.certificate is not None:
             fields["name"] = certificate_name(approver.certificate)

@@ -40,25 +40,24 @@ class KeyEffort:
             spki: DER SubjectPublicKeyInfo; what is no key costs nothing and is refused by whoever loads it.
 
         Raises:
-            FormatError: `policy.too-much-checking` when this key is one too many.
+            FormatError: `policy.too-much-checking` when this key is one too many; it is every time.
         """
         if spki in self._seen:
             return
-        self._seen.add(spki)
         try:
             what, cost = _cost(spki)
         except FormatError:
             return
-        if what in self._counted:
-            return
-        self._counted.add(what)
-        self._spent += cost
-        if self._spent > MAX_EFFORT:
+        if what not in self._counted and self._spent + cost > MAX_EFFORT:
             raise FormatError(
                 "The policy is refused: checking its approvers' keys would take too long. List fewer very large RSA "
                 "keys, and let DSA keys share their domain parameters, or use EC or Ed25519 keys.",
                 refusal="policy.too-much-checking",
             )
+        self._seen.add(spki)
+        if what not in self._counted:
+            self._counted.add(what)
+            self._spent += cost
 
 
 def _cost(spki: bytes) -> tuple[object, int]:
