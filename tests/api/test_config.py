@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from keyturn.cli.serve import embedded_options
 from keyturn.config import NAMES, Settings, load_settings
 from keyturn.errors import KeyturnError
 
@@ -215,6 +216,23 @@ def test_a_contradiction_is_named_with_file_line_and_setting(tmp_path: Path) -> 
     assert f"{tmp_path / 'keyturn.yaml'}, line 3: offlineHsm.attestationCertificates: only the air-gapped" in message
     message = refused(tmp_path, "server:\n  host: localhost\n  port: eighty\n")
     assert f"{tmp_path / 'keyturn.yaml'}, line 3: server.port: must be a whole number" in message
+
+
+@pytest.mark.rule("R23")
+def test_r23_approver_management_needs_an_hsm_and_its_switch_something_to_be_about(tmp_path: Path) -> None:
+    settings = from_text(tmp_path, "approverManagement: {enabled: true}\nhsm: {allowOpenBackupKey: true}\n")
+    assert settings.approver_management
+    words = embedded_options(settings)
+    assert "--allow-open-backup-key" in words
+    assert words[words.index("--backup-key-name") + 1] == "backup-key"
+    off = from_text(tmp_path, "hsm: {backupKeyName: vault}\n")
+    assert not off.approver_management
+    assert embedded_options(off) == ["--backup-key-name", "vault"]
+    assert embedded_options(from_text(tmp_path, "profile: local\n")) == []
+    message = refused(tmp_path, "hsm: {allowOpenBackupKey: true}\n")
+    assert "hsm.allowOpenBackupKey: does nothing without approver management" in message
+    message = refused(tmp_path, "profile: air-gapped\napproverManagement: {enabled: true}\n")
+    assert "approverManagement.enabled: the air-gapped profile has no HSM" in message
 
 
 def test_an_api_key_may_be_one_text_or_a_list_and_is_never_shown(tmp_path: Path) -> None:

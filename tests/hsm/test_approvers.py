@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,7 @@ from keyturn.ska.approver_secrets import BACKUP_PASSWORD, ONE_TIME_CODE, TRANSPO
 from keyturn.ska.attestation import parse_attestation
 from keyturn.ska.policy import EMPTY_POLICY, Rule, encode_policy
 from keyturn.ska.server_made import is_server_made
-from keyturn_testing.approver_room import BACKUP_KEY, PASSWORD, TRANSPORT, ApproverRoom, opened, wrong_digits
+from keyturn_testing.approver_room import BACKUP_KEY, PASSWORD, TRANSPORT, ApproverRoom, opened, prepare, wrong_digits
 from keyturn_testing.hsm_room import Room
 from keyturn_testing.keys import operation_id
 from keyturn_testing.officers import Officer, make_policy, quorum
@@ -32,10 +33,16 @@ ADA = Officer("ada")
 GOVERNED = make_policy(quorum(1, ADA), modify=quorum(1, ADA))
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with an open backup key."""
+    return asyncio.run(prepare(tmp_path_factory.mktemp("open") / "store", None, onboarded=""))
+
+
 @pytest_asyncio.fixture
-async def room(tmp_path: Path) -> AsyncIterator[ApproverRoom]:
+async def room(tmp_path: Path, prepared: Path) -> AsyncIterator[ApproverRoom]:
     """An engine whose backup key may be open."""
-    made = ApproverRoom(tmp_path / "store")
+    made = ApproverRoom(tmp_path / "store", copy_of=prepared)
     yield made
     await made.workers.close()
     made.close()
@@ -125,6 +132,25 @@ async def test_r6_r23_a_restored_store_brings_no_used_code_back(room: ApproverRo
     room.close()
     room.store.restore(tmp_path / "backup.ktb", room.directory, PASSPHRASE, clock=room.clock, overwrite=True)
     room.open()
+    assert room.bring("phone", code).refusal == "approver.code-expired"
+    opened(room.bring("phone", room.ask(protocol.RenewApproverCode(operation_id(), "phone")).code))
+
+
+@pytest.mark.rule("R6", "R23")
+async def test_r6_r23_a_store_that_was_put_back_gives_no_files(room: ApproverRoom) -> None:
+    code = await room.make("phone")
+    with room.store.change() as change:
+        change.mark_rolled_back(room.store.restore_epoch, room.store.state_counter + 100)
+    sealed = room.sealed(BACKUP_PASSWORD, "tablet", PASSWORD)
+    for refused in (
+        room.bring("phone", code),
+        room.ask(protocol.RenewApproverCode(operation_id(), "phone")),
+        room.ask(protocol.CreateApprover(operation_id(), "tablet", 2048, 30, sealed)),
+    ):
+        assert refused.refusal == "store.rolled-back"
+    with room.store.change() as change:
+        change.accept_rollback()
+    # It may have been used in what was lost.
     assert room.bring("phone", code).refusal == "approver.code-expired"
     opened(room.bring("phone", room.ask(protocol.RenewApproverCode(operation_id(), "phone")).code))
 

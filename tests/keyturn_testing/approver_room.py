@@ -124,12 +124,13 @@ class ApproverRoom(Room):
         return answer.code
 
 
-async def prepare(directory: Path, policy: Policy | None, *, bound: bool = False) -> Path:
-    """Make a closed store with a backup key and an onboarded approver, `phone`; its directory."""
+async def prepare(directory: Path, policy: Policy | None, *, bound: bool = False, onboarded: str = "phone") -> Path:
+    """Make a closed store with a backup key and, unless the name is empty, an onboarded approver; its directory."""
     room = ApproverRoom(directory, policy, bound=bound)
     if policy is not None:
         await room.make_backup_key()
-    opened(room.bring("phone", await room.make("phone")))
+    if onboarded:
+        opened(room.bring(onboarded, await room.make(onboarded)))
     await room.workers.close()
     room.close()
     return directory
