@@ -2,9 +2,9 @@
 
 One loop, one writer: a call is decided and its effect applied in one turn of the event loop, without an `await` in
 between. So two calls never see half of each other, and what was acknowledged holds for everything decided later
-(R31): after the answer to a block no result of a use leaves, the stored one of a repeated call included. Three
-things wait, and are decided after waiting: the making of a slow key, a slow signature, and a timestamp that would not
-count yet.
+(R31): after the answer to a block no result of a use leaves, the stored one of a repeated call included. Four
+things wait, and are decided after waiting: the making of a slow key, a slow signature, a policy whose keys are slow to
+judge, and a timestamp that would not count yet.
 
 Refusals consume nothing and store nothing; every one is a line of the decision log, as is everything granted that
 touches a private key, changes a key, stamps or attests. Reading (`info`, `list`, `lookup`, `verify`, `statistics`)
@@ -19,6 +19,7 @@ Source: keyturn.hsm.protocol; ARCHITECTURE.md, laws 1 to 5.
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
 from keyturn import __version__
@@ -39,6 +40,7 @@ from keyturn.hsm.file_keys import FileKeys
 from keyturn.hsm.giving import Giving
 from keyturn.hsm.importing import Importing
 from keyturn.hsm.journal import Journal
+from keyturn.hsm.judging import judge, unjudged
 from keyturn.hsm.ledger import LedgerKind, last
 from keyturn.hsm.making import Making
 from keyturn.hsm.objects import KIND as OBJECT_KIND
@@ -58,7 +60,7 @@ from keyturn.hsm.using import Using
 from keyturn.hsm.withdrawing import Withdrawing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from keyturn.clock import Clock
     from keyturn.hsm.clock_guard import ClockGuard
@@ -208,8 +210,21 @@ class Engine:
             peer: Who called, for the log.
 
         Returns:
-            The answer; an awaitable where a slow key is being made. Neither ever raises.
+            The answer; an awaitable where something slow is done in a worker. Neither ever raises.
         """
+        keys = unjudged(message)
+        return self._handle_judged(message, peer, keys) if keys else self._handle(message, peer)
+
+    async def _handle_judged(self, message: protocol.Call, peer: str, keys: list[bytes]) -> protocol.Answer:
+        """Decide a call once its approvers' keys are judged, by what is so then."""
+        try:
+            await judge(keys, self._context.workers)
+        except Exception as error:
+            return self._refuse(message, error, peer)
+        answer = self._handle(message, peer)
+        return await answer if isinstance(answer, Awaitable) else answer
+
+    def _handle(self, message: protocol.Call, peer: str) -> protocol.Answer | Awaitable[protocol.Answer]:
         try:
             check_request_id(message)
             self._context.rollback.require_current(message)

@@ -4,6 +4,7 @@ The parent starts `python -m keyturn.hsm.worker` children when the first slow op
 `WorkerPool.size`, and speaks with them over their standard input and output in frames of `keyturn.hsm.framing`.
 A worker holds nothing but the key it is making or signing with: no store, no passphrase, no policy; it decides
 nothing. A key reaches it over its standard input for one signature that the parent has decided, and is dropped with it.
+It also judges approvers' public keys, which is slow where they are large.
 It is hardened like its parent and dies with it (end of its input, and PR_SET_PDEATHSIG).
 
 Together parent and workers are "the HSM process" of ARCHITECTURE.md. What is slow stands in the registry of
@@ -36,6 +37,7 @@ from keyturn.crypto.schemes import SignOptions
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm.framing import FrameReader, encode_frame
 from keyturn.hsm.hardening import KEPT_ENVIRONMENT, die_with_parent, harden_process
+from keyturn.ska.approver_keys import load_approver_key
 
 if TYPE_CHECKING:
     from keyturn.crypto.keys import KeySpec, PrivateKey
@@ -126,6 +128,18 @@ class ApproverFileMade(msgspec.Struct, frozen=True, array_like=True, tag=True):
         return "ApproverFileMade(…)"
 
 
+class JudgeKeys(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What a worker is asked: whether these public keys (SubjectPublicKeyInfo) may stand in a policy."""
+
+    keys: list[bytes]
+
+
+class KeysJudged(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker's answer: for each key code, word and message of its refusal, all empty for a sound one."""
+
+    refusals: list[tuple[str, str, str]]
+
+
 class Rejected(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A worker's answer: what is asked is refused, with the words of a `KeyturnError`."""
 
@@ -140,8 +154,8 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True):
     message: str
 
 
-Job = GenerateKey | SignPayload | MakeApproverFile
-Made = Generated | SignatureMade | ApproverFileMade
+Job = GenerateKey | SignPayload | MakeApproverFile | JudgeKeys
+Made = Generated | SignatureMade | ApproverFileMade | KeysJudged
 Result = Made | Rejected | Failed
 
 
@@ -292,6 +306,23 @@ class WorkerPool:
             raise _failed("gave another answer than a file")
         return made
 
+    async def judge(self, keys: list[bytes]) -> list[tuple[str, str, str]]:
+        """Judge approvers' public keys in a worker, as `load_approver_key` does.
+
+        Args:
+            keys: SubjectPublicKeyInfo of each.
+
+        Returns:
+            For each, code, word and message of its refusal, all empty for a sound one.
+
+        Raises:
+            KeyturnError: As `generate`.
+        """
+        made = await self._run(JudgeKeys(keys))
+        if not isinstance(made, KeysJudged) or len(made.refusals) != len(keys):
+            raise _failed("gave another answer than judgements")
+        return made.refusals
+
     async def _run(self, job: Job) -> Made:
         if self._waiting >= MAX_WAITING:
             raise KeyturnError(
@@ -353,10 +384,20 @@ def _make_approver_file(job: MakeApproverFile) -> ApproverFileMade:
     return ApproverFileMade(private_key, certificate, approver_file(private_key, certificate, job.name, job.password))
 
 
+def _judged(spki: bytes) -> tuple[str, str, str]:
+    try:
+        load_approver_key(spki)
+    except KeyturnError as error:
+        return error.code.name, error.refusal, error.message
+    return "", "", ""
+
+
 def _work(job: Job) -> Result:
     try:
         if isinstance(job, MakeApproverFile):
             return _make_approver_file(job)
+        if isinstance(job, JudgeKeys):
+            return KeysJudged([_judged(spki) for spki in job.keys])
         if isinstance(job, SignPayload):
             key = private_key_from_stored(job.key_type, job.private_key)
             options = SignOptions(context=job.context)

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from keyturn.errors import ErrorCode, FormatError
 from keyturn.ska import der
 from keyturn.ska.bls import BLS_OID, BlsPublicKey
+from keyturn.ska.judgements import judgement_of
 from keyturn.ska.key_strength import check_dsa, check_ed25519, check_rsa
 
 MAX_SPKI: Final = 4096
@@ -153,6 +154,11 @@ def load_approver_key(spki: bytes) -> ApproverKey:
             a type or curve that cannot approve, `approver.weak-key` (600) for one that is too weak (R13).
     """
     known = read_approver_key(spki)
+    judgement = judgement_of(spki)
+    if judgement is not None:
+        if judgement.refusal:
+            raise FormatError(judgement.message, code=ErrorCode[judgement.code], refusal=judgement.refusal)
+        return known
     key = known.public_key
     if isinstance(key, rsa.RSAPublicKey):
         rsa_numbers = key.public_numbers()

@@ -33,6 +33,11 @@ class KeyEffort:
         self._seen: set[bytes] = set()
         self._counted: set[object] = set()
 
+    @property
+    def spent(self) -> int:
+        """What the keys so far cost, in the unit of `MAX_EFFORT`."""
+        return self._spent
+
     def add(self, spki: bytes) -> None:
         """Add one key, before it is checked.
 
