@@ -9,9 +9,13 @@ import pytest
 
 from keyturn.approver.address_book import AddressBook
 from keyturn.approver.review import MAX_CLAIM, MAX_CLAIM_LINES
+from keyturn.approver.terminal import spaced_fingerprint
+from keyturn.crypto.approver_files import approver_certificate
+from keyturn.crypto.keys import generate, make_spec, private_key_to_stored
 from keyturn.ska.actions import Action
+from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.messages import encode_approval
-from keyturn.ska.policy import EMPTY_POLICY, Rule, encode_policy
+from keyturn.ska.policy import EMPTY_POLICY, Approver, Rule, encode_policy
 from keyturn.ska.words import checksum_words
 from keyturn_testing.approval_tasks import (
     LABEL,
@@ -158,6 +162,22 @@ def test_r10_a_new_policy_that_opens_modify_or_leaves_the_officer_out_is_called_
     assert any("NEW policy" in warning and "replaced again" in warning for warning in shown.warnings)
     assert any("you are no longer listed" in warning for warning in shown.warnings)
     assert "NO APPROVAL IS NEEDED" in "\n".join(shown.policy_lines)
+
+
+@pytest.mark.rule("R23")
+def test_r23_a_new_policy_with_a_key_that_a_server_made_is_called_so() -> None:
+    key = generate(make_spec("RSA", "", 2048))
+    certificate = approver_certificate(private_key_to_stored(key), "phone", 365, 1_700_000_000)
+    phone = Approver.of_certificate(certificate)
+
+    def warnings(third: Approver) -> tuple[str, ...]:
+        others = [officer.as_approver(certificate=True) for officer in (ADA, BEN)]
+        token = modify_token(encode_policy(make_policy(quorum(2, *others, third))))
+        return review(honest_task(ADA, token, hsm=HSM, policy=POLICY)).warnings
+
+    shown = spaced_fingerprint(load_approver_key(phone.spki).fingerprint)
+    assert any("made on a server" in warning and shown in warning for warning in warnings(phone))
+    assert not any("made on a server" in warning for warning in warnings(EVE.as_approver(certificate=True)))
 
 
 def test_an_officer_who_is_not_listed_is_told_that_the_approval_would_not_count() -> None:

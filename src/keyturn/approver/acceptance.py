@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from keyturn.approver.accepted_keys import AcceptedKey, KeyIdentity, acceptance_of
+from keyturn.approver.cautions import server_made_cautions
 from keyturn.approver.policy_words import describe_policy, strangers
 from keyturn.approver.terminal import spaced_fingerprint, visible
 from keyturn.clock import iso
@@ -190,6 +191,8 @@ def _policy_cautions(attestation: KeyAttestation, reader: Reader) -> Iterator[st
             f"{len(unknown)} of those who may approve are not in your address book. Find out who they are, and add "
             "them (`keyturn approver contacts add`)."
         )
+    if attestation.policy is not None:
+        yield from server_made_cautions(attestation.policy)
 
 
 def _approvers(attestation: KeyAttestation, reader: Reader) -> Iterator[KeyApprover]:

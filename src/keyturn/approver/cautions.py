@@ -1,6 +1,6 @@
 """Sentences about what is legal and yet worth a second thought before approving.
 
-Source: docs/security/rules.md R8, R10, R11, R12, R22.
+Source: docs/security/rules.md R8, R10, R11, R12, R22, R23.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from keyturn.approver.policy_words import strangers
 from keyturn.approver.terminal import has_lookalikes, spaced_fingerprint, visible, visible_bytes
 from keyturn.approver.windows import AHEAD, about
 from keyturn.ska.actions import Action
+from keyturn.ska.approver_keys import load_approver_key
 from keyturn.ska.messages import looks_like_own_structure
+from keyturn.ska.policy_lint import server_made
 from keyturn.ska.policy_rules import listed_approvers, open_modify, open_unblock
 
 if TYPE_CHECKING:
@@ -116,6 +118,7 @@ def policy_cautions(policy: Policy, reader: Reader, own_spki: bytes, onboarded: 
     if unknown:
         shown = ", ".join(spaced_fingerprint(fingerprint) for fingerprint in unknown)
         found.append(f"{len(unknown)} key(s) in the NEW policy are not in your address book: {shown}.")
+    found += server_made_cautions(policy)
     if own_spki not in {approver.identity for approver in listed_approvers(policy.use)}:
         found.append("Under the NEW policy you are no longer listed for using the key.")
     if onboarded:
@@ -128,6 +131,19 @@ def policy_cautions(policy: Policy, reader: Reader, own_spki: bytes, onboarded: 
             "could have put other keys there; compare the fingerprints with the people."
         )
     return found
+
+
+def server_made_cautions(policy: Policy) -> list[str]:
+    """That a policy lists keys which a server made for their officers (R23); nothing if it lists none.
+
+    Args:
+        policy: Any policy.
+    """
+    made = [spaced_fingerprint(load_approver_key(one.identity).fingerprint) for one in server_made(policy)]
+    if not made:
+        return []
+    said = f"{len(made)} key(s) in the policy were made on a server for their officers, says the certificate"
+    return [f"{said}, and may be in other hands, too: {', '.join(made)}."]
 
 
 def attested_cautions(attested: AttestedKey | None, token: ApprovalToken, own_spki: bytes) -> list[str]:

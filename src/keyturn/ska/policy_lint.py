@@ -198,11 +198,16 @@ def _token(token: Token, rule: str, name: str) -> Iterator[LintWarning]:
         )
 
 
-def _server_made(policy: Policy) -> Iterator[LintWarning]:
+def server_made(policy: Policy) -> tuple[Approver, ...]:
+    """Those listed anywhere in a policy whose certificate says that a server made their key (R23), each once."""
     listed = {
         approver.identity: approver for rule in map(policy.rule, RULE_TAGS) for approver in listed_approvers(rule)
     }
-    made = [one for one in listed.values() if one.certificate is not None and is_server_made(one.certificate)]
+    return tuple(one for one in listed.values() if one.certificate is not None and is_server_made(one.certificate))
+
+
+def _server_made(policy: Policy) -> Iterator[LintWarning]:
+    made = server_made(policy)
     if made:
         yield LintWarning(
             "lint.server-made",
