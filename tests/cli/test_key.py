@@ -18,7 +18,7 @@ from keyturn.errors import KeyturnError
 from keyturn.ska.approver_keys import load_approver_key
 from keyturn_testing.approval_tasks import PaperHsm, b64
 from keyturn_testing.officers import Officer, make_policy, quorum
-from keyturn_testing.rest_server import ServeProcess, create_ec_key
+from keyturn_testing.rest_server import ServeProcess, create_ec_key, policy_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -241,3 +241,35 @@ def test_r18_r20_another_key_or_policy_under_the_accepted_name_is_seen(desk: Des
         other = desk.run("list", *there)
         assert other.code == 3
         assert "ANOTHER KEY" in " ".join(other.out.split())
+
+
+@pytest.mark.rule("R21")
+def test_r20_r21_an_accepted_derived_key_is_there_as_long_as_its_master_is(desk: Desk, tmp_path: Path) -> None:
+    with ServeProcess(tmp_path / "vault") as vault, vault.client() as rest:
+        uses = {"sign": True, "decrypt": False, "unwrap": False, "derive": True, "slip10": True, "destroyable": True}
+        policy = policy_json(POLICY, new=True)
+        rest.create_key("master", "EC", curve_oid="1.3.132.0.10", attributes=uses, policy=policy)
+        pinned = desk.directory / "pinned.pem"
+        pinned.write_text(rest.attestation_chain()[0])
+        there = ("--url", vault.url, "--device-cert", str(pinned))
+        # Nobody has stored it, so that the server does not list it.
+        assert desk.run("accept", *there, "--label", "master/44'", "--yes").code == 0
+        assert "master/44'" not in rest.list_keys()
+        listed = desk.run("list", *there, "--json")
+        assert listed.code == 0, listed.out
+        assert {row["label"]: row["standing"] for row in json.loads(listed.out)} == {
+            "master": "not-accepted",
+            "master/44'": "accepted",
+        }
+        unproven = desk.run("list", "--url", vault.url, "--json")
+        assert {row["label"]: row["standing"] for row in json.loads(unproven.out)}["master/44'"] == "unproven"
+
+        rest.delete_key("master")
+        gone = desk.run("list", *there, "--json")
+        assert gone.code == 3
+        assert [(row["label"], row["standing"]) for row in json.loads(gone.out)] == [("master/44'", "missing")]
+        # A new key of the master's name that derives nothing has no such child either.
+        create_ec_key(rest, "master", POLICY)
+        barren = desk.run("list", *there, "--json")
+        assert barren.code == 3
+        assert {row["label"]: row["standing"] for row in json.loads(barren.out)}["master/44'"] == "missing"

@@ -33,8 +33,10 @@ from keyturn.cli.officer import (
 )
 from keyturn.cli.officer_view import console
 from keyturn.cli.server import connect
+from keyturn.client import ServerRefusedError
 from keyturn.clock import SystemClock, iso
 from keyturn.errors import FormatError
+from keyturn.ska.key_names import SEPARATOR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,11 +45,14 @@ if TYPE_CHECKING:
 
     from keyturn.approver.acceptance import KeyView
     from keyturn.approver.accepted_keys import AcceptedKey
+    from keyturn.client import RestClient
 
 EXIT_CHANGED: Final = 3
 """Exit code of `list` where a key is not what was accepted."""
 EXIT_DECLINED: Final = 5
 """Exit code of `accept` where the person declined, as in `keyturn transport import`."""
+_Row = tuple[str, str, Acceptance | None]
+"""Label, fingerprint, and how it stands; None for an accepted key that is not there."""
 MAX_FILE: Final = 2 << 20
 """Largest file read: 256 KiB of XML (R19) with its JSON twin."""
 
@@ -169,17 +174,12 @@ def list_keys(
         _list_accepted(book, as_json=as_json)
         return
     device = None if device_cert is None else device_certificate(read_file(device_cert, MAX_PEM))
-    rows: list[tuple[str, str, Acceptance | None]] = []
     with connect(url, ca_file) as server:
         labels = server.list_keys()
-        for label in labels:
-            identity = None
-            if device is not None:
-                attestation = verified_attributes(server.key_attributes(label), device)
-                if attestation.label == label:
-                    identity = KeyIdentity.of_attestation(attestation)
-            fingerprint = "" if identity is None else identity.fingerprint
-            rows.append((label, fingerprint, acceptance_of(book.keys, label, identity)))
+        # A derived key is there as long as its master is; the server lists only those that were stored (R21).
+        derived = [known.label for known in book.keys.values() if known.label.partition(SEPARATOR)[0] in labels]
+        labels = list(dict.fromkeys((*labels, *derived)))
+        rows = [_held_against(book, server, label, device) for label in labels]
     rows += [(known.label, known.fingerprint, None) for known in book.keys.values() if known.label not in labels]
     if as_json:
         click.echo(json.dumps([_row_json(*row) for row in rows], indent=2))
@@ -202,6 +202,23 @@ def forget(which: str, *, address_book_path: Path | None, as_json: bool) -> None
     path = default_path() if address_book_path is None else address_book_path
     AddressBook.load(path).without_key(which).save(path)
     click.echo(json.dumps({"done": "forget", "key": which}) if as_json else "It is accepted no more.")
+
+
+def _held_against(book: AddressBook, server: RestClient, label: str, device: bytes | None) -> _Row:
+    """What a server says of one of its keys, held against what was accepted."""
+    if device is None:
+        return label, "", acceptance_of(book.keys, label, None)
+    try:
+        attestation = verified_attributes(server.key_attributes(label), device)
+    except ServerRefusedError:
+        known = next((known for known in book.keys.values() if known.label == label), None)
+        if known is None or SEPARATOR not in label:
+            raise
+        # The master derives no more.
+        return label, known.fingerprint, None
+    identity = KeyIdentity.of_attestation(attestation) if attestation.label == label else None
+    fingerprint = "" if identity is None else identity.fingerprint
+    return label, fingerprint, acceptance_of(book.keys, label, identity)
 
 
 def _parsed(content: bytes) -> object:
@@ -280,7 +297,7 @@ def _list_accepted(book: AddressBook, *, as_json: bool) -> None:
     console().print(table)
 
 
-def _show_rows(rows: list[tuple[str, str, Acceptance | None]], to: Console) -> None:
+def _show_rows(rows: list[_Row], to: Console) -> None:
     if not rows:
         to.print("There are no keys, and you have accepted none.")
         return
