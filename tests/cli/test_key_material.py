@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from cli.conftest import Done, run
-from keyturn.cli.key_material import read_material
-from keyturn.errors import FormatError
+from keyturn.cli.key_material import material_in, read_material
+from keyturn.errors import FormatError, KeyturnError
 from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.rest_server import policy_json
 
@@ -70,6 +70,22 @@ def test_a_key_comes_in_and_leaves_only_where_it_may(
     assert base64.b64decode(shown["publicKey"]) == KEY.public_key().public_bytes(
         Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     )
+
+
+def test_material_leaves_only_for_a_file_that_can_be_written() -> None:
+    """The server is not asked: nobody listens at this address."""
+    refused = run("key", "export", "vault", "--out", __file__, "--url", "http://127.0.0.1:1")
+    assert refused.refusal == "file.exists"
+    assert run("key", "export", "vault", "--json", "--url", "http://127.0.0.1:1").refusal != "file.exists"
+
+
+@pytest.mark.parametrize("answer", [{}, {"privateKey": None}, {"privateKey": 1}, {"secretKey": "?"}, {"secretKey": []}])
+def test_an_answer_without_material_is_not_written_as_if_it_were_some(answer: dict[str, object]) -> None:
+    with pytest.raises(KeyturnError) as caught:
+        material_in(answer)
+    assert caught.value.refusal == "key-export.bad-answer"
+    assert material_in({"secretKey": "AAEC"}) == bytes(range(3))
+    assert material_in({"privateKey": "AAEC"}).startswith(b"-----BEGIN PRIVATE KEY-----\nAAEC\n")
 
 
 def test_symmetric_and_public_keys_come_in(vault: ServeProcess, rest: RestClient, tmp_path: Path) -> None:

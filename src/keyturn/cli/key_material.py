@@ -23,11 +23,12 @@ from keyturn.approver.keyfiles import write_new_file
 from keyturn.approver.terminal import visible
 from keyturn.cli.examples import examples
 from keyturn.cli.officer import FILE, ca_file_option, json_option, read_file, url_option
-from keyturn.cli.outcome import password_in, password_option
+from keyturn.cli.outcome import password_in, password_option, require_free
 from keyturn.cli.server import connect
-from keyturn.errors import FormatError
+from keyturn.errors import ErrorCode, FormatError, KeyturnError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 MAX_FILE: Final = 1 << 20
@@ -64,11 +65,11 @@ def export_key(
     """
     if out is None and not as_json:
         raise click.UsageError("Where to? Name --out FILE, or print it with --json.")
+    require_free(out)
     with connect(url, ca_file) as server:
         given = server.export_key(label, password_in(password_file))
     if out is not None:
-        private, secret = given.get("privateKey"), given.get("secretKey")
-        write_new_file(out, base64.b64decode(str(secret)) if secret else _armoured(str(private)))
+        write_new_file(out, material_in(given))
     if as_json:
         click.echo(json.dumps({"label": label, **given} if out is None else {"label": label, "file": str(out)}))
     else:
@@ -216,6 +217,33 @@ def read_material(content: bytes, name: str) -> dict[str, bytes]:
         raise FormatError(f"{name} has a password. Take it off first.", refusal="key-import.file") from None
     except (ValueError, binascii.Error):
         raise FormatError(f"{name} cannot be read as `{kind}`.", refusal="key-import.file") from None
+
+
+def material_in(given: Mapping[str, object]) -> bytes:
+    """What a file gets of an exported key.
+
+    Args:
+        given: The server's answer.
+
+    Returns:
+        The bytes of a symmetric key, or PKCS#8 as PEM.
+
+    Raises:
+        KeyturnError: `key-export.bad-answer` if there is neither in it.
+    """
+    private, secret = given.get("privateKey"), given.get("secretKey")
+    encoded = secret or private
+    try:
+        if not isinstance(encoded, str):
+            raise TypeError
+        decoded = base64.b64decode(encoded, validate=True)
+    except (TypeError, ValueError):
+        raise KeyturnError(
+            ErrorCode.TECHNICAL,
+            "The server's answer holds no key material that can be read; nothing is written. Is it a keyturn server?",
+            refusal="key-export.bad-answer",
+        ) from None
+    return decoded if secret else _armoured(encoded)
 
 
 def _armoured(private_key: str) -> bytes:
