@@ -78,7 +78,7 @@ def test_r4_export_refuses_what_is_to_stay(http: httpx.Client, rest: RestClient)
     for answer in (http.post(EXPORT, json={"label": "governed"}), http.get("/v1/key/governed/export/plain")):
         assert answer.status_code == 400
         assert "privateKey" not in answer.json()
-    assert refusal(http.post(EXPORT, json={"label": "nobody"}), 404, 650) == "key.unknown"
+    assert refusal(http.post(EXPORT, json={"label": "never-made"}), 404, 650) == "key.unknown"
 
 
 def test_pem_armour_is_taken_off(http: httpx.Client) -> None:
