@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from keyturn.crypto.keys import CURVES, ED25519_OID, PrivateKey, generate, make_spec
 
@@ -17,3 +18,11 @@ def keys() -> dict[str, PrivateKey]:
         "DSA": generate(make_spec("DSA", "", 2048)),
         "BLS": generate(make_spec("BLS", "", 0)),
     }
+
+
+@pytest.fixture(scope="session")
+def rsa_key(keys: dict[str, PrivateKey]) -> rsa.RSAPrivateKey:
+    """The RSA key among them."""
+    key = keys["RSA"]
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key

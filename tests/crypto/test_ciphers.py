@@ -33,6 +33,7 @@ from keyturn.ska.actions import Action
 from keyturn.ska.messages import ApprovalToken, encode_approval
 from keyturn_testing import openssl_ciphers as openssl
 from keyturn_testing.cipher_vectors import aes_vectors, rsa_vectors
+from keyturn_testing.one_bit import flipped
 
 if TYPE_CHECKING:
     from keyturn.crypto.keys import PrivateKey
@@ -44,20 +45,6 @@ OAEP: Final = {"": "sha1", "1": "sha1", "224": "sha224", "256": "sha256", "384":
 CIPHERS: Final = {name: entry for name, entry in CIPHER_ALGORITHMS.items() if not entry.encapsulates}
 """All but decapsulation, which encrypts nothing."""
 PADDED_RSA: Final = [name for name in ciphers_for("RSA") if name != "RSA_NO_PADDING"]
-
-
-def flipped(data: bytes, position: int = -1) -> bytes:
-    """`data` with one bit changed."""
-    changed = bytearray(data)
-    changed[position] ^= 1
-    return bytes(changed)
-
-
-@pytest.fixture(scope="module")
-def rsa_key(keys: dict[str, PrivateKey]) -> rsa.RSAPrivateKey:
-    key = keys["RSA"]
-    assert isinstance(key, rsa.RSAPrivateKey)
-    return key
 
 
 @pytest.fixture(scope="module")

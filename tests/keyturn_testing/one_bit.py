@@ -18,6 +18,13 @@ def one_bit_less(data: bytes, place: int = 100) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
+def flipped(data: bytes, position: int = -1) -> bytes:
+    """`data` with the lowest bit of the byte at this position changed, by default of the last."""
+    changed = bytearray(data)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
 def accepts(
     key: PublicKey, algorithm: str, payload: bytes, signature: bytes, options: SignOptions = NO_OPTIONS
 ) -> bool:
