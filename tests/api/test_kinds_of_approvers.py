@@ -69,9 +69,9 @@ def test_the_hsm_counts_what_is_handed_to_it_at_once(rest: RestClient, officer: 
 def test_a_point_that_is_no_bls_key_enters_no_policy(rest: RestClient) -> None:
     nobody = BlsOfficer("Nobody")
     nobody.spki = nobody.spki[:-48] + b"\xc0" + bytes(47)
-    found = refused(lambda: create_ec_key(rest, "nobody", make_policy(quorum(1, nobody))))
+    found = refused(lambda: create_ec_key(rest, "by-heidi", make_policy(quorum(1, nobody))))
     assert (found.code, found.refusal) == (ErrorCode.PARSING_KEY, "approver.malformed-key")
-    create_ec_key(rest, "nobody", make_policy(quorum(1, HEIDI)))
+    create_ec_key(rest, "by-heidi", make_policy(quorum(1, HEIDI)))
 
 
 def test_a_stranger_with_a_weak_key_is_not_judged_and_sees_nothing(rest: RestClient) -> None:
