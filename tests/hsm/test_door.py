@@ -245,7 +245,7 @@ def test_every_call_of_the_protocol_was_thought_of() -> None:
         # With public parts, or symmetric keys, which have no policy; what has one is never wrapped (R4):
         # tests/hsm/test_enciphering.py.
         *(protocol.Encrypt, protocol.Wrap),
-        # Masters and public keys of children; their uses are Sign and the rest: tests/hsm/test_derived_keys.py.
+        # Masters and public keys of children; their uses are Sign and the rest: tests/hsm/test_derived_keys*.py.
         *(protocol.ImportSeed, protocol.DeriveKey, protocol.GetAddress),
         # Touches one, and for keys with a policy never gets that far (R4): tests/hsm/test_file_keys.py.
         protocol.OpenFileKey,
