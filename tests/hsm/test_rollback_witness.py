@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -22,13 +20,12 @@ from keyturn.hsm import admin, protocol
 from keyturn.hsm.store import Store
 from keyturn.ska.actions import Action
 from keyturn.ska.attestation import parse_attestation, verify_attestation
-from keyturn.ska.messages import ApprovalToken, decode_authorization
-from keyturn.ska.policy import encode_policy
+from keyturn.ska.messages import decode_authorization
 from keyturn.ska.receipt import decode_receipt
 from keyturn.ska.signatures import wrap_signature
+from keyturn_testing.house import ADA, ECDSA, POLICY, House, bare_token, issue, sign
 from keyturn_testing.hsm_process import PASSPHRASE, HsmProcess
 from keyturn_testing.keys import P256, operation_id
-from keyturn_testing.officers import Officer, make_policy, quorum
 from keyturn_testing.raw_line import RawLine
 
 if TYPE_CHECKING:
@@ -39,106 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.rule("R6")
 
-ADA: Final = Officer("ada")
-POLICY: Final = encode_policy(make_policy(quorum(1, ADA)))
-ECDSA: Final = "SHA256_WITH_ECDSA"
 ROLLED_BACK: Final = "store.rolled-back"
-
-
-@dataclass
-class House:
-    """One HSM whose disk an attacker reaches while it does not run.
-
-    Args:
-        process: The HSM.
-        aside: Where copies of its store lie.
-    """
-
-    process: HsmProcess
-    aside: Path
-
-    def ask(self, call: protocol.Call) -> Any:
-        """Ask as a broker does."""
-        with RawLine(self.process.address) as line:
-            return line.ask(call)
-
-    def refused(self, call: protocol.Call) -> str:
-        """The word with which a call is refused."""
-        answer = self.ask(call)
-        assert isinstance(answer, protocol.Refused), answer
-        return answer.refusal
-
-    def copy(self, name: str = "copy") -> None:
-        """Copy the store of the HSM that does not run; start it again."""
-        self.process.stop()
-        shutil.copytree(self.process.directory, self.aside / name)
-        self.process.start()
-
-    def put_back(self, name: str = "copy") -> None:
-        """Put the copy in the store's place and start the HSM on it."""
-        self.process.stop()
-        shutil.rmtree(self.process.directory)
-        shutil.copytree(self.aside / name, self.process.directory)
-        self.process.start()
-
-    def create(self, label: str, policy: bytes = POLICY) -> protocol.Attested:
-        """Make a key."""
-        made = self.ask(protocol.CreateKey(operation_id(), label, "EC", P256, 0, {"sign": True}, policy, blocked=False))
-        assert isinstance(made, protocol.Attested), made
-        return made
-
-    def attest(self, label: str) -> protocol.Witness:
-        """Attested attributes of a key, as a witness."""
-        found = self.ask(protocol.Attest(label))
-        return protocol.Witness("attestation", found.xml.encode(), found.signature)
-
-    def info(self) -> protocol.Info:
-        """Who is there."""
-        info = self.ask(protocol.GetInfo())
-        assert isinstance(info, protocol.Info)
-        return info
-
-    def approval(self, label: str, action: Action, payload: bytes | None = None) -> bytes:
-        """ADA's approval with a timestamp of the HSM."""
-        stamped = self.ask(protocol.Stamp(label, action, payload or b""))
-        signature = wrap_signature(stamped.algorithm, stamped.signature)
-        return ADA.approve(ApprovalToken(action, label.encode(), stamped.timestamp, signature, payload))
-
-    def receipted_block(self, label: str) -> protocol.Witness:
-        """Block a key; the receipt, as a witness."""
-        answer = self.ask(
-            protocol.Block(operation_id(), label, [ADA.approve(_token(label, Action.BLOCK))], "request-1")
-        )
-        assert isinstance(answer, protocol.Attested), answer
-        return protocol.Witness("receipt", answer.receipt, answer.receipt_signature)
-
-    def administer(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `keyturn hsm …` as its administrator."""
-        return subprocess.run(
-            [sys.executable, "-m", "keyturn", "hsm", *words, "--admin-socket", str(self.process.admin_socket)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def log(self) -> list[dict[str, Any]]:
-        """Lines of the decision log."""
-        return [json.loads(line) for line in (self.process.directory / "decisions.log").read_text().splitlines()]
-
-
-def _token(label: str, action: Action) -> ApprovalToken:
-    return ApprovalToken(action, label.encode(), None, None, None)
-
-
-def sign(label: str, payload: bytes = b"pay", *, approved: bool = True, request_id: str = "") -> protocol.Sign:
-    """A call to sign."""
-    approvals = [ADA.approve_use(label, payload)] if approved else []
-    return protocol.Sign(operation_id(), label, payload, ECDSA, "", approvals, request_id)
-
-
-def issue(label: str, attach_to: str) -> protocol.SignCertificate:
-    """A call to issue a certificate, with bytes that are none."""
-    return protocol.SignCertificate(operation_id(), label, "issue", b"x", ECDSA, False, attach_to, [])
 
 
 @pytest.fixture
@@ -178,7 +76,7 @@ def test_r6_a_store_that_was_put_back_is_found_out_stopped_and_accepted(house: H
     # What only takes away, and what no policy governs, is served.
     assert isinstance(house.ask(sign("ordinary", approved=False)), protocol.Signed)
     assert isinstance(house.ask(protocol.Attest("vault")), protocol.Attested)
-    blocking = protocol.Block(operation_id(), "vault", [ADA.approve(_token("vault", Action.BLOCK))])
+    blocking = protocol.Block(operation_id(), "vault", [ADA.approve(bare_token("vault", Action.BLOCK))])
     assert isinstance(house.ask(blocking), protocol.Attested)
 
     # A restart, killed or not, does not forget it; nor does the counter growing past the witness.
@@ -203,7 +101,7 @@ def test_r6_a_store_that_was_put_back_is_found_out_stopped_and_accepted(house: H
     }
     info = house.info()
     assert (info.rolled_back, info.accepted_rollbacks, info.restore_epoch) == (False, 1, 1)
-    unblock = protocol.Unblock(operation_id(), "vault", [ADA.approve(_token("vault", Action.UNBLOCK))])
+    unblock = protocol.Unblock(operation_id(), "vault", [ADA.approve(bare_token("vault", Action.UNBLOCK))])
     assert isinstance(house.ask(unblock), protocol.Attested)
     assert isinstance(house.ask(sign("vault")), protocol.Signed)
     # Attested for ever, and what was signed in the lost time compares with nothing any more.
@@ -274,7 +172,7 @@ def test_r15_a_replayed_unblock_from_lost_time_stops_at_the_witness(house: House
     house.create("vault")
     house.receipted_block("vault")
     house.copy()
-    approval = ADA.approve(_token("vault", Action.UNBLOCK))
+    approval = ADA.approve(bare_token("vault", Action.UNBLOCK))
     done = house.ask(protocol.Unblock(operation_id(), "vault", [approval], "request-2"))
     assert isinstance(done, protocol.Attested)
     witness = protocol.Witness("receipt", done.receipt, done.receipt_signature)
@@ -296,7 +194,7 @@ def test_r6_every_change_that_matters_makes_the_counter_grow(house: House) -> No
     counters.append(counter())
     house.receipted_block("vault")
     counters.append(counter())
-    approval = ADA.approve(_token("vault", Action.UNBLOCK))
+    approval = ADA.approve(bare_token("vault", Action.UNBLOCK))
     assert isinstance(house.ask(protocol.Unblock(operation_id(), "vault", [approval])), protocol.Attested)
     counters.append(counter())
     withdrawn = ADA.approve_use("vault", b"pay")
@@ -438,7 +336,7 @@ def test_r6_an_operator_shows_a_file(house: House) -> None:
     house.copy()
     old = house.ask(protocol.Attest("vault"))
     answer = house.ask(
-        protocol.Block(operation_id(), "vault", [ADA.approve(_token("vault", Action.BLOCK))], "request-1")
+        protocol.Block(operation_id(), "vault", [ADA.approve(bare_token("vault", Action.BLOCK))], "request-1")
     )
     files = house.aside
     (files / "old.json").write_text(json.dumps(_attributes(old)))
