@@ -92,7 +92,10 @@ def test_the_published_table_stands_in_ours() -> None:
         roles_of("/v1/modify") == roles_of("/v1/synchronousModify") == roles_of("/v1/dataObject/{name}") == management
     )
     assert roles_of("/v1/certificate/synchronous/request") == operation | management
-    assert roles_of("/v1/request/{id}") == operation | management
+    assert roles_of("/v1/request/qrCode/{id}") == roles_of("/v1/filteredRequests") == operation | management
+    assert roles_of("/v1/request/{id}/preflight") == operation | management
+    # Ours: whoever manages approvers sees what became of their restorations (R23).
+    assert roles_of("/v1/request/{id}") == operation | management | {Role.APPROVER_KEY_MANAGEMENT}
     assert roles_of("/v1/generateRandom/{length}") == operation | service
     assert roles_of("/v1/filteredAllApprovalTask") == roles_of("/v1/approver/onboard") == approver
     assert roles_of("/v1/approverManagement/create") == frozenset({Role.APPROVER_KEY_MANAGEMENT})

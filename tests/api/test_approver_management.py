@@ -352,3 +352,46 @@ def test_r23_an_acknowledged_approver_survives_a_killed_server(tmp_path: Path) -
             assert refusal(bring(web, "phone", code)) == (412, "approver.code-tries")
             code = web.post(f"{MANAGEMENT}/renewOneTimeCode", json={"approverName": "phone"}).json()["oneTimeCode"]
             opened(bring(web, "phone", code))
+
+
+@pytest.mark.rule("R23")
+def test_r23_the_code_of_a_restoration_is_for_the_role_that_manages_approvers(tmp_path: Path) -> None:
+    (tmp_path / "keyturn.yaml").write_text(
+        f"{OPEN}apiAuthentication: {{enabled: true, keyManagementToken: keys-key, keyOperationToken: uses-key, "
+        "approverToken: officers-key, approverKeyManagementToken: desks-key}\n"
+    )
+    with (
+        ServeProcess(tmp_path / "data", options=["--config", str(tmp_path / "keyturn.yaml")]) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60, headers={"X-API-KEY": "desks-key"}) as web,
+    ):
+        officer, keys, uses = ({"X-API-KEY": f"{who}-key"} for who in ("officers", "keys", "uses"))
+        web.headers["X-API-KEY"] = "officers-key"
+        assert refusal(web.post(f"{MANAGEMENT}/create", json=order("phone")), 403) == (400, "access.role")
+        web.headers["X-API-KEY"] = "desks-key"
+        code = created(web, "phone")
+        body = {"approverName": "phone", "oneTimeCode": code, "transportPassword": TRANSPORT}
+        assert web.post("/v1/approver/onboard", json=body, headers=officer).status_code == 200
+        forgot = {"approverName": "phone", "newBackupPassword": "another"}
+        asked = web.post(f"{MANAGEMENT}/restoreFromBackup/forgotPassword", json=forgot).json()["unwrapRequestId"]
+        for others in (keys, uses):
+            state = web.get(f"/v1/request/{asked}", headers=others).json()
+            assert (state["status"], state["result"]) == ("EXECUTED", None)
+        code = web.get(f"/v1/request/{asked}").json()["result"]
+        opened(web.post("/v1/approver/onboard", json={**body, "oneTimeCode": code}, headers=officer), "another")
+        # That role opens no other request: neither its result nor its end.
+        key = {
+            "label": "sales",
+            "algorithm": "EC",
+            "curveOid": "1.2.840.10045.3.1.7",
+            "attributes": {"sign": True, "decrypt": False, "unwrap": False},
+            "policy": policy_json(make_policy(quorum(1, Officer("Ada", "P-256"))), new=True),
+        }
+        made = web.post("/v1/key", json=key, headers=keys)
+        assert made.status_code == 201, made.text
+        sign = {"payload": b64(b"deal"), "signKeyName": "sales", "signatureAlgorithm": "SHA256_WITH_ECDSA"}
+        answer = web.post("/v1/sign", json={"signRequest": sign}, headers=uses)
+        other = f"/v1/request/{answer.json()['signRequestId']}"
+        assert web.get(other, headers=uses).json()["status"] == "PENDING"
+        for verb in ("GET", "DELETE"):
+            assert refusal(web.request(verb, other), 403) == (400, "access.role")
+        assert refusal(web.get(f"{other}/preflight"), 403) == (400, "access.role")

@@ -109,9 +109,10 @@ class Application:
         path: str = scope["path"]
         # HEAD is GET whose body the server does not send.
         route, parameter = self._router.find("GET" if method == "HEAD" else method, path)
+        roles = None
         if self._gate is not None:
             certificate = scope.get("state", {}).get(CLIENT_CERTIFICATE, False)
-            self._gate.check(route.path, api_key, authorization, certificate=certificate)
+            roles = self._gate.check(route.path, api_key, authorization, certificate=certificate)
         if route.unsigned_use and self._request_signers is not None:
             self._request_signers.refuse_unsigned_use(route.path)
         raw = body = None
@@ -121,7 +122,7 @@ class Application:
             body = read_body(raw, route.body)
             if self._request_signers is not None and isinstance(body, SignableBody):
                 self._request_signers.check(raw, body.request_signature)
-        call = Call(method, path, parameter, scope["query_string"], raw or b"")
+        call = Call(method, path, parameter, scope["query_string"], raw or b"", roles)
         if route.form is not None:
             return await self._answer_upload(route, call, scope, receive, content_type, length)
         answer = await route.handler(self._services, call, body)

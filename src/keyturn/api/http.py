@@ -15,6 +15,7 @@ from keyturn.errors import FormatError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from keyturn.api.access.roles import Role
     from keyturn.api.multipart import Form
     from keyturn.broker.service import Broker
     from keyturn.transport.station import Station
@@ -60,6 +61,7 @@ class Call:
         parameter: The part of the path that the route leaves open, empty for fixed paths.
         query: Query string as received.
         raw_body: Body as received, for endpoints that relay its exact bytes.
+        roles: What the sender may do, None for everything; that they may call the endpoint is decided before.
     """
 
     method: str
@@ -67,6 +69,7 @@ class Call:
     parameter: str
     query: bytes
     raw_body: bytes
+    roles: frozenset[Role] | None = None
 
     def options(self, *known: str) -> dict[str, str]:
         """The query's fields.

@@ -109,6 +109,7 @@ class RequestView:
         withdrawn_by: SPKI of those who took their approval back (R26); they stand in none of the other lists.
         receipt: The HSM's receipt for its outcome, empty where there is none.
         receipt_signature: Bare signature over it.
+        restoration: Whether it restores an approver's file (R23); the result is its one-time code then.
     """
 
     id: str
@@ -124,6 +125,7 @@ class RequestView:
     withdrawn_by: tuple[bytes, ...] = ()
     receipt: bytes = b""
     receipt_signature: bytes = b""
+    restoration: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

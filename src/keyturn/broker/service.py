@@ -298,10 +298,12 @@ class Broker:
         """How a request stands. Raises 651 for an unknown one."""
         row, tasks = await self._database.read(lambda tx: progress.load(tx, request_id))
         view = request_view(row, tasks, connected=self._executor.connected)
-        restored = restore_call(row) if view.status is RequestStatus.EXECUTED else None
-        if restored is not None:
-            return replace(view, result=await self.onboarding.code_of(restored, row.id))
-        return view
+        restored = restore_call(row)
+        if restored is None:
+            return view
+        executed = view.status is RequestStatus.EXECUTED
+        result = await self.onboarding.code_of(restored, row.id) if executed else view.result
+        return replace(view, result=result, restoration=True)
 
     async def cancel(self, request_id: str) -> None:
         """Cancel a request: its tasks vanish.

@@ -46,7 +46,9 @@ class Gate:
         self._bearer = bearer
         self._certificate_is_enough = certificate_is_enough
 
-    def check(self, path: str, api_key: bytes | None, authorization: bytes | None, *, certificate: bool) -> None:
+    def check(
+        self, path: str, api_key: bytes | None, authorization: bytes | None, *, certificate: bool
+    ) -> frozenset[Role] | None:
         """Let a request in, or not.
 
         Args:
@@ -55,12 +57,15 @@ class Gate:
             authorization: The header `Authorization`.
             certificate: Whether the client showed a certificate that its authority vouches for.
 
+        Returns:
+            The roles that were shown; None where no role was asked for.
+
         Raises:
             HttpError: 401 with 416, 631, 406, 617 or 618; 403 with 400 for another role's key.
         """
         needed = self._roles[path]
         if needed is None or (certificate and self._certificate_is_enough):
-            return
+            return None
         granted = self._granted(path, api_key, authorization)
         if granted is not None and not granted & needed:
             raise HttpError(
@@ -69,6 +74,7 @@ class Gate:
                 f"This needs the role {_words(needed)}; what was sent opens {_words(granted)}.",
                 refusal="access.role",
             )
+        return granted
 
     def _granted(self, path: str, api_key: bytes | None, authorization: bytes | None) -> frozenset[Role] | None:
         """The roles that were shown; None where none is needed."""

@@ -44,6 +44,8 @@ ROLES: Final[dict[str, frozenset[Role]]] = {
     "/v1/approverDirectory": _MANAGEMENT,
     "/v1/certificate": _OPERATION_OR_MANAGEMENT,
     "/v1/request": _OPERATION_OR_MANAGEMENT,
+    "/v1/request/{id}": _OPERATION_OR_MANAGEMENT | {Role.APPROVER_KEY_MANAGEMENT},
+    "/v1/request/{id}/preflight": _OPERATION_OR_MANAGEMENT,
     "/v1/filteredRequests": _OPERATION_OR_MANAGEMENT,
     "/v1/sign": _OPERATION,
     "/v1/decrypt": _OPERATION,
@@ -112,6 +114,25 @@ def roles_of(path: str) -> frozenset[Role] | None:
         if roles is not None:
             return roles
     raise LookupError(f"{path} stands in no role; add it to ROLES")
+
+
+def may_see_request(roles: frozenset[Role] | None, *, restoration: bool) -> bool:
+    """Whether somebody whom the table lets look at a request may see this one.
+
+    Args:
+        roles: What they showed; None where no role is asked for.
+        restoration: Whether it restores an approver's file; who manages approvers sees these and no others.
+    """
+    return roles is None or restoration or bool(roles & _OPERATION_OR_MANAGEMENT)
+
+
+def may_see_code(roles: frozenset[Role] | None) -> bool:
+    """Whether somebody may see the one-time code of a restoration: it gets an officer's file, as no other result does.
+
+    Args:
+        roles: As in `may_see_request`.
+    """
+    return roles is None or Role.APPROVER_KEY_MANAGEMENT in roles
 
 
 def without_token(path: str) -> bool:

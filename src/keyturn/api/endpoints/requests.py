@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from keyturn.api.access.roles import may_see_code, may_see_request
 from keyturn.api.answers import Done, QrCodes, RequestList, RequestState, RequestSummary
 from keyturn.api.endpoints.parts import receipt_fields
+from keyturn.api.errors import HttpError
 from keyturn.api.http import Call, Reply, Route, Services
 from keyturn.api.schemas.requests import FilteredRequestsBody
 from keyturn.broker.states import RequestStatus
@@ -70,7 +73,10 @@ def render_request(view: RequestView) -> RequestState:
 async def request_state(services: Services, call: Call, body: None) -> RequestState:
     """Tell how a request stands, who decided, and its result."""
     del body
-    return render_request(await services.broker.request(call.parameter))
+    view = await _visible(services, call)
+    if view.restoration and not may_see_code(call.roles):
+        view = replace(view, result=None)
+    return render_request(view)
 
 
 async def filtered_requests(services: Services, call: Call, body: FilteredRequestsBody) -> RequestList:
@@ -103,8 +109,22 @@ async def _listed(services: Services, names: Sequence[str]) -> RequestList:
 async def cancel_request(services: Services, call: Call, body: None) -> Done:
     """Cancel a request; its tasks vanish."""
     del body
+    if not may_see_request(call.roles, restoration=False):
+        await _visible(services, call)
     await services.broker.cancel(call.parameter)
     return Done()
+
+
+async def _visible(services: Services, call: Call) -> RequestView:
+    view = await services.broker.request(call.parameter)
+    if not may_see_request(call.roles, restoration=view.restoration):
+        raise HttpError(
+            403,
+            ErrorCode.SECURITY_NOT_ALLOWED,
+            "Of requests, the role approverKeyManagement opens those that restore an approver's file; this is another.",
+            refusal="access.role",
+        )
+    return view
 
 
 async def preflight(services: Services, call: Call, body: None) -> dict[str, Any]:
