@@ -191,6 +191,27 @@ async def test_r23_r27_backup_passwords_are_not_guessed_behind_an_approval(tmp_p
         room.close()
 
 
+@pytest.mark.rule("R23", "R27")
+async def test_r23_r27_a_password_that_no_file_can_have_is_refused_and_never_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    room = ApproverRoom(tmp_path / "store")
+    try:
+        sealed = room.sealed(BACKUP_PASSWORD, "phone", "be\x00hind")
+        refused = await room.say(protocol.CreateApprover(operation_id(), "phone", 2048, 30, sealed))
+        assert (refused.code, refused.refusal) == ("VALIDATION_FAILED", "approver.backup-password-form")
+        opened(room.bring("phone", await room.make("phone", "behind")), "behind")
+        # The library that opens files would end its process with a line that holds the password.
+        wrong = await room.say(room.restoration("phone", "change", "new", "be\x00hind"))
+        assert (wrong.code, wrong.refusal) == ("KEY_PASSWORD_MISMATCH", "approver.backup-password")
+        assert await refusal(room, room.restoration("phone", "forgot", "n\x00w")) == "approver.backup-password-form"
+        assert isinstance(await room.say(room.restoration("phone", "change", "new", "behind")), protocol.Attested)
+        assert "panicked" not in capfd.readouterr().err
+    finally:
+        await room.workers.close()
+        room.close()
+
+
 @pytest.mark.rule("R5", "R23")
 async def test_r5_r23_a_backup_under_another_key_is_not_opened_with_this_one(room: ApproverRoom) -> None:
     await room.workers.close()

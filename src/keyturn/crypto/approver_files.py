@@ -79,7 +79,17 @@ def approver_file(private_key: bytes, certificate: bytes, name: str, password: b
 
     Returns:
         DER.
+
+    Raises:
+        FormatError: 600 `approver.backup-password-form`: no program could open the file.
     """
+    if not _is_openable(password):
+        raise FormatError(
+            "a backup password is UTF-8 text without the character U+0000, at which programs that open the file would "
+            "take it to end; choose another one",
+            code=ErrorCode.VALIDATION_FAILED,
+            refusal="approver.backup-password-form",
+        )
     encryption = (
         PrivateFormat.PKCS12.encryption_builder()
         .kdf_rounds(ROUNDS)
@@ -102,6 +112,9 @@ def require_file_password(file: bytes, password: bytes) -> None:
         FormatError: 620 `approver.backup-password`.
     """
     try:
+        # No file has another one; and the library, given one, ends the process and prints the password.
+        if not _is_openable(password):
+            raise ValueError
         pkcs12.load_pkcs12(file, password)
     except (ValueError, UnsupportedAlgorithm):
         raise FormatError(
@@ -110,6 +123,13 @@ def require_file_password(file: bytes, password: bytes) -> None:
             code=ErrorCode.KEY_PASSWORD_MISMATCH,
             refusal="approver.backup-password",
         ) from None
+
+
+def _is_openable(password: bytes) -> bool:
+    try:
+        return bool(password.decode()) and b"\x00" not in password
+    except UnicodeDecodeError:
+        return False
 
 
 def _rsa(private_key: bytes) -> RSAPrivateKey:
