@@ -40,6 +40,7 @@ MIN_DISTINCT: Final = 5
 MAX_KEY_FILE: Final = 1 << 20
 """Largest key file in bytes; the largest honest one (RSA 8192 with certificates) has a few KiB."""
 MAX_PASSPHRASE: Final = 1024
+_NO_PASSPHRASE: Final = b"in the place of one that no file has"  # What comes of it is refused.
 MAX_COMMON_NAME: Final = 64
 """Characters of a common name (RFC 5280 appendix A, ub-common-name)."""
 CERTIFICATE_DAYS: Final = 3650
@@ -191,18 +192,31 @@ def read_key_file(path: Path, passphrase: bytes) -> tuple[PrivateKey, bytes | No
     content = key_file_content(path)
     if content.lstrip().startswith(b"-----BEGIN"):
         return _decrypt(path, content, passphrase, pem=True), None
+    possible = _can_open(passphrase)
     try:
-        bundle = pkcs12.load_pkcs12(content, passphrase)
+        # Given another one, the library ends the process, and prints the passphrase.
+        bundle = pkcs12.load_pkcs12(content, passphrase if possible else _NO_PASSPHRASE)
     except ValueError as error:
         if "password" in str(error).lower():
             raise _wrong_passphrase(path) from None
         return _decrypt(path, content, passphrase, pem=False), None
     except UnsupportedAlgorithm:
         raise _refusal("approver-key.unreadable", f"{path} uses an encryption that is not supported.") from None
+    if not possible:
+        raise _wrong_passphrase(path)
     if bundle.key is None:
         raise _refusal("approver-key.unreadable", f"{path} holds no private key.")
     certificate = None if bundle.cert is None else bundle.cert.certificate.public_bytes(Encoding.DER)
     return _supported(path, bundle.key), certificate
+
+
+def _can_open(passphrase: bytes) -> bool:
+    """Whether a PKCS#12 file can have this passphrase: UTF-8 without U+0000, at which programs take it to end."""
+    try:
+        passphrase.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\x00" not in passphrase
 
 
 def key_file_content(path: Path) -> bytes:
