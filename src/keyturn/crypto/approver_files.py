@@ -83,13 +83,7 @@ def approver_file(private_key: bytes, certificate: bytes, name: str, password: b
     Raises:
         FormatError: 600 `approver.backup-password-form`: no program could open the file.
     """
-    if not _is_openable(password):
-        raise FormatError(
-            "a backup password is UTF-8 text without the character U+0000, at which programs that open the file would "
-            "take it to end; choose another one",
-            code=ErrorCode.VALIDATION_FAILED,
-            refusal="approver.backup-password-form",
-        )
+    require_password_form(password)
     encryption = (
         PrivateFormat.PKCS12.encryption_builder()
         .kdf_rounds(ROUNDS)
@@ -99,6 +93,24 @@ def approver_file(private_key: bytes, certificate: bytes, name: str, password: b
     )
     parsed = x509.load_der_x509_certificate(certificate)
     return pkcs12.serialize_key_and_certificates(name.encode(), _rsa(private_key), parsed, None, encryption)
+
+
+def require_password_form(password: bytes) -> None:
+    """Return only if a file can have a password.
+
+    Args:
+        password: Of store and key.
+
+    Raises:
+        FormatError: 600 `approver.backup-password-form`.
+    """
+    if not _is_openable(password):
+        raise FormatError(
+            "a backup password is UTF-8 text without the character U+0000, at which programs that open the file would "
+            "take it to end; choose another one",
+            code=ErrorCode.VALIDATION_FAILED,
+            refusal="approver.backup-password-form",
+        )
 
 
 def require_file_password(file: bytes, password: bytes) -> None:

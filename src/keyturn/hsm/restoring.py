@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from keyturn.crypto import wrapping
+from keyturn.crypto.approver_files import require_password_form
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.hsm import protocol
 from keyturn.hsm.approver_state import Backup, decrypt_backup, make_code
@@ -74,7 +75,11 @@ class Restoring:
     def described(self, call: protocol.GetRestoration) -> protocol.Restoration:
         """What has to be unwrapped, and is approved."""
         key = self._backup_key.require()
-        return self._restoration(key, call.name, call.purpose, call.backup_password)
+        restoration = self._restoration(key, call.name, call.purpose, call.backup_password)
+        if call.purpose != RESTORE:
+            # Before people approve what could not be done.
+            require_password_form(open_secret(self._context, BACKUP_PASSWORD, call.name, call.backup_password))
+        return restoration
 
     def code(self, call: protocol.GetRestoredCode) -> protocol.ApproverCode:
         """The code that a restoration made, while it is good."""
