@@ -36,7 +36,7 @@ def run(*words: str, environment: dict[str, str] | None = None) -> subprocess.Co
 
 def test_with_nothing_configured_it_serves_and_says_what_is_for_development(tmp_path: Path) -> None:
     directory = tmp_path / "data"
-    with ServeProcess(directory) as server:
+    with ServeProcess(directory, first_start=True) as server:
         assert httpx.get(f"{server.url}/v1/versionInfo", trust_env=False).status_code == 200
         assert server.ready["isolation"] == "none"
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700

@@ -3,7 +3,8 @@
     with HsmProcess(tmp_path / "hsm") as hsm:
         client = await HsmClient.connect(hsm.address)
 
-Argon2id runs with its bounded minimum (`--kdf-memory`, a real option). Nothing else differs from production.
+Argon2id runs with its bounded minimum (`--kdf-memory`, a real option). Where a test gives no reason for another first
+start, its store is made beforehand (`made_stores`). Nothing else differs from production.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keyturn_testing.made_stores import make_store
 from keyturn_testing.raw_line import RawLine
 
 if TYPE_CHECKING:
@@ -123,6 +125,8 @@ class HsmProcess:
             file.write_bytes(self.passphrase + b"\n")
             self._give(file, 0o600)
             words += ["--passphrase-file", str(file)]
+            if self._ordinary:
+                make_store(self.directory, self.passphrase)
         with self._errors.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*words, *self.options],
@@ -137,6 +141,12 @@ class HsmProcess:
             )
         self.ready = json.loads(self._first_line())
         return self
+
+    @property
+    def _ordinary(self) -> bool:
+        """Whether the HSM would make its store as this process would: as this user, at this time, with these names."""
+        named = any("key-name" in word for word in self.options)
+        return self.user is None and self.env is None and not named
 
     @property
     def broker_socket(self) -> Path:

@@ -22,7 +22,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keyturn.cli.serve import HSM_DIRECTORY
 from keyturn.client import RestClient
+from keyturn_testing.made_stores import make_embedded_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,10 +48,15 @@ class ServeProcess:
         directory: Data directory, made if missing.
         profile: `local` or `air-gapped`.
         options: Further words for the command.
+        first_start: Whether the HSM beside it makes its own store, as it does for people.
     """
 
-    def __init__(self, directory: Path, profile: str = "local", options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, directory: Path, profile: str = "local", options: Sequence[str] = (), *, first_start: bool = False
+    ) -> None:
         self.directory = directory
+        if profile == "local" and not options and not first_start:
+            make_embedded_store(directory / HSM_DIRECTORY)
         self.words = ["--profile", profile, "--data-dir", str(directory), "--port", "0", "--json", *options]
         self.ready: dict[str, Any] = {}
         self.process: subprocess.Popen[bytes] | None = None

@@ -59,7 +59,8 @@ def test_one_symbol_when_one_is_enough(tmp_path: Path) -> None:
 def test_no_symbol_is_larger_than_allowed(level: str, version: int) -> None:
     symbols = qr.qr_set(noise(1500), error_correction=level, max_version=version, extra=2)
     assert len(symbols.texts) == symbols.total + (2 if symbols.total > 1 else 0)
-    for text in symbols.texts:
+    # Drawing is slow, and the parts are as long as each other but for their numbers.
+    for text in {min(symbols.texts, key=len), max(symbols.texts, key=len)}:
         code = segno.make_qr(text, error=level, boost_error=False)
         assert isinstance(code.version, int)
         assert code.version <= version
