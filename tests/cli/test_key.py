@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from cli.conftest import Done
 from keyturn.approver.address_book import AddressBook
 from keyturn.approver.first_trust import certificate_pem
 from keyturn.cli.main import root
@@ -38,23 +38,6 @@ def paper() -> PaperHsm:
 
 def fingerprint(officer: Officer) -> str:
     return load_approver_key(officer.spki).fingerprint
-
-
-@dataclass
-class Done:
-    """What a command did.
-
-    Args:
-        code: Exit code; 1 for a refusal.
-        refusal: The refusal's word, or empty.
-        out: Standard output.
-        err: Standard error.
-    """
-
-    code: int
-    refusal: str
-    out: str
-    err: str
 
 
 class Desk:
