@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from keyturn.broker.calls import RestoreCall
-from keyturn.broker.onboarding import CHANGE, RESTORE, Onboarding
+from keyturn.broker.onboarding import Onboarding
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.restorations import CHANGE, RESTORE
 
 
 class Hsm:

@@ -69,20 +69,6 @@ async def sealed_secret(services: Services, name: str, secret: str, approver: st
     return await sealed_password(services, name, sealed_for(secret, approver), value)
 
 
-def require_form(name: str, value: Sequence[str] | str | None) -> None:
-    """Check the form of a password that is not needed.
-
-    Args:
-        name: The field's dotted path, for messages.
-        value: As in `sealed_password`.
-
-    Raises:
-        FormatError: As `sealed_password`.
-    """
-    if value:
-        _text(name, value)
-
-
 def _text(name: str, value: Sequence[str] | str) -> str:
     if not isinstance(value, str) and any(len(letter) != 1 for letter in value):
         raise FormatError(f"Field '{name}' must be an array of single characters.", refusal="password.form")

@@ -149,7 +149,7 @@ class RestoreCall:
 
     Args:
         name: The approver's name.
-        purpose: `restore`, `forgot` or `change` (`keyturn.hsm.restoring`).
+        purpose: `restore`, `forgot` or `change` (`keyturn.ska.restorations`).
         backup_password: The new backup password, sealed; empty for `restore`.
         old_backup_password: For `change` the one so far, sealed.
     """

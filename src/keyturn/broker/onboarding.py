@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from keyturn.broker import checks
 from keyturn.broker.bound import is_bound
 from keyturn.errors import ErrorCode, KeyturnError
+from keyturn.ska.restorations import CHANGE, FORGOT, RESTORE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from keyturn.broker.directory import Directory
     from keyturn.broker.executor import KeyRecord
 
-RESTORE: Final = "restore"
-FORGOT: Final = "forgot"
-CHANGE: Final = "change"
 _SAID: Final = {
     RESTORE: "Restore the file of the approver {} from the backup. Its backup password stays.",
     FORGOT: "Restore the file of the approver {} from the backup, with another backup password.",

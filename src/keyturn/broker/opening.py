@@ -121,9 +121,7 @@ class Opening:
             key,
             Action.USE,
             RequestKind.UNWRAP,
-            payload=call.wrapped_key
-            if is_bound(key)
-            else unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label),
+            payload=_unwrap_payload(key, call),
             original=original,
             call=call,
             algorithm=call.method,
@@ -146,9 +144,7 @@ class Opening:
             key,
             Action.USE,
             RequestKind.UNWRAP,
-            payload=call.wrapped_key
-            if is_bound(key)
-            else unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label),
+            payload=_unwrap_payload(key, call),
             original=original,
             call=call,
             algorithm=call.method,
@@ -361,3 +357,10 @@ class Opening:
                 return stamp
             await asyncio.sleep(1.0 - self._clock.now() % 1.0 + NEXT_SECOND)
         return await self._executor.stamp(key.label, action, payload)
+
+
+def _unwrap_payload(key: KeyRecord, call: UnwrapCall) -> bytes:
+    """What people approve for an unwrap: in a statement the wrapped key itself stands, else the documented form."""
+    if is_bound(key):
+        return call.wrapped_key
+    return unwrap_payload_for(call.attributes, call.wrapped_key, call.new_label)

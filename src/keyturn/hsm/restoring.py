@@ -32,6 +32,7 @@ from keyturn.hsm.derived_keys import identity_of
 from keyturn.hsm.door import Act, Kind
 from keyturn.hsm.worker import MakeApproverFile
 from keyturn.ska.approver_secrets import BACKUP_PASSWORD
+from keyturn.ska.restorations import CHANGE, FORGOT, PURPOSES, RESTORE
 from keyturn.ska.unwrap_flags import unwrap_payload_for
 
 if TYPE_CHECKING:
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
     from keyturn.hsm.records import KeyRecord
     from keyturn.ska.decision import Decision
 
-RESTORE: Final = "restore"
-FORGOT: Final = "forgot"
-CHANGE: Final = "change"
-PURPOSES: Final = (RESTORE, FORGOT, CHANGE)
 TRIES: Final = 10
 """Backup passwords that are looked at without a pause, for all approvers together."""
 TRIES_PER_SECOND: Final = 1 / 30

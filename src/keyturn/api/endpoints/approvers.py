@@ -35,9 +35,10 @@ from keyturn.api.schemas.approvers import (
     OnboardBody,
 )
 from keyturn.broker.calls import RestoreCall
-from keyturn.broker.onboarding import CHANGE, FORGOT, RESTORE, ApproverOrder
+from keyturn.broker.onboarding import ApproverOrder
 from keyturn.errors import ErrorCode, KeyturnError
 from keyturn.ska.approver_secrets import BACKUP_PASSWORD, ONE_TIME_CODE, TRANSPORT_PASSWORD
+from keyturn.ska.restorations import CHANGE, FORGOT, RESTORE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
